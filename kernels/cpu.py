@@ -1,0 +1,689 @@
+"""The operations with Numba, for arrays in memory seen as (outer, letters, inner).
+
+One loop reads a position's letters once and writes every output asked for: outputs, inputs and weights that are None
+vanish when the kernel is compiled, so each combination is a loop of its own. With four letters the same loop body
+serves both layouts: `_load` and `_store` know a flat array with the letters side by side (inner == 1) from a tuple of
+four rows. `_general` takes any number of letters.
+
+Half precision comes as integers that hold the bits, float16 as int16 and bfloat16 as uint16; it is computed in
+float32. Helpers stand in this file because Numba's cache on disk does not see other files.
+
+Flags: "contract" (fused multiply-add, in the angle alone) and "reassoc" (the order of the sums over positions, fixed by
+the compiled loop) change neither NaN nor signed zeros; everything else is IEEE arithmetic as written.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from . import threads
+
+CHUNK = 1 << 16  # positions a thread takes at a time: 1 MiB of float32 gradients
+TILE = 512  # positions of an angle summary held in cache
+SEGMENT = 1 << 16  # positions of one sequence whose sums are formed in one go; a multiple of TILE
+
+_IEEE = {"nogil": True, "error_model": "numpy"}
+
+
+def _cached(function):
+    """Compile to a kernel cached on disk, or in memory where no folder can be written."""
+    try:
+        return njit(cache=True, **_IEEE)(function)
+    except RuntimeError:  # numba: no locator available
+        return njit(**_IEEE)(function)
+
+
+_inline = njit(forceinline=True, **_IEEE)
+_contracted = njit(forceinline=True, fastmath={"contract"}, **_IEEE)
+
+
+# --- values: half precision to float32 and back, constants in the type of the computation ---
+
+
+def _widen(value):
+    """Value in the type of the computation."""
+
+
+@overload(_widen)
+def _(value):
+    if value == types.uint16:  # bfloat16 is the upper half of a float32
+        return lambda value: np.int32(np.int32(value) << np.int32(16)).view(np.float32)
+    if value == types.int16:
+        return _float16_to_float32
+    return lambda value: value
+
+
+def _float16_to_float32(value):
+    bits = np.int32(value)
+    magnitude = np.int32(np.int32(bits & np.int32(0x7FFF)) << np.int32(13))
+    # Rebias the exponent by multiplying, which handles subnormals too; infinity and NaN need all exponent bits set.
+    finite = np.float32(np.int32(magnitude).view(np.float32) * np.float32(2.0**112)).view(np.int32)
+    special = np.int32(magnitude | np.int32(0x7F800000))
+    result = special if magnitude >= np.int32(0x0F800000) else finite
+    return np.int32(result | np.int32(np.int32(bits & np.int32(0x8000)) << np.int32(16))).view(np.float32)
+
+
+def _narrow(value, array):
+    """Value as the type that `array` stores."""
+
+
+@overload(_narrow)
+def _(value, array):
+    if array.dtype == types.uint16:
+        return _float32_to_bfloat16
+    if array.dtype == types.int16:
+        return _float32_to_float16
+    return lambda value, array: value
+
+
+def _float32_to_bfloat16(value, array):
+    bits = np.float32(value).view(np.int32)
+    rounded = np.int32(bits + np.int32(0x7FFF) + np.int32(np.int32(bits >> np.int32(16)) & np.int32(1)))
+    quiet = np.int32(bits | np.int32(0x00400000))
+    return np.uint16(np.int32((rounded if value == value else quiet) >> np.int32(16)) & np.int32(0xFFFF))
+
+
+def _float32_to_float16(value, array):
+    bits = np.float32(value).view(np.int32)
+    magnitude = np.int32(bits & np.int32(0x7FFFFFFF))
+    odd = np.int32(np.int32(magnitude >> np.int32(13)) & np.int32(1))
+    normal = np.int32(np.int32(magnitude - np.int32(0x38000000) + np.int32(0x0FFF) + odd) >> np.int32(13))
+    # Adding 0.5 leaves a subnormal's bits, correctly rounded, at the end of the mantissa.
+    shifted = np.int32(magnitude).view(np.float32) + np.float32(0.5)
+    subnormal = np.int32(np.float32(shifted).view(np.int32) - np.int32(0x3F000000))
+    result = subnormal if magnitude < np.int32(0x38800000) else normal
+    result = np.int32(0x7C00) if magnitude >= np.int32(0x47800000) else result
+    result = np.int32(0x7E00) if magnitude > np.int32(0x7F800000) else result
+    return np.int16(result | np.int32(np.int32(bits >> np.int32(16)) & np.int32(0x8000)))
+
+
+def _like(value, other):
+    """A constant in the type of `other`, so that float32 is not computed in float64."""
+
+
+@overload(_like)
+def _(value, other):
+    if other == types.float32:
+        return lambda value, other: np.float32(value)
+    return lambda value, other: np.float64(value)
+
+
+def _letter(code):
+    """A code as int32; checked before 64 bits are cut, so that 2**32 is not an A."""
+
+
+@overload(_letter)
+def _(code):
+    if getattr(code, "bitwidth", 8) == 64:
+        return lambda code: np.int32(code) if np.int64(code) >= 0 and np.int64(code) <= 255 else np.int32(-1)
+    return lambda code: np.int32(code)
+
+
+# --- the angle ---
+
+
+def _magnitude(value):
+    """Bits of |value| as an integer, which orders as the values do, NaN last."""
+
+
+@overload(_magnitude)
+def _(value):
+    if value == types.float32:
+        return lambda value: np.int32(np.float32(value).view(np.int32) & np.int32(0x7FFFFFFF))
+    return lambda value: np.float64(value).view(np.int64) & np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+def _inverse_scale(magnitude):
+    """A power of two that brings `magnitude` (bits) into [2, 4); 0 for infinity and NaN, whose product is NaN."""
+
+
+@overload(_inverse_scale)
+def _(magnitude):
+    if magnitude == types.int32:
+
+        def scale(magnitude):
+            least = np.int32(0x00800000)  # smallest normal number: zeros and denormals are scaled as far as it
+            bounded = magnitude if magnitude > least else least
+            return np.int32(np.int32(0x7F800000) - np.int32(bounded & np.int32(0x7F800000))).view(np.float32)
+
+    else:
+
+        def scale(magnitude):
+            least = np.int64(0x0010000000000000)
+            bounded = magnitude if magnitude > least else least
+            infinity = np.int64(0x7FF0000000000000)
+            return np.int64(infinity - (bounded & infinity)).view(np.float64)
+
+    return scale
+
+
+def _arctangent(t):
+    """Arctangent on [0, 1] in radians: t times a minimax polynomial in t**2.
+
+    Relative error of the polynomial: 1.6e-8 with 9 terms (float32), 2.8e-17 with 20 terms (float64); with rounding the
+    result is within 2 ulp.
+    """
+
+
+@overload(_arctangent, jit_options={"fastmath": {"contract"}})
+def _(t):
+    if t == types.float32:
+
+        def polynomial(t):
+            q = t * t
+            p = np.float32(0.00284989015199244)
+            p = p * q - np.float32(0.016068633645772934)
+            p = p * q + np.float32(0.04269152879714966)
+            p = p * q - np.float32(0.0750429555773735)
+            p = p * q + np.float32(0.10640934854745865)
+            p = p * q - np.float32(0.14203645288944244)
+            p = p * q + np.float32(0.1999261975288391)
+            p = p * q - np.float32(0.3333307206630707)
+            return t + t * (q * p)
+
+    else:
+
+        def polynomial(t):
+            q = t * t
+            p = -2.0018582799593352e-05
+            p = p * q + 0.0002206870248054369
+            p = p * q - 0.0011535835694877338
+            p = p * q + 0.003827146336583401
+            p = p * q - 0.009130324715527256
+            p = p * q + 0.016904053108219394
+            p = p * q - 0.02575116047215757
+            p = p * q + 0.0340087368743305
+            p = p * q - 0.04089077672763401
+            p = p * q + 0.04672287972916032
+            p = p * q - 0.05238634057682439
+            p = p * q + 0.058771423596369304
+            p = p * q - 0.06665825855799087
+            p = p * q + 0.07692207609190774
+            p = p * q - 0.0909090064767908
+            p = p * q + 0.11111110634359768
+            p = p * q - 0.1428571426919653
+            p = p * q + 0.1999999999969632
+            p = p * q - 0.3333333333333111
+            return t + t * (q * p)
+
+    return polynomial
+
+
+@_contracted
+def _angle(upright, squares, zero, units):
+    """atan2(upright, sqrt(squares)) for squares >= 0; `units` is (one radian, a right angle, what zero gives)."""
+    radian, right, undefined = units
+    height = -upright if upright < 0 else upright
+    width = np.sqrt(squares)
+    steep = height > width
+    t = (width if steep else height) / (height if steep else width)
+    angle = _arctangent(t) * radian
+    angle = right - angle if steep else angle
+    angle = -angle if upright < 0 else angle
+    return undefined if zero else angle
+
+
+@_contracted
+def _angle_of_four(g0, g1, g2, g3, units):
+    m0, m1, m2, m3 = _magnitude(g0), _magnitude(g1), _magnitude(g2), _magnitude(g3)
+    m0 = m0 if m0 > m1 else m1
+    m2 = m2 if m2 > m3 else m3
+    m0 = m0 if m0 > m2 else m2
+    scale = _inverse_scale(m0)
+    g0, g1, g2, g3 = g0 * scale, g1 * scale, g2 * scale, g3 * scale
+    total = ((g0 + g1) + g2) + g3
+    mean = total * _like(0.25, g0)
+    c0, c1, c2, c3 = g0 - mean, g1 - mean, g2 - mean, g3 - mean
+    squares = ((c0 * c0 + c1 * c1) + c2 * c2) + c3 * c3
+    return _angle(total * _like(0.5, g0), squares, m0 == 0, units)
+
+
+# --- memory: four letters side by side, or in four rows; anything may be None ---
+
+
+def _load(array, i):
+    """The four letters of position i."""
+
+
+@overload(_load)
+def _(array, i):
+    if isinstance(array, types.Array):
+        return lambda array, i: (
+            _widen(array[4 * i]),
+            _widen(array[4 * i + 1]),
+            _widen(array[4 * i + 2]),
+            _widen(array[4 * i + 3]),
+        )
+    return lambda array, i: (_widen(array[0][i]), _widen(array[1][i]), _widen(array[2][i]), _widen(array[3][i]))
+
+
+def _store(array, i, v0, v1, v2, v3):
+    """Write the four letters of position i."""
+
+
+@overload(_store)
+def _(array, i, v0, v1, v2, v3):
+    if isinstance(array, types.Array):
+
+        def store(array, i, v0, v1, v2, v3):
+            array[4 * i] = _narrow(v0, array)
+            array[4 * i + 1] = _narrow(v1, array)
+            array[4 * i + 2] = _narrow(v2, array)
+            array[4 * i + 3] = _narrow(v3, array)
+
+    else:
+
+        def store(array, i, v0, v1, v2, v3):
+            array[0][i] = _narrow(v0, array[0])
+            array[1][i] = _narrow(v1, array[1])
+            array[2][i] = _narrow(v2, array[2])
+            array[3][i] = _narrow(v3, array[3])
+
+    return store
+
+
+def _cut(array, start, stop):
+    """array[start:stop], None for None."""
+
+
+@overload(_cut)
+def _(array, start, stop):
+    if isinstance(array, types.Array):
+        return lambda array, start, stop: array[start:stop]
+    return lambda array, start, stop: None
+
+
+def _rows(array, o, start, stop):
+    """The four rows of block o, cut to start:stop; None for None."""
+
+
+@overload(_rows)
+def _(array, o, start, stop):
+    if isinstance(array, types.Array):
+        return lambda array, o, start, stop: (
+            array[o, 0, start:stop],
+            array[o, 1, start:stop],
+            array[o, 2, start:stop],
+            array[o, 3, start:stop],
+        )
+    return lambda array, o, start, stop: None
+
+
+def _row(array, o, start, stop):
+    """Row o, cut to start:stop; None for None."""
+
+
+@overload(_row)
+def _(array, o, start, stop):
+    if isinstance(array, types.Array):
+        return lambda array, o, start, stop: array[o, start:stop]
+    return lambda array, o, start, stop: None
+
+
+# --- one position with four letters ---
+
+
+@_inline
+def _mean_of_four(g0, g1, g2, g3, weights):
+    if weights is None:
+        return (((g0 + g1) + g2) + g3) * _like(0.25, g0)
+    return ((g0 * weights[0] + g1 * weights[1]) + g2 * weights[2]) + g3 * weights[3]
+
+
+@_inline
+def _observed_of_four(g0, g1, g2, g3, codes, onehot, i):
+    value = _like(0, g0)
+    if codes is not None:  # numba prunes a branch only by the name that is None in it
+        letter = _letter(codes[i])
+        value = g0 if letter == np.int32(0) else value
+        value = g1 if letter == np.int32(1) else value
+        value = g2 if letter == np.int32(2) else value
+        value = g3 if letter == np.int32(3) else value
+    if onehot is not None:
+        x0, x1, x2, x3 = _load(onehot, i)
+        x0, x1, x2, x3 = _like(x0, g0), _like(x1, g0), _like(x2, g0), _like(x3, g0)
+        value = ((g0 * x0 + g1 * x1) + g2 * x2) + g3 * x3
+    return value
+
+
+@_inline
+def _four(n, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units):
+    for i in range(n):
+        g0, g1, g2, g3 = _load(grad, i)
+        if angle is not None:
+            angle[i] = _angle_of_four(g0, g1, g2, g3, units)
+        if corrected is not None or product is not None:
+            mean = _mean_of_four(g0, g1, g2, g3, weights)
+            c0, c1, c2, c3 = g0 - mean, g1 - mean, g2 - mean, g3 - mean
+            if corrected is not None:
+                _store(corrected, i, c0, c1, c2, c3)
+            if product is not None:
+                product[i] = _observed_of_four(c0, c1, c2, c3, codes, onehot, i)
+        if raw_product is not None or effects is not None:
+            observed = _observed_of_four(g0, g1, g2, g3, codes, onehot, i)
+            if raw_product is not None:
+                raw_product[i] = observed
+            if effects is not None:
+                _store(effects, i, g0 - observed, g1 - observed, g2 - observed, g3 - observed)
+
+
+@_cached
+def _side_by_side(
+    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, _first, _last, start, stop
+):
+    _four(
+        stop - start,
+        grad[4 * start : 4 * stop],
+        _cut(codes, start, stop),
+        _cut(onehot, 4 * start, 4 * stop),
+        weights,
+        _cut(corrected, 4 * start, 4 * stop),
+        _cut(angle, start, stop),
+        _cut(product, start, stop),
+        _cut(raw_product, start, stop),
+        _cut(effects, 4 * start, 4 * stop),
+        units,
+    )
+
+
+@_cached
+def _in_rows(
+    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
+):
+    for o in range(first, last):
+        _four(
+            stop - start,
+            _rows(grad, o, start, stop),
+            _row(codes, o, start, stop),
+            _rows(onehot, o, start, stop),
+            weights,
+            _rows(corrected, o, start, stop),
+            _row(angle, o, start, stop),
+            _row(product, o, start, stop),
+            _row(raw_product, o, start, stop),
+            _rows(effects, o, start, stop),
+            units,
+        )
+
+
+# --- one position with any number of letters ---
+
+
+@_contracted
+def _angle_of_many(letters, units):
+    largest = _magnitude(letters[0])
+    for a in range(1, letters.size):
+        magnitude = _magnitude(letters[a])
+        largest = magnitude if magnitude > largest else largest
+    scale = _inverse_scale(largest)
+    total = letters[0] * scale
+    for a in range(1, letters.size):
+        total += letters[a] * scale
+    mean = total / _like(letters.size, total)
+    squares = _like(0, total)
+    for a in range(letters.size):
+        centred = letters[a] * scale - mean
+        squares += centred * centred
+    return _angle(total / _like(math.sqrt(letters.size), total), squares, largest == 0, units)
+
+
+@_inline
+def _mean_of_many(letters, weights):
+    if weights is None:
+        total = letters[0]
+        for a in range(1, letters.size):
+            total += letters[a]
+        return total / _like(letters.size, total)
+    total = letters[0] * weights[0]
+    for a in range(1, letters.size):
+        total += letters[a] * weights[a]
+    return total
+
+
+@_inline
+def _observed_of_many(letters, mean, codes, onehot, o, i):
+    value = _like(0, mean)
+    if codes is not None:
+        letter = _letter(codes[o, i])
+        if 0 <= letter < letters.size:
+            value = letters[letter] - mean
+    if onehot is not None:
+        for a in range(letters.size):
+            value += (letters[a] - mean) * _like(_widen(onehot[o, a, i]), mean)
+    return value
+
+
+@_cached
+def _general(
+    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
+):
+    letters = np.full(grad.shape[1], units[0])
+    for o in range(first, last):
+        for i in range(start, stop):
+            for a in range(letters.size):
+                letters[a] = _widen(grad[o, a, i])
+            if angle is not None:
+                angle[o, i] = _angle_of_many(letters, units)
+            if corrected is not None or product is not None:
+                mean = _mean_of_many(letters, weights)
+                if corrected is not None:
+                    for a in range(letters.size):
+                        corrected[o, a, i] = _narrow(letters[a] - mean, corrected)
+                if product is not None:
+                    product[o, i] = _observed_of_many(letters, mean, codes, onehot, o, i)
+            if raw_product is not None or effects is not None:
+                observed = _observed_of_many(letters, _like(0, letters[0]), codes, onehot, o, i)
+                if raw_product is not None:
+                    raw_product[o, i] = observed
+                if effects is not None:
+                    for a in range(letters.size):
+                        effects[o, a, i] = _narrow(letters[a] - observed, effects)
+
+
+# --- angle summaries, tile by tile ---
+
+
+@njit(fastmath={"contract", "reassoc"}, **_IEEE)
+def _sums(angle):
+    total = 0.0
+    squares = 0.0
+    for i in range(angle.size):
+        value = np.float64(angle[i])
+        value = value if value == value else 0.0
+        total += value
+        squares += value * value
+    return total, squares
+
+
+@_inline
+def _count_above(angle, threshold):
+    count = np.int32(0)
+    for i in range(angle.size):
+        size = -angle[i] if angle[i] < 0 else angle[i]
+        count += np.int32(1) if size > threshold else np.int32(0)
+    return count
+
+
+@_inline
+def _find_slots(angle, mask, edges, bins, slots):
+    """Bin of each position; `bins` for undefined angles, `bins + 1` for positions that are not counted."""
+    tolerance, width, right = edges
+    for i in range(angle.size):
+        value = angle[i]
+        inward = value - tolerance if value > tolerance else _like(0, value)
+        inward = value + tolerance if value < -tolerance else inward
+        slot = np.int32((inward + right) * width)
+        slot = slot if slot < bins else np.int32(bins - np.int32(1))
+        slots[i] = slot if value == value else bins
+    if mask is not None:
+        for i in range(angle.size):
+            slots[i] = slots[i] if mask[i] else np.int32(bins + np.int32(1))
+            angle[i] = angle[i] if mask[i] else np.nan
+
+
+@_inline
+def _tally(slots, tables):
+    """Count the slots in four tables in turn, so that equal neighbours need not wait for each other."""
+    quarters = slots.size // 4
+    for i in range(quarters):
+        for k in range(4):
+            tables[k, slots[4 * i + k]] += 1
+    for i in range(4 * quarters, slots.size):
+        tables[0, slots[i]] += 1
+
+
+def _measure(grad, sequence, start, stop, units, angle):
+    """Angles of positions start:stop of a sequence."""
+
+
+@overload(_measure)
+def _(grad, sequence, start, stop, units, angle):
+    if grad.ndim == 2:  # (n_sequences, 4 * length)
+
+        def measure(grad, sequence, start, stop, units, angle):
+            letters = grad[sequence, 4 * start : 4 * stop]
+            _four(stop - start, letters, None, None, None, None, angle, None, None, None, units)
+
+    elif grad.ndim == 3:  # (n_sequences, 4, length)
+
+        def measure(grad, sequence, start, stop, units, angle):
+            letters = _rows(grad, sequence, start, stop)
+            _four(stop - start, letters, None, None, None, None, angle, None, None, None, units)
+
+    else:  # (n_sequences, length, letters, 1) or (n_sequences, 1, letters, length)
+
+        def measure(grad, sequence, start, stop, units, angle):
+            letters = np.full(grad.shape[2], units[0])
+            for i in range(start, stop):
+                o, inner = divmod(i, grad.shape[3])
+                for a in range(letters.size):
+                    letters[a] = _widen(grad[sequence, o, a, inner])
+                angle[i - start] = _angle_of_many(letters, units)
+
+    return measure
+
+
+@_cached
+def _summarize(
+    grad, mask, thresholds, edges, bins, units, counts, excluded, sums, histogram, first, last, start, stop
+):
+    """Fill entry [sequence, segment] of counts (T), excluded (undefined, masked), sums (angle, square); add histogram."""
+    angles = np.full(TILE, units[0])
+    all_slots = np.empty(TILE, np.int32)
+    tables = np.zeros((4, bins + 2), np.int64)
+    segment = start // SEGMENT
+    for sequence in range(first, last):
+        undefined = tables[:, bins].sum()
+        masked = tables[:, bins + 1].sum()
+        for tile in range(start, stop, TILE):
+            end = min(stop, tile + TILE)
+            angle, slots = angles[: end - tile], all_slots[: end - tile]
+            _measure(grad, sequence, tile, end, units, angle)
+            _find_slots(angle, _row(mask, sequence, tile, end), edges, bins, slots)
+            for t in range(thresholds.size):
+                counts[sequence, segment, t] += _count_above(angle, thresholds[t])
+            total, squares = _sums(angle)
+            sums[sequence, segment, 0] += total
+            sums[sequence, segment, 1] += squares
+            _tally(slots, tables)
+        excluded[sequence, segment, 0] = tables[:, bins].sum() - undefined
+        excluded[sequence, segment, 1] = tables[:, bins + 1].sum() - masked
+    for k in range(4):
+        for b in range(bins):
+            histogram[b] += tables[k, b]
+
+
+# --- what the backends call ---
+
+
+def _units(dtype, degrees, undefined):
+    radian = 180 / math.pi if degrees else 1.0
+    return tuple(dtype.type(value) for value in (radian, radian * math.pi / 2, undefined))
+
+
+def _spread(kernel, outer, inner, chunk):
+    """Call ``kernel(first, last, start, stop)`` for chunks of blocks (inner is short) or of one block (it is long)."""
+    group, pieces = max(1, chunk // max(inner, 1)), max(1, -(-inner // chunk))
+
+    def task(number):
+        block, piece = divmod(number, pieces)
+        first, start = block * group, piece * chunk
+        kernel(first, min(outer, first + group), start, min(inner, start + chunk))
+
+    threads.run(task, -(-outer // group) * pieces)
+
+
+def compute_dtype(dtype):
+    """The type an operation computes in: float64 for float64, float32 for everything else."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def analyze(
+    grad,
+    *,
+    codes=None,
+    onehot=None,
+    weights=None,
+    degrees=True,
+    corrected=None,
+    angle=None,
+    grad_times_input=None,
+    raw_grad_times_input=None,
+    substitution_effects=None,
+):
+    """Fill the outputs that are not None, in one pass.
+
+    `grad`, `onehot`, `corrected` and `substitution_effects` have shape (outer, letters, inner), the rest
+    (outer, inner), all C-contiguous; `weights` (letters,) in the type of the computation.
+    """
+    outer, letters, inner = grad.shape
+    outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
+    operands = (grad, codes, onehot, weights, *outputs)
+    kernel = _general
+    if letters == 4:
+        kernel = _in_rows
+        if inner == 1:
+            kernel, outer, inner = _side_by_side, 1, outer
+            operands = tuple(None if array is None else array.reshape(-1) for array in operands)
+    units = _units(compute_dtype(grad.dtype), degrees, 0)
+    _spread(lambda *span: kernel(*operands, units, *span), outer, inner, CHUNK)
+
+
+def angle_summary(grad, *, mask, thresholds, bins, tolerance):
+    """Summarise (n_sequences, length, letters, 1) or (n_sequences, 1, letters, length), C-contiguous.
+
+    `mask` (n_sequences, length) or None. Returns what `reference.summarize_angles` returns.
+    """
+    n_sequences, outer, letters, inner = grad.shape
+    length = outer * inner
+    if letters == 4:
+        grad = grad.reshape((n_sequences, 4, length) if outer == 1 else (n_sequences, 4 * length))
+    dtype = compute_dtype(grad.dtype)
+    segments = max(1, -(-length // SEGMENT))
+    counts = np.zeros((n_sequences, segments, len(thresholds)), np.int64)
+    excluded = np.zeros((n_sequences, segments, 2), np.int64)
+    sums = np.zeros((n_sequences, segments, 2), np.float64)
+    histograms = []
+    above = np.asarray([threshold + tolerance for threshold in thresholds], dtype)
+    edges = tuple(dtype.type(value) for value in (tolerance, bins / 180, 90))
+    units = _units(dtype, True, math.nan)
+
+    def kernel(*span):
+        histogram = np.zeros(bins, np.int64)
+        _summarize(
+            grad, mask, above, edges, np.int32(bins), units, counts, excluded, sums, histogram, *map(np.int64, span)
+        )
+        histograms.append(histogram)
+
+    _spread(kernel, n_sequences, length, SEGMENT)
+    excluded, sums = excluded.sum(axis=1), sums.sum(axis=1)
+    return (
+        counts.sum(axis=1),
+        length - excluded[:, 1],
+        excluded[:, 0],
+        sums[:, 0],
+        sums[:, 1],
+        np.sum(histograms, axis=0, initial=0, dtype=np.int64) if histograms else np.zeros(bins, np.int64),
+    )
