@@ -1,6 +1,46 @@
-"""t."""
+"""Correct, measure and use the input gradients of genomic neural networks, at the speed of memory.
+
+>>> import numpy as np, gradcorr_fast as gf
+>>> gf.correct(np.array([[1.0, 2.0, 3.0, 6.0]], np.float32))
+array([[-2., -1.,  0.,  3.]], dtype=float32)
+"""
+
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _here = Path(__file__).parent
 if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the package
     __path__.append(str(_here.parent))
+
+from ._check import MissingBackendError  # noqa: E402
+from .ops import (  # noqa: E402
+    AttributionMaps,
+    analyze,
+    correct,
+    grad_times_input,
+    simplex_angle,
+    substitution_effects,
+)
+from .runtime import info, set_num_threads, warmup  # noqa: E402
+from .summary import AngleSummary, angle_summary, merge  # noqa: E402
+
+try:
+    __version__ = version("gradcorr-fast")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "unknown"
+
+__all__ = [
+    "AngleSummary",
+    "AttributionMaps",
+    "MissingBackendError",
+    "analyze",
+    "angle_summary",
+    "correct",
+    "grad_times_input",
+    "info",
+    "merge",
+    "set_num_threads",
+    "simplex_angle",
+    "substitution_effects",
+    "warmup",
+]

@@ -687,3 +687,8 @@ def angle_summary(grad, *, mask, thresholds, bins, tolerance):
         sums[:, 1],
         np.sum(histograms, axis=0, initial=0, dtype=np.int64) if histograms else np.zeros(bins, np.int64),
     )
+
+
+def cache_folder():
+    """Where the compiled kernels are kept, or None if no folder can be written."""
+    return _general._cache.cache_path

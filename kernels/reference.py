@@ -126,12 +126,12 @@ def edge_tolerance(dtype: Any) -> float:
 
 
 def summarize_angles(angle: Any, mask: Any, thresholds: Any, bins: int) -> tuple[Any, ...]:
-    """Summarise angles in degrees, shape (n_sequences, length), NaN where undefined; `mask` True = counted, or None.
+    """Summarise angles in degrees, shape (..., length), NaN where undefined; `mask` True = counted, or None.
 
-    Returns counts (n_sequences, T), n_positions, n_undefined, sums, sums_of_squares (n_sequences,), histogram (bins,).
+    Returns counts (..., T), n_positions, n_undefined, sums, sums_of_squares (...), histogram (bins,).
     An angle within `edge_tolerance` of an edge goes to the side of the edge that is nearer to zero.
     """
-    angle = np.asarray(angle)
+    angle = np.atleast_1d(angle)
     counted = np.ones(angle.shape, bool) if mask is None else np.asarray(mask, bool)
     defined = counted & np.isfinite(angle)
     angle = np.where(defined, angle, 0)
@@ -141,28 +141,29 @@ def summarize_angles(angle: Any, mask: Any, thresholds: Any, bins: int) -> tuple
     slot = np.clip(np.floor((inward + 90) * (bins / 180)).astype(np.int64), 0, bins - 1)
     wide = angle.astype(np.float64)
     return (
-        (above & defined[..., None]).sum(axis=1),
-        counted.sum(axis=1),
-        (counted & ~defined).sum(axis=1),
-        wide.sum(axis=1),
-        (wide**2).sum(axis=1),
+        (above & defined[..., None]).sum(axis=-2),
+        counted.sum(axis=-1),
+        (counted & ~defined).sum(axis=-1),
+        wide.sum(axis=-1),
+        (wide**2).sum(axis=-1),
         np.bincount(slot[defined], minlength=bins),
     )
 
 
+def defined_angle(grad: Any, *, axis: int = -1, xp: Any = NUMPY) -> Any:
+    """Angle in degrees, NaN where it is undefined: at zero gradients and those that are not finite."""
+    nonzero = xp.max(xp.abs(grad), axis=axis) != 0
+    return xp.where(nonzero, simplex_angle(grad, axis=axis, xp=xp), math.nan)
+
+
 def angle_summary(
-    grad: Any, *, axis: int = -1, thresholds: Any = (30, 45, 60), bins: int = 180, mask: Any = None, xp: Any = NUMPY
+    grad: Any, *, axis: int = -1, thresholds: Any = (30, 45, 60), bins: int = 180, mask: Any = None
 ) -> tuple[Any, ...]:
-    """Summarise the angles of sequences (..., length, letters); see `summarize_angles`. Zero gradients are undefined.
+    """Summarise the angles of sequences (..., length, letters); see `summarize_angles`.
 
     Notes
     -----
     Shares of positions beyond 30, 45 and 60 degrees: Fig. 1c, d of the paper cited in `correct`; all positions are in
     the denominator, undefined ones included.
     """
-    nonzero = xp.max(xp.abs(grad), axis=axis) != 0
-    angle = xp.where(nonzero, simplex_angle(grad, axis=axis, xp=xp), math.nan)
-    length = angle.shape[-1] if angle.ndim else 1
-    shape = (math.prod(angle.shape[:-1]), length)
-    mask = None if mask is None else mask.reshape(shape)
-    return summarize_angles(angle.reshape(shape), mask, thresholds, bins)
+    return summarize_angles(defined_angle(grad, axis=axis), mask, thresholds, bins)

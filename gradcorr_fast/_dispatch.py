@@ -1,0 +1,53 @@
+"""From the type of an array to the backend that knows its library; nothing is imported that the caller has not."""
+
+from types import ModuleType
+from typing import Any
+
+# Plain functions with plain imports, because torch.compile traces through them.
+
+
+def _numpy() -> ModuleType:
+    from .backends import numpy
+
+    return numpy
+
+
+def _torch() -> ModuleType:
+    from .backends import torch
+
+    return torch
+
+
+BACKENDS = {"numpy": _numpy, "torch": _torch}
+
+
+def library(array: Any) -> str | None:
+    """Name of the array library that an object's class, or one it inherits from, comes from."""
+    for cls in type(array).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in BACKENDS:
+            return root
+    return None
+
+
+def find_backend(**arrays: Any) -> Any:
+    """Return the backend of the array library that all `arrays` belong to; those that are None do not count."""
+    name = ""
+    first = ""
+    for argument, array in arrays.items():
+        if array is None:
+            continue
+        found = library(array)
+        if found is None:
+            raise TypeError(
+                f"{argument} is a {_describe(array)}; pass an array of one of: {', '.join(BACKENDS)}"
+            )
+        if name and found != name:
+            raise TypeError(f"{first} is a {name} array and {argument} a {found} array; convert one to the other's library")
+        if not name:
+            name, first = found, argument
+    return BACKENDS[name]()
+
+
+def _describe(array: Any) -> str:
+    return f"{type(array).__module__}.{type(array).__qualname__}"
