@@ -35,12 +35,16 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
         raise TypeError(f"axis must be an int, the position of the letter axis; got {axis!r}")
     axis = int(axis)
     if not -ndim <= axis < ndim:
-        raise ValueError(f"axis {axis} does not exist in an array of shape {_show(shape)}; pass the axis of the letters")
+        raise ValueError(
+            f"axis {axis} does not exist in an array of shape {_show(shape)}; pass the axis of the letters"
+        )
     front = axis % ndim
     length = shape[front]
     if n_letters is not None:
         if length != n_letters:
-            raise ValueError(f"axis {axis} has length {length}, not n_letters={n_letters}; pass the axis of the letters")
+            raise ValueError(
+                f"axis {axis} has length {length}, not n_letters={n_letters}; pass the axis of the letters"
+            )
         return front
     if length is None or length == 4:
         return front
@@ -84,9 +88,7 @@ def check_background(background: Any, n_letters: int) -> tuple[float, ...] | Non
     try:
         weights = tuple(float(weight) for weight in background)
     except TypeError:
-        raise TypeError(
-            f"background must be {n_letters} numbers, one for each letter; got {background!r}"
-        ) from None
+        raise TypeError(f"background must be {n_letters} numbers, one for each letter; got {background!r}") from None
     if len(weights) != n_letters:
         raise ValueError(f"background has {len(weights)} numbers for {n_letters} letters; give one for each")
     total = math.fsum(weights)
@@ -95,7 +97,9 @@ def check_background(background: Any, n_letters: int) -> tuple[float, ...] | Non
     return weights
 
 
-def check_x(x_shape: Sequence[int | None], x_is_integer: bool, x_dtype: str, grad_shape: Sequence[int | None], axis: int) -> bool:
+def check_x(
+    x_shape: Sequence[int | None], x_is_integer: bool, x_dtype: str, grad_shape: Sequence[int | None], axis: int
+) -> bool:
     """Return whether `x` holds codes (True) or is one-hot (False)."""
     positions = (*grad_shape[:axis], *grad_shape[axis + 1 :])
     if len(x_shape) == len(grad_shape) and _agree(x_shape, grad_shape):

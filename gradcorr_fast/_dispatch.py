@@ -39,11 +39,11 @@ def find_backend(**arrays: Any) -> Any:
             continue
         found = library(array)
         if found is None:
-            raise TypeError(
-                f"{argument} is a {_describe(array)}; pass an array of one of: {', '.join(BACKENDS)}"
-            )
+            raise TypeError(f"{argument} is a {_describe(array)}; pass an array of one of: {', '.join(BACKENDS)}")
         if name and found != name:
-            raise TypeError(f"{first} is a {name} array and {argument} a {found} array; convert one to the other's library")
+            raise TypeError(
+                f"{first} is a {name} array and {argument} a {found} array; convert one to the other's library"
+            )
         if not name:
             name, first = found, argument
     return BACKENDS[name]()

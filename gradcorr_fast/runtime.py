@@ -35,7 +35,13 @@ def info() -> dict[str, Any]:
     versions = {package: _version(package) for package in PACKAGES}
     devices = {
         "numpy": {"cpu": "native"},
-        "torch": {"cpu": "native", "cuda": "reference", "mps": "reference", "xpu": "reference", "compiled": "reference"},
+        "torch": {
+            "cpu": "native",
+            "cuda": "reference",
+            "mps": "reference",
+            "xpu": "reference",
+            "compiled": "reference",
+        },
     }
     return {
         "versions": {"gradcorr_fast": _version("gradcorr-fast"), "python": platform.python_version(), **versions},
@@ -43,7 +49,8 @@ def info() -> dict[str, Any]:
         "threads": threads.get_num_threads(),
         "cache": cpu.cache_folder(),
         "backends": {
-            name: devices[name] if versions[name] else dict.fromkeys(devices[name], "not installed") for name in BACKENDS
+            name: devices[name] if versions[name] else dict.fromkeys(devices[name], "not installed")
+            for name in BACKENDS
         },
     }
 

@@ -8,35 +8,24 @@ four rows. `_general` takes any number of letters.
 Half precision comes as integers that hold the bits, float16 as int16 and bfloat16 as uint16; it is computed in
 float32. Helpers stand in this file because Numba's cache on disk does not see other files.
 
-Flags: "contract" (fused multiply-add, in the angle alone) and "reassoc" (the order of the sums over positions, fixed by
-the compiled loop) change neither NaN nor signed zeros; everything else is IEEE arithmetic as written.
+The flag "contract" (fused multiply-add) is set in the angle alone and changes neither NaN nor signed zeros; everything
+else is IEEE arithmetic as written.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
 from . import threads
+from .jit import IEEE, cached
 
 CHUNK = 1 << 16  # positions a thread takes at a time: 1 MiB of float32 gradients
-TILE = 512  # positions of an angle summary held in cache
-SEGMENT = 1 << 16  # positions of one sequence whose sums are formed in one go; a multiple of TILE
 
-_IEEE = {"nogil": True, "error_model": "numpy"}
-
-
-def _cached(function):
-    """Compile to a kernel cached on disk, or in memory where no folder can be written."""
-    try:
-        return njit(cache=True, **_IEEE)(function)
-    except RuntimeError:  # numba: no locator available
-        return njit(**_IEEE)(function)
-
-
-_inline = njit(forceinline=True, **_IEEE)
-_contracted = njit(forceinline=True, fastmath={"contract"}, **_IEEE)
+_inline = njit(forceinline=True, **IEEE)
+_contracted = njit(forceinline=True, fastmath={"contract"}, **IEEE)
 
 
 # --- values: half precision to float32 and back, constants in the type of the computation ---
@@ -369,7 +358,7 @@ def _four(n, grad, codes, onehot, weights, corrected, angle, product, raw_produc
                 _store(effects, i, g0 - observed, g1 - observed, g2 - observed, g3 - observed)
 
 
-@_cached
+@cached
 def _side_by_side(
     grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, _first, _last, start, stop
 ):
@@ -388,7 +377,7 @@ def _side_by_side(
     )
 
 
-@_cached
+@cached
 def _in_rows(
     grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
 ):
@@ -455,7 +444,7 @@ def _observed_of_many(letters, mean, codes, onehot, o, i):
     return value
 
 
-@_cached
+@cached
 def _general(
     grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
 ):
@@ -482,139 +471,31 @@ def _general(
                         effects[o, a, i] = _narrow(letters[a] - observed, effects)
 
 
-# --- angle summaries, tile by tile ---
-
-
-@njit(fastmath={"contract", "reassoc"}, **_IEEE)
-def _sums(angle):
-    total = 0.0
-    squares = 0.0
-    for i in range(angle.size):
-        value = np.float64(angle[i])
-        value = value if value == value else 0.0
-        total += value
-        squares += value * value
-    return total, squares
-
-
-@_inline
-def _count_above(angle, threshold):
-    count = np.int32(0)
-    for i in range(angle.size):
-        size = -angle[i] if angle[i] < 0 else angle[i]
-        count += np.int32(1) if size > threshold else np.int32(0)
-    return count
-
-
-@_inline
-def _find_slots(angle, mask, edges, bins, slots):
-    """Bin of each position; `bins` for undefined angles, `bins + 1` for positions that are not counted."""
-    tolerance, width, right = edges
-    for i in range(angle.size):
-        value = angle[i]
-        inward = value - tolerance if value > tolerance else _like(0, value)
-        inward = value + tolerance if value < -tolerance else inward
-        slot = np.int32((inward + right) * width)
-        slot = slot if slot < bins else np.int32(bins - np.int32(1))
-        slots[i] = slot if value == value else bins
-    if mask is not None:
-        for i in range(angle.size):
-            slots[i] = slots[i] if mask[i] else np.int32(bins + np.int32(1))
-            angle[i] = angle[i] if mask[i] else np.nan
-
-
-@_inline
-def _tally(slots, tables):
-    """Count the slots in four tables in turn, so that equal neighbours need not wait for each other."""
-    quarters = slots.size // 4
-    for i in range(quarters):
-        for k in range(4):
-            tables[k, slots[4 * i + k]] += 1
-    for i in range(4 * quarters, slots.size):
-        tables[0, slots[i]] += 1
-
-
-def _measure(grad, sequence, start, stop, units, angle):
-    """Angles of positions start:stop of a sequence."""
-
-
-@overload(_measure)
-def _(grad, sequence, start, stop, units, angle):
-    if grad.ndim == 2:  # (n_sequences, 4 * length)
-
-        def measure(grad, sequence, start, stop, units, angle):
-            letters = grad[sequence, 4 * start : 4 * stop]
-            _four(stop - start, letters, None, None, None, None, angle, None, None, None, units)
-
-    elif grad.ndim == 3:  # (n_sequences, 4, length)
-
-        def measure(grad, sequence, start, stop, units, angle):
-            letters = _rows(grad, sequence, start, stop)
-            _four(stop - start, letters, None, None, None, None, angle, None, None, None, units)
-
-    else:  # (n_sequences, length, letters, 1) or (n_sequences, 1, letters, length)
-
-        def measure(grad, sequence, start, stop, units, angle):
-            letters = np.full(grad.shape[2], units[0])
-            for i in range(start, stop):
-                o, inner = divmod(i, grad.shape[3])
-                for a in range(letters.size):
-                    letters[a] = _widen(grad[sequence, o, a, inner])
-                angle[i - start] = _angle_of_many(letters, units)
-
-    return measure
-
-
-@_cached
-def _summarize(
-    grad, mask, thresholds, edges, bins, units, counts, excluded, sums, histogram, first, last, start, stop
-):
-    """Fill entry [sequence, segment] of counts (T), excluded (undefined, masked), sums (angle, square); add histogram."""
-    angles = np.full(TILE, units[0])
-    all_slots = np.empty(TILE, np.int32)
-    tables = np.zeros((4, bins + 2), np.int64)
-    segment = start // SEGMENT
-    for sequence in range(first, last):
-        undefined = tables[:, bins].sum()
-        masked = tables[:, bins + 1].sum()
-        for tile in range(start, stop, TILE):
-            end = min(stop, tile + TILE)
-            angle, slots = angles[: end - tile], all_slots[: end - tile]
-            _measure(grad, sequence, tile, end, units, angle)
-            _find_slots(angle, _row(mask, sequence, tile, end), edges, bins, slots)
-            for t in range(thresholds.size):
-                counts[sequence, segment, t] += _count_above(angle, thresholds[t])
-            total, squares = _sums(angle)
-            sums[sequence, segment, 0] += total
-            sums[sequence, segment, 1] += squares
-            _tally(slots, tables)
-        excluded[sequence, segment, 0] = tables[:, bins].sum() - undefined
-        excluded[sequence, segment, 1] = tables[:, bins + 1].sum() - masked
-    for k in range(4):
-        for b in range(bins):
-            histogram[b] += tables[k, b]
-
-
 # --- what the backends call ---
 
 
+@cache
 def _units(dtype, degrees, undefined):
     radian = 180 / math.pi if degrees else 1.0
     return tuple(dtype.type(value) for value in (radian, radian * math.pi / 2, undefined))
 
 
-def _spread(kernel, outer, inner, chunk):
+def _spread(kernel, outer, inner):
     """Call ``kernel(first, last, start, stop)`` for chunks of blocks (inner is short) or of one block (it is long)."""
-    group, pieces = max(1, chunk // max(inner, 1)), max(1, -(-inner // chunk))
+    if outer * inner <= CHUNK:
+        kernel(0, outer, 0, inner)
+        return
+    group, pieces = max(1, CHUNK // inner), -(-inner // CHUNK)
 
     def task(number):
         block, piece = divmod(number, pieces)
-        first, start = block * group, piece * chunk
-        kernel(first, min(outer, first + group), start, min(inner, start + chunk))
+        first, start = block * group, piece * CHUNK
+        kernel(first, min(outer, first + group), start, min(inner, start + CHUNK))
 
     threads.run(task, -(-outer // group) * pieces)
 
 
+@cache
 def compute_dtype(dtype):
     """The type an operation computes in: float64 for float64, float32 for everything else."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
@@ -627,6 +508,7 @@ def analyze(
     onehot=None,
     weights=None,
     degrees=True,
+    undefined=0.0,
     corrected=None,
     angle=None,
     grad_times_input=None,
@@ -636,7 +518,8 @@ def analyze(
     """Fill the outputs that are not None, in one pass.
 
     `grad`, `onehot`, `corrected` and `substitution_effects` have shape (outer, letters, inner), the rest
-    (outer, inner), all C-contiguous; `weights` (letters,) in the type of the computation.
+    (outer, inner), all C-contiguous; `weights` (letters,) in the type of the computation. `undefined` is the angle of a
+    zero gradient.
     """
     outer, letters, inner = grad.shape
     outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
@@ -647,46 +530,8 @@ def analyze(
         if inner == 1:
             kernel, outer, inner = _side_by_side, 1, outer
             operands = tuple(None if array is None else array.reshape(-1) for array in operands)
-    units = _units(compute_dtype(grad.dtype), degrees, 0)
-    _spread(lambda *span: kernel(*operands, units, *span), outer, inner, CHUNK)
-
-
-def angle_summary(grad, *, mask, thresholds, bins, tolerance):
-    """Summarise (n_sequences, length, letters, 1) or (n_sequences, 1, letters, length), C-contiguous.
-
-    `mask` (n_sequences, length) or None. Returns what `reference.summarize_angles` returns.
-    """
-    n_sequences, outer, letters, inner = grad.shape
-    length = outer * inner
-    if letters == 4:
-        grad = grad.reshape((n_sequences, 4, length) if outer == 1 else (n_sequences, 4 * length))
-    dtype = compute_dtype(grad.dtype)
-    segments = max(1, -(-length // SEGMENT))
-    counts = np.zeros((n_sequences, segments, len(thresholds)), np.int64)
-    excluded = np.zeros((n_sequences, segments, 2), np.int64)
-    sums = np.zeros((n_sequences, segments, 2), np.float64)
-    histograms = []
-    above = np.asarray([threshold + tolerance for threshold in thresholds], dtype)
-    edges = tuple(dtype.type(value) for value in (tolerance, bins / 180, 90))
-    units = _units(dtype, True, math.nan)
-
-    def kernel(*span):
-        histogram = np.zeros(bins, np.int64)
-        _summarize(
-            grad, mask, above, edges, np.int32(bins), units, counts, excluded, sums, histogram, *map(np.int64, span)
-        )
-        histograms.append(histogram)
-
-    _spread(kernel, n_sequences, length, SEGMENT)
-    excluded, sums = excluded.sum(axis=1), sums.sum(axis=1)
-    return (
-        counts.sum(axis=1),
-        length - excluded[:, 1],
-        excluded[:, 0],
-        sums[:, 0],
-        sums[:, 1],
-        np.sum(histograms, axis=0, initial=0, dtype=np.int64) if histograms else np.zeros(bins, np.int64),
-    )
+    units = _units(compute_dtype(grad.dtype), degrees, undefined)
+    _spread(lambda *span: kernel(*operands, units, *span), outer, inner)
 
 
 def cache_folder():

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._check import Call, check_float, check_out, check_x
-from ..kernels import cpu, reference, threads
+from ..kernels import cpu, cpu_summary, reference, threads
 
 NAME = "numpy"
 
@@ -46,9 +47,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
         is_codes = check_x(x.shape, kind in "iu", str(x.dtype), grad.shape, call.axis)
         dtypes = (x.dtype.newbyteorder("="),) * 2 if is_codes else _onehot_dtypes(x.dtype)
         inputs["codes" if is_codes else "onehot"] = _Operand(x, *dtypes, has_letters=not is_codes)
-    outputs = {
-        field: _output(grad, field, call.axis, given) for field, given in zip(call.fields, out, strict=True)
-    }
+    outputs = {field: _output(grad, field, call.axis, given) for field, given in zip(call.fields, out, strict=True)}
     in_place = any(given is not None for given in out) and _check_overlap(inputs, outputs)
     names = {"grad_times_input": "grad_times_input" if call.corrected else "raw_grad_times_input"}
     operands = inputs | {names.get(field, field): operand for field, operand in outputs.items()}
@@ -70,39 +69,43 @@ def embed(part: Array, index: tuple[slice, ...], grad: Any, out: Any) -> Array:
     return whole
 
 
-def angle_summary(
-    grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any
-) -> tuple[Array, ...]:
+def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Array, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
-    grad = _plain(grad, "grad")
+    grad = np.moveaxis(_plain(grad, "grad"), axis, -1)
     check_float(_dtype_name(grad.dtype))
-    if grad.ndim == 1:
-        grad, axis = grad[None], 1
-    *rest, along = [k for k in range(grad.ndim) if k != axis]
-    shape, length = tuple(grad.shape[k] for k in rest), grad.shape[along]
     if mask is not None:
-        mask = check_mask(mask, (*shape, length))
-    letters_last = abs(grad.strides[axis]) <= abs(grad.strides[along])
-    grad = grad.transpose(*rest, *((along, axis) if letters_last else (axis, along)))
-    dtype, bits = _float_dtypes(grad.dtype)
-    block = (length, grad.shape[-1], 1) if letters_last else (1, grad.shape[-2], length)
-    tolerance = reference.edge_tolerance(cpu.compute_dtype(dtype))
+        mask = check_mask(mask, grad.shape[:-1])
+    sequences = grad.shape[:-2]
+    if grad.ndim < 3:  # a single sequence, or a single position of one
+        grad = grad.reshape((1, -1, grad.shape[-1]))
+        mask = None if mask is None else mask.reshape(1, -1)
+    *shape, length, _ = grad.shape
+    dtypes, dtype = _float_dtypes(grad.dtype), cpu.compute_dtype(grad.dtype)
+    tolerance = reference.edge_tolerance(dtype)
+    counts = np.zeros((*shape, len(thresholds)), np.int64)
+    n_positions, n_undefined = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    sums, squares = np.zeros(shape), np.zeros(shape)
+    histograms = []
+    step = max(1, cpu.CHUNK // max(length, 1))
+    parts = [(*k, slice(n, n + step)) for k in np.ndindex(*shape[:-1]) for n in range(0, shape[-1], step)]
 
-    def summarize(part: Array, part_mask: Array | None) -> tuple[Array, ...]:
-        n_sequences = math.prod(part.shape[:-2])
-        part = _read_only(np.ascontiguousarray(part, dtype).view(bits).reshape(n_sequences, *block))
-        if part_mask is not None:
-            part_mask = _read_only(np.ascontiguousarray(part_mask).reshape(n_sequences, length))
-        return cpu.angle_summary(part, mask=part_mask, thresholds=thresholds, bins=bins, tolerance=tolerance)
+    def work(number: int) -> None:
+        part = parts[number]
+        angle = np.empty((len(range(*part[-1].indices(shape[-1]))), length), dtype)
+        operands = {
+            "grad": _Operand(grad[part], *dtypes, has_letters=True),
+            "angle": _Operand(angle, dtype, dtype, has_letters=False),
+        }
+        _stream(operands, 2, {"undefined": math.nan}, in_place=False, n_inputs=1)
+        counted = None if mask is None else _read_only(np.ascontiguousarray(mask[part]))
+        rows = counts[part], n_positions[part], n_undefined[part], sums[part], squares[part]
+        histograms.append(cpu_summary.summarize_angles(angle, counted, thresholds, bins, tolerance, *rows))
 
-    if not rest or grad.size == 0 or _is_dense(grad, dtype):
-        parts = [summarize(grad, mask)]
-    else:
-        step = max(1, SLAB * grad.shape[0] // (math.prod(shape) * length))
-        slabs = [slice(first, first + step) for first in range(0, grad.shape[0], step)]
-        parts = [summarize(grad[slab], None if mask is None else mask[slab]) for slab in slabs]
-    rows = [np.concatenate([part[k] for part in parts]) for k in range(5)]
-    return *(row.reshape(shape + row.shape[1:]) for row in rows), np.sum([part[5] for part in parts], axis=0)
+    threads.run(work, len(parts))
+    rows = (
+        row.reshape(sequences + row.shape[len(shape) :]) for row in (counts, n_positions, n_undefined, sums, squares)
+    )
+    return *rows, np.sum(histograms, axis=0, dtype=np.int64) + np.zeros(bins, np.int64)
 
 
 def _plain(array: Any, argument: str) -> Array:
@@ -113,17 +116,20 @@ def _plain(array: Any, argument: str) -> Array:
     return plain
 
 
+@cache
 def _dtype_name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype == BFLOAT16 else dtype.name
 
 
+@cache
 def _float_dtypes(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """The dtype a kernel reads, and the integers it sees in its place."""
     native = dtype.newbyteorder("=")
-    bits = {"float16": np.int16, "bfloat16": np.uint16}.get(_dtype_name(dtype), native)
-    return native, np.dtype(bits)
+    bits = {"float16": np.dtype(np.int16), "bfloat16": np.dtype(np.uint16)}.get(_dtype_name(dtype), native)
+    return native, bits
 
 
+@cache
 def _onehot_dtypes(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
     if dtype == np.bool_:
         return dtype, np.dtype(np.uint8)
@@ -156,10 +162,14 @@ def _check_overlap(inputs: dict[str, _Operand], outputs: dict[str, _Operand]) ->
     others = {name: operand.array for name, operand in inputs.items()}
     for field, operand in outputs.items():
         for name, other in others.items():
+            if not np.may_share_memory(operand.array, other):
+                continue
             if field == "corrected" and name == "grad" and _same(other, operand.array):
                 in_place = True
-            elif np.may_share_memory(operand.array, other) and _overlap(operand.array, other):
-                raise ValueError(f"out for {field} overlaps {name}; pass memory of its own (or grad itself to `correct`)")
+            elif _overlap(operand.array, other):
+                raise ValueError(
+                    f"out for {field} overlaps {name}; pass memory of its own (or grad itself to `correct`)"
+                )
         others[field] = operand.array
     return in_place
 
@@ -190,10 +200,9 @@ def _stream(operands: dict[str, _Operand], axis: int, options: dict[str, Any], i
     grad = operands["grad"].array
     if grad.size == 0:
         return
-    order = range(grad.ndim)
     arrays = [operand.array for operand in operands.values()]
     if not grad.flags.c_contiguous:
-        order = sorted(order, key=lambda k: -abs(grad.strides[k]))
+        order = sorted(range(grad.ndim), key=lambda k: -abs(grad.strides[k]))
         axes = {True: order, False: [k - (k > axis) for k in order if k != axis]}
         arrays = [operand.array.transpose(axes[operand.has_letters]) for operand in operands.values()]
         axis = order.index(axis)
@@ -205,7 +214,9 @@ def _stream(operands: dict[str, _Operand], axis: int, options: dict[str, Any], i
     def launch(parts: Sequence[Array], outer: int, inner: int) -> None:
         blocks = {}
         for k, ((name, operand), part) in enumerate(zip(operands.items(), parts, strict=True)):
-            part = part.view(operand.bits).reshape((outer, block[1], inner) if operand.has_letters else (outer, inner))
+            part = part.reshape((outer, block[1], inner) if operand.has_letters else (outer, inner))
+            if operand.bits is not operand.dtype:
+                part = part.view(operand.bits)
             blocks[name] = _read_only(part) if k < n_inputs else part
         cpu.analyze(blocks.pop("grad"), **blocks, **options)
 

@@ -41,10 +41,9 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
     """Produce ``call.fields``, filling those of `out` that are not None."""
     check_float(_dtype_name(grad))
     given = [tensor for tensor in out if tensor is not None]
-    for tensor in (grad, x, *given):
-        if tensor is not None:
-            _check_placement(tensor, grad)
     inputs = (grad,) if x is None else (grad, x)
+    for tensor in (*inputs, *given):
+        _check_placement(tensor, grad)
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*inputs, *given))
     if given and differentiable:
         raise ValueError("out= cannot be differentiated; leave it away, or call under torch.no_grad()")
@@ -72,7 +71,9 @@ def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out:
     return whole
 
 
-def angle_summary(grad: torch.Tensor, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+def angle_summary(
+    grad: torch.Tensor, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any
+) -> tuple[Any, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
     check_float(_dtype_name(grad))
     _check_placement(grad, grad)
@@ -80,7 +81,9 @@ def angle_summary(grad: torch.Tensor, axis: int, thresholds: tuple[float, ...], 
         _check_placement(mask, grad)
         mask = mask.numpy(force=True)
     if torch.compiler.is_compiling() or (grad.device.type == "cpu" and not _is_native(grad)):
-        raise TypeError("angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function")
+        raise TypeError(
+            "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
+        )
     if _is_native(grad):
         return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=_XP).numpy(force=True)
@@ -176,7 +179,8 @@ def _copy_into(out: torch.Tensor, result: torch.Tensor, field: str) -> torch.Ten
 
 def _as_numpy(tensor: torch.Tensor) -> Any:
     """The tensor's memory as a NumPy array."""
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(numpy_backend.BFLOAT16)
     return tensor.numpy()
