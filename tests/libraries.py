@@ -1,0 +1,113 @@
+"""The array libraries under test, each with variants of how an array lies in memory or is traced."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Library:
+    """How to make an array of a library from a NumPy array, call an operation with it, and read the result."""
+
+    name: str
+    make: Callable[[np.ndarray], Any]
+    read: Callable[[Any], np.ndarray] = np.asarray
+    call: Callable[..., Any] = lambda function, *arrays: function(*arrays)
+    has_out: bool = True
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _readonly(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _strided(array: np.ndarray) -> np.ndarray:
+    """Every second element of a larger array, along every axis."""
+    larger = np.zeros([2 * n for n in array.shape], array.dtype)
+    view = larger[tuple(slice(None, None, 2) for _ in array.shape)]
+    view[...] = array
+    return view
+
+
+def _permuted(array: np.ndarray) -> np.ndarray:
+    """The axes in another order in memory, without gaps."""
+    axes = np.roll(np.arange(array.ndim), 1)
+    return np.ascontiguousarray(array.transpose(axes)).transpose(np.argsort(axes))
+
+
+def _reversed(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array[::-1])[::-1]
+
+
+def _memmap(array: np.ndarray) -> np.ndarray:
+    if array.size == 0:  # nothing can be mapped
+        return array
+    with tempfile.NamedTemporaryFile() as file:  # the map outlives the name
+        mapped = np.memmap(file.name, array.dtype, "w+", shape=array.shape)
+    mapped[...] = array
+    return mapped
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())
+
+
+def _read_tensor(tensor: Any) -> np.ndarray:
+    import ml_dtypes
+    import torch
+
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+def _requires_grad(array: np.ndarray) -> Any:
+    tensor = _tensor(array)
+    return tensor.requires_grad_() if tensor.dtype.is_floating_point else tensor
+
+
+def _permuted_tensor(array: np.ndarray) -> Any:
+    tensor = _tensor(array)
+    return tensor.movedim(0, -1).contiguous().movedim(-1, 0)
+
+
+def _strided_tensor(array: np.ndarray) -> Any:
+    import torch
+
+    tensor = _tensor(array)
+    return torch.stack([tensor, tensor], dim=-1).flatten(-2)[..., ::2]
+
+
+def _compiled(function: Callable[..., Any], *arrays: Any) -> Any:
+    import torch
+
+    torch.compiler.reset()
+    return torch.compile(function, fullgraph=True, backend="eager")(*arrays)
+
+
+LIBRARIES = [
+    Library("numpy", np.copy),
+    Library("numpy:readonly", _readonly),
+    Library("numpy:strided", _strided),
+    Library("numpy:permuted", _permuted),
+    Library("numpy:reversed", _reversed),
+    Library("numpy:fortran", np.asfortranarray),
+    Library("numpy:memmap", _memmap),
+    Library("torch", _tensor, _read_tensor),
+    Library("torch:requires_grad", _requires_grad, _read_tensor),
+    Library("torch:permuted", _permuted_tensor, _read_tensor),
+    Library("torch:strided", _strided_tensor, _read_tensor),
+    Library("torch:compile", _tensor, _read_tensor, _compiled),
+]

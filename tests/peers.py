@@ -1,0 +1,115 @@
+"""The formulas people use today, each cited: a second opinion in the tests, the opponents in the benchmarks.
+
+Layouts: (N, L, 4) and (N, 4, L). A framework is imported inside the function that needs it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+# --- NumPy, the authors of the papers: github.com/p-koo/GradientCorrection, gradient_correction/geomath.py ---
+
+
+def geomath_attribution_correction(scores: Any) -> Any:
+    """Centre (N, L, 4) over axis 2: `attribution_correction`.
+
+    The same definition as ours; NumPy's mean adds the letters in an order of its own.
+    """
+    return scores - np.mean(scores, axis=2, keepdims=True)
+
+
+def geomath_calculate_angles(scores: Any) -> Any:
+    """Signed angle in degrees of (N, L, 4): `calculate_angles`.
+
+    Differs from ours: pi is 3.1416, so angles are 2.3e-6 (relative) low; NaN at zero gradients; arcsin loses half the
+    digits near 90 degrees and gives NaN where rounding takes the sine above 1; the squares over- and underflow.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        norm = np.sqrt(np.sum(np.square(scores), axis=-1))
+        sine = 0.5 * np.sum(scores, axis=-1) / norm
+        return np.arcsin(sine) * (180 / 3.1416)
+
+
+def geomath_grad_times_input(corrected: Any, one_hot: Any) -> Any:
+    """Corrected gradient (N, L, 4) at the observed letter, as the analysis scripts of the same repository take it."""
+    return np.sum(corrected * one_hot, axis=-1)
+
+
+def geomath_standard_work(scores: Any, one_hot: Any) -> tuple[Any, Any, Any]:
+    """Corrected gradient, angle and grad-times-input of (N, L, 4): the three formulas above."""
+    corrected = geomath_attribution_correction(scores)
+    return corrected, geomath_calculate_angles(scores), geomath_grad_times_input(corrected, one_hot)
+
+
+def geomath_count_large_angles(scores: Any, thresholds: Any = (30, 45, 60)) -> Any:
+    """Positions of (N, L, 4) above each threshold, shape (N, T): `count_large_angles`.
+
+    The original counts in three nested Python loops and gives percentages; here the counting is vectorised. Differs
+    from ours: no tolerance at the thresholds, see `geomath_calculate_angles` for the angles.
+    """
+    size = np.abs(geomath_calculate_angles(scores))
+    return np.stack([np.sum(size > threshold, axis=-1) for threshold in thresholds], axis=-1)
+
+
+# --- NumPy, packages that correct on the host ---
+
+
+def grelu_correct_grad(attributions: Any) -> Any:
+    """Centre (N, 4, L) in place: github.com/Genentech/gReLU, `interpret.score.get_attributions(correct_grad=True)`.
+
+    The same definition as ours, applied to NumPy arrays after they have been copied from the device.
+    """
+    attributions -= attributions.mean(1, keepdims=True)
+    return attributions
+
+
+def crested_simplex_correction(scores: Any) -> Any:
+    """Centre (N, ..., L, 4): github.com/aertslab/CREsted, `crested.tl.contribution_scores(simplex_correction=True)`.
+
+    The same definition as ours, applied to NumPy arrays on the host, in CREsted to float64.
+    """
+    return scores - scores.mean(axis=-1, keepdims=True)
+
+
+# --- PyTorch, what one writes without a library: (N, L, 4) with axis=-1, (N, 4, L) with axis=1 ---
+
+
+def torch_correct(grad: Any, *, axis: int = -1) -> Any:
+    """Centre a tensor. The same definition as ours."""
+    return grad - grad.mean(dim=axis, keepdim=True)
+
+
+def torch_simplex_angle(grad: Any, *, axis: int = -1) -> Any:
+    """Signed angle in degrees. The same definition as ours, but without scaling: squares over- and underflow."""
+    import torch
+
+    norm = torch.linalg.vector_norm(torch_correct(grad, axis=axis), dim=axis)
+    return torch.rad2deg(torch.atan2(0.5 * grad.sum(dim=axis), norm))
+
+
+def torch_grad_times_input(grad: Any, one_hot: Any, *, axis: int = -1) -> Any:
+    """Corrected gradient times one-hot input. The same definition as ours, except that it takes no codes."""
+    return (torch_correct(grad, axis=axis) * one_hot).sum(dim=axis)
+
+
+def torch_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
+    """Corrected gradient, angle and grad-times-input, centring once; also what `torch.compile` is given."""
+    import torch
+
+    corrected = torch_correct(grad, axis=axis)
+    norm = torch.linalg.vector_norm(corrected, dim=axis)
+    angle = torch.rad2deg(torch.atan2(0.5 * grad.sum(dim=axis), norm))
+    return corrected, angle, (corrected * one_hot).sum(dim=axis)
+
+
+# --- JAX, to be wrapped in jax.jit with static_argnames="axis" ---
+
+
+def jax_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
+    """Corrected gradient, angle and grad-times-input, as `torch_standard_work`, with the same lack of scaling."""
+    import jax.numpy as jnp
+
+    corrected = grad - grad.mean(axis=axis, keepdims=True)
+    norm = jnp.linalg.norm(corrected, axis=axis)
+    angle = jnp.rad2deg(jnp.arctan2(0.5 * grad.sum(axis=axis), norm))
+    return corrected, angle, (corrected * one_hot).sum(axis=axis)
