@@ -5,12 +5,17 @@
 array([[-2., -1.,  0.,  3.]], dtype=float32)
 """
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 _here = Path(__file__).parent
 if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the package
-    __path__.append(str(_here.parent))
+    _spec = spec_from_file_location("gradcorr_fast.kernels", _here.parent / "kernels" / "__init__.py")
+    assert _spec is not None and _spec.loader is not None  # noqa: PT018  (for the type checker)
+    sys.modules[_spec.name] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_spec.name])
 
 from ._check import MissingBackendError  # noqa: E402
 from .ops import (  # noqa: E402

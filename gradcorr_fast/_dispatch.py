@@ -35,7 +35,7 @@ def find_backend(**arrays: Any) -> Any:
     name = ""
     first = ""
     for argument, array in arrays.items():
-        if array is None:
+        if array is None and argument != "grad":
             continue
         found = library(array)
         if found is None:

@@ -197,6 +197,9 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
 
 def _stream(operands: dict[str, _Operand], axis: int, options: dict[str, Any], in_place: bool, n_inputs: int) -> None:
     """Pass the operands, the first `n_inputs` of them inputs, to the kernels: in one go where memory allows it."""
+    if operands["grad"].array.ndim == 1:  # a single position; the new axis has something to walk along
+        operands = {name: operand._replace(array=operand.array[None]) for name, operand in operands.items()}
+        axis = 1
     grad = operands["grad"].array
     if grad.size == 0:
         return

@@ -1,0 +1,119 @@
+"""Fixtures of the benchmarks: sizes, data made once, and the rows that are written to `--results`."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from gradcorr_fast.kernels import threads
+
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax")
+
+
+class Sizes(NamedTuple):
+    n_sequences: int
+    n_peer_sequences: int
+    """Peers are slow, so they and we get fewer sequences in those rows."""
+    length: int
+    pairs: int
+    peer_pairs: int
+
+
+FULL = Sizes(n_sequences=20_000, n_peer_sequences=2_000, length=2_000, pairs=60, peer_pairs=30)
+QUICK = Sizes(n_sequences=100, n_peer_sequences=20, length=2_000, pairs=3, peer_pairs=2)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="small sizes: shows that the benchmarks run, times nothing")
+    parser.addoption("--results", type=Path, help="JSON file for the ratios, such as benchmarks/results/cpu.json")
+
+
+@pytest.fixture(scope="session")
+def sizes(request: pytest.FixtureRequest) -> Sizes:
+    return QUICK if request.config.getoption("--quick") else FULL
+
+
+class Data:
+    """One set of random gradients and codes; both layouts are views of the same memory."""
+
+    def __init__(self, n_sequences: int, length: int) -> None:
+        rng = np.random.default_rng(22)
+        self._grad = rng.standard_normal((n_sequences, length, 4), np.float32)
+        self.codes = rng.integers(0, 4, (n_sequences, length), np.uint8)
+        self.one_hot = cache(self._one_hot)
+
+    def grad(self, axis: int, n_sequences: int | None = None) -> np.ndarray:
+        n, length, _ = self._grad.shape
+        return self._grad.reshape((n, 4, length) if axis == 1 else (n, length, 4))[:n_sequences]
+
+    def x(self, kind: str | None, axis: int, n_sequences: int | None = None) -> Any:
+        if kind is None:
+            return None
+        return (self.codes if kind == "codes" else self.one_hot(axis))[:n_sequences]
+
+    def _one_hot(self, axis: int) -> np.ndarray:
+        letters = np.eye(4, dtype=np.float32)
+        if axis == -1:
+            return letters[self.codes]
+        one_hot = np.empty(self.grad(1).shape, np.float32)
+        for a in range(4):
+            one_hot[:, a] = letters[a][self.codes]
+        return one_hot
+
+
+@pytest.fixture(scope="session")
+def data(sizes: Sizes) -> Data:
+    return Data(sizes.n_sequences, sizes.length)
+
+
+@pytest.fixture(scope="session")
+def record(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """Return a function that keeps a row; all of them are written when the session ends."""
+    rows: list[dict[str, Any]] = []
+
+    def keep(found: dict[str, float], **row: Any) -> None:
+        if not found:  # --benchmark-disable
+            return
+        row |= found
+        if "bytes" in row:
+            row["gigabytes_per_second"] = row["bytes"] / row["seconds"] / 1e9
+        rows.append({key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()})
+
+    yield keep
+    path = request.config.getoption("--results")
+    if path is not None:
+        results = json.dumps({"header": describe_machine(), "rows": rows}, indent=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(results + "\n")
+
+
+def describe_machine() -> dict[str, Any]:
+    root = Path(__file__).parent.parent
+    cpuinfo = Path("/proc/cpuinfo")
+    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
+    return {
+        "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "versions": {"python": platform.python_version()} | {name: find_version(name) for name in PACKAGES},
+        "commit": commit.stdout.strip() or None,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def find_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,145 @@
+"""Times two ways of doing the same work in turn; the ratio of the two is what is reported, with its interval.
+
+The machine's speed wanders from second to second, so a ratio is formed from neighbouring calls and the median taken.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+import gradcorr_fast as gf
+from gradcorr_fast.kernels import reference, threads
+from gradcorr_fast.kernels.cpu import CHUNK
+
+AXES = {"(N, L, 4)": -1, "(N, 4, L)": 1}
+X_BYTES = {None: 0, "codes": 1, "one-hot": 16}
+
+
+class Work(NamedTuple):
+    """An operation on float32 gradients, and the memory that it cannot help reading and writing."""
+
+    operation: str
+    x: str | None
+    """What the operation reads beside the gradient: "codes" (uint8), "one-hot" (float32) or None."""
+    n_whole: int
+    """Outputs shaped like the gradient: 0 or 1."""
+    n_single: int
+    """Outputs of one float32 a position: 0 to 2."""
+
+    @property
+    def bytes_per_position(self) -> int:
+        return 16 + X_BYTES[self.x] + 16 * self.n_whole + 4 * self.n_single
+
+    def allocate(self, grad: np.ndarray, axis: int) -> list[np.ndarray]:
+        positions = grad.shape[:axis] + grad.shape[axis:][1:]
+        whole = [np.empty(grad.shape, np.float32) for _ in range(self.n_whole)]
+        return whole + [np.empty(positions, np.float32) for _ in range(self.n_single)]
+
+    def ours(self, grad: Any, x: Any, axis: int, outputs: list[Any] | None = None) -> Any:
+        """Call the library, with new outputs or into those given."""
+        options: dict[str, Any] = {"axis": axis}
+        if outputs is not None:
+            options["out"] = gf.AttributionMaps(*outputs) if self.operation == "analyze" else outputs[0]
+        return getattr(gf, self.operation)(grad, *([] if self.x is None else [x]), **options)
+
+    def yardstick(self, grad: np.ndarray, x: Any, axis: int, outputs: list[np.ndarray] | None = None) -> Any:
+        """Stream through the same memory on the same threads."""
+        if outputs is None:
+            outputs = self.allocate(grad, axis)
+        flat = [array.reshape(-1) for array in outputs]
+        whole = flat[0] if self.n_whole else None
+        single, other, *_ = [*flat[self.n_whole :], None, None]
+        arrays = grad.reshape(-1), None if self.x is None else x.reshape(-1), whole, single, other
+        n_positions = grad.size // 4
+
+        def task(chunk: int) -> None:
+            stream(*arrays, X_BYTES[self.x] > 1, chunk * CHUNK, min(n_positions, (chunk + 1) * CHUNK))
+
+        threads.run(task, -(-n_positions // CHUNK))
+        return outputs
+
+    def expected(self, grad: Any, x: Any, axis: int) -> Any:
+        """Compute the definition in float64."""
+        args = [np.asarray(grad, np.float64)] + ([] if self.x is None else [np.asarray(x)])
+        return getattr(reference, self.operation)(*args, axis=axis)
+
+
+STANDARD = Work("analyze", "codes", 1, 2)
+
+
+@njit(nogil=True, fastmath=True)
+def stream(grad, x, whole, single, other, x_is_one_hot, first, last):
+    """Read and write positions first:last, computing next to nothing; arrays are flat, what is None is left out.
+
+    Adding 1 keeps LLVM from calling memcpy, which here is slower; fastmath lets it vectorise the sums.
+    """
+    total = np.float32(0)
+    grad = grad[4 * first : 4 * last]
+    if whole is None:
+        for i in range(grad.size):
+            total += grad[i]
+    else:
+        whole = whole[4 * first : 4 * last]
+        for i in range(grad.size):
+            whole[i] = grad[i] + np.float32(1)
+    if x is not None:
+        x = x[4 * first : 4 * last] if x_is_one_hot else x[first:last]
+        for i in range(x.size):
+            total += x[i]
+    if single is not None:
+        single = single[first:last]
+        for i in range(single.size):
+            single[i] = total
+    if other is not None:
+        other = other[first:last]
+        for i in range(other.size):
+            other[i] = total
+    return total  # so that the reads are not optimised away
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Time one call; its result is dropped after the clock has stopped."""
+    start = time.perf_counter()
+    result = call()
+    stop = time.perf_counter()
+    del result
+    return stop - start
+
+
+def interleave(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any], pairs: int) -> dict[str, float]:
+    """Call both in turn, ours timed by pytest-benchmark, and compare."""
+    others: list[float] = []
+    benchmark.pedantic(ours, setup=lambda: others.append(seconds(other)), rounds=pairs, warmup_rounds=1)
+    if benchmark.disabled:
+        return {}
+    found = compare(benchmark.stats.stats.data, others[-pairs:])
+    benchmark.extra_info.update(found)
+    return found
+
+
+def compare(ours: list[float], others: list[float]) -> dict[str, float]:
+    """Median of the ratios other / ours with its 95 % interval, and the median seconds of both."""
+    ratios = np.divide(others, ours)
+    low, high = median_interval(ratios)
+    return {
+        "median_ratio": float(np.median(ratios)),
+        "low": low,
+        "high": high,
+        "seconds": float(np.median(ours)),
+        "provider_seconds": float(np.median(others)),
+    }
+
+
+def median_interval(values: Any, confidence: float = 0.95) -> tuple[float, float]:
+    """Bounds of the median from order statistics: each value is above the true median with probability 1/2."""
+    ordered = np.sort(values)
+    n, tail, rank = len(ordered), 0.5 ** len(ordered), 0
+    while rank + 1 <= (n - 1) // 2 and tail <= (1 - confidence) / 2:
+        rank += 1
+        tail += math.comb(n, rank) * 0.5**n
+    rank = max(rank, 1)
+    return float(ordered[rank - 1]), float(ordered[n - rank])

@@ -1,0 +1,103 @@
+"""Writes the table of measured speed into README.md, between its markers, from benchmarks/results/cpu.json.
+
+python benchmarks/report.py          the rows that DESIGN.md sets an aim for, and the peers
+python benchmarks/report.py --all    every row, to the screen
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+AIMS = ("target", "target_seconds", "target_extra_seconds")
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/cpu.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--all", action="store_true", help="print every row instead of writing the table")
+    args = parser.parse_args()
+    results = json.loads(args.results.read_text())
+    if args.all:
+        print(render(results["header"], results["rows"]))
+        return
+    text = args.readme.read_text()
+    if BEGIN not in text or END not in text:
+        parser.error(f"{args.readme.name} has no lines {BEGIN} and {END}; put them where the table belongs")
+    rows = [row for row in results["rows"] if is_main(row)]
+    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+    args.readme.write_text(f"{head}{BEGIN}\n{render(results['header'], rows)}\n{END}{tail}")
+
+
+def is_main(row: Row) -> bool:
+    """Whether a row belongs in the README: an aim, a peer at the standard work, or np.copyto."""
+    peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
+    return peer or "np.copyto" in row["provider"] or any(key in row for key in AIMS)
+
+
+def render(header: Row, rows: list[Row]) -> str:
+    yardsticks = [row for row in rows if row["provider"] == "yardstick"]
+    calls = [row for row in rows if "median_ratio" not in row or "extra_seconds" in row]
+    peers = [row for row in rows if row not in yardsticks and row not in calls]
+    versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
+    parts = [
+        table(
+            ["operation", "layout", "outputs", "x", "GB/s", "yardstick GB/s", "share of the yardstick (95 %)", "aim"],
+            [[*name(row), *speeds(row), ratio(row, 2), aim(row)] for row in sorted(yardsticks, key=order)],
+        ),
+        table(
+            ["operation", "layout", "outputs", "x", "sequences", "compared with", "times as fast (95 %)", "aim"],
+            [
+                [*name(row), f"{row['n_sequences']:,}", row["provider"], ratio(row, 1), aim(row)]
+                for row in sorted(peers, key=order)
+            ],
+        ),
+        table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),
+        f"{header['processor']}, {header['threads']} threads, {header['memory_gib']:.0f} GiB; {versions}; "
+        f"commit {header['commit']}, {header['date']}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def order(row: Row) -> tuple[Any, ...]:
+    return row["operation"] != "standard work", row["operation"], row["provider"], row["layout"], str(row["x"])
+
+
+def name(row: Row) -> list[str]:
+    return [row["operation"], row["layout"], row["outputs"], row["x"] or ""]
+
+
+def speeds(row: Row) -> list[str]:
+    return [f"{row['bytes'] / row[key] / 1e9:.1f}" for key in ("seconds", "provider_seconds")]
+
+
+def ratio(row: Row, digits: int) -> str:
+    return f"{row['median_ratio']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+
+
+def aim(row: Row) -> str:
+    return f"{row['target']:g}" if "target" in row else ""
+
+
+def call(row: Row) -> list[str]:
+    if "extra_seconds" in row:
+        text = f"{row['extra_seconds']:.2f} s more than {row['provider']} ({row['provider_seconds']:.2f} s)"
+        return [row["operation"], "new process", text, f"{row['target_extra_seconds']:g} s"]
+    aim_us = f"{row['target_seconds'] * 1e6:g} us"
+    return [row["operation"], row["provider"], f"{row['seconds'] * 1e6:.1f} us", aim_us]
+
+
+if __name__ == "__main__":
+    main()
