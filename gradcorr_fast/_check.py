@@ -57,8 +57,8 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
         )
     if length > MAX_LETTERS or length == 0:
         raise ValueError(
-            f"axis {axis} has length {length}; for (N, 4, L) arrays pass axis=1, and an alphabet has 1 to {MAX_LETTERS} "
-            f"letters"
+            f"axis {axis} has length {length}, and an alphabet has 1 to {MAX_LETTERS} letters; for (N, 4, L) arrays "
+            f"pass axis=1"
         )
     return front
 
@@ -118,8 +118,8 @@ def check_out(shape: Sequence[int], dtype: str, out_shape: Sequence[int], out_dt
     """Refuse an output of another shape or dtype than the result."""
     if tuple(out_shape) != tuple(shape) or out_dtype != dtype:
         raise ValueError(
-            f"out for {field} has shape {_show(out_shape)} and dtype {out_dtype}; it must have shape {_show(shape)} and "
-            f"dtype {dtype}"
+            f"out for {field} has shape {_show(out_shape)} and dtype {out_dtype}; it must have shape {_show(shape)} "
+            f"and dtype {dtype}"
         )
 
 

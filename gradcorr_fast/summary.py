@@ -48,7 +48,8 @@ class AngleSummary:
     def fractions(self) -> Array:
         """Share of positions above each threshold, shape (N, T); NaN where no position counts."""
         positions = self.n_positions[..., None].astype(np.float64)
-        return np.divide(self.counts, positions, out=np.full(self.counts.shape, math.nan), where=positions > 0)
+        shares: Array = np.divide(self.counts, positions, out=np.full(self.counts.shape, math.nan), where=positions > 0)
+        return shares
 
     @property
     def n_defined(self) -> int:
@@ -128,7 +129,7 @@ def angle_summary(
     else:
         front, index = select_letters(backend.shape(grad), axis, letters, n_letters)
         grad = grad[index]
-    return AngleSummary(*backend.angle_summary(grad, front, levels, bins, mask), levels)
+    return AngleSummary(*backend.angle_summary(grad, front, levels, bins, mask), thresholds=levels)
 
 
 def merge(summaries: Iterable[AngleSummary]) -> AngleSummary:

@@ -24,7 +24,9 @@ def make_grad(magnitude: str, shape: tuple[int, ...], dtype: np.dtype, axis: int
     if magnitude == "nearly_constant":
         grad = 1 + grad * 4 * float(ml_dtypes.finfo(dtype).eps)
     positions = np.moveaxis(grad, axis, -1).reshape(-1, shape[axis]) if axis in (-1, len(shape) - 1) else None
-    positions = np.moveaxis(grad, axis, -1) if positions is None else positions.reshape(np.moveaxis(grad, axis, -1).shape)
+    positions = (
+        np.moveaxis(grad, axis, -1) if positions is None else positions.reshape(np.moveaxis(grad, axis, -1).shape)
+    )
     positions[..., ::7, :] = 0
     if magnitude == "special":
         positions[..., 1::7, :] = 0.5

@@ -21,9 +21,7 @@ LAYERS = [  # a file imports from its own layer and those below
 ]
 FRAMEWORKS = {"torch", "tensorflow", "jax", "cupy", "dask"}
 MODULES = sorted(
-    name
-    for package in (gf, kernels)
-    for _, name, _ in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    name for package in (gf, kernels) for _, name, _ in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
 
 

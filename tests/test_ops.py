@@ -54,7 +54,20 @@ def test_every_magnitude_meets_the_criterion(field: str, layout: str, magnitude:
     assert_meets_criterion(OPERATIONS[field](grad, *arguments, axis=axis), field, grad, codes, axis=axis)
 
 
-X_DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint64", "float16", "bfloat16", "float32", "float64")
+X_DTYPES = (
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "int64",
+    "uint64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+)
 
 
 @pytest.mark.parametrize("x_dtype", X_DTYPES)
@@ -72,7 +85,9 @@ def test_onehot_of_any_real_dtype_gives_what_codes_give(field: str, layout: str,
 def test_onehot_works_in_every_library(library: Library, layout: str) -> None:
     shape, axis = LAYOUTS[layout]
     grad, onehot = make_grad("normal", shape, DTYPES["float32"], axis), make_onehot(shape, axis)
-    assert_meets_criterion(call(library, "grad_times_input", grad, onehot, axis=axis), "grad_times_input", grad, onehot, axis=axis)
+    assert_meets_criterion(
+        call(library, "grad_times_input", grad, onehot, axis=axis), "grad_times_input", grad, onehot, axis=axis
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])

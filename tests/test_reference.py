@@ -59,7 +59,9 @@ def test_substitution_effects_are_differences_to_the_observed_letter() -> None:
 
 def test_summary_of_four_positions() -> None:
     grad = np.array([[[1, 0, 0, 0], [1.0, 1, 1, 1], [0, 0, 0, 0], [-1, 0, 0, 0]]])
-    counts, n_positions, n_undefined, sums, squares, histogram = reference.angle_summary(grad, thresholds=(29, 30), bins=6)
+    counts, n_positions, n_undefined, sums, squares, histogram = reference.angle_summary(
+        grad, thresholds=(29, 30), bins=6
+    )
     np.testing.assert_array_equal(counts, [[3, 1]])  # 30 degrees is not above 30
     assert (n_positions, n_undefined) == (4, 1)
     assert sums == pytest.approx(90)

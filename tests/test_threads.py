@@ -1,4 +1,4 @@
-"""Calls from everywhere: pools, forks, spawned workers, shutdown, every threading layer. Never an abort, never a hang."""
+"""Calls from everywhere: pools, forks, spawned workers, shutdown, every threading layer; no abort, no hang."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

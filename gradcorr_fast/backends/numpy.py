@@ -38,15 +38,15 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
     grad = _plain(grad, "grad")
     check_float(_dtype_name(grad.dtype))
-    inputs = {"grad": _Operand(grad, *_float_dtypes(grad.dtype), has_letters=True)}
+    inputs = {"grad": _Operand(grad, *_float_dtypes(grad.dtype), True)}
     if x is not None:
         x = _plain(x, "x")
         kind = x.dtype.kind
         if not (kind in "biuf" or _dtype_name(x.dtype) == "bfloat16"):
             raise TypeError(f"x must be one-hot of a real dtype or integer codes; got {x.dtype}")
         is_codes = check_x(x.shape, kind in "iu", str(x.dtype), grad.shape, call.axis)
-        dtypes = (x.dtype.newbyteorder("="),) * 2 if is_codes else _onehot_dtypes(x.dtype)
-        inputs["codes" if is_codes else "onehot"] = _Operand(x, *dtypes, has_letters=not is_codes)
+        dtype, bits = (x.dtype.newbyteorder("="),) * 2 if is_codes else _onehot_dtypes(x.dtype)
+        inputs["codes" if is_codes else "onehot"] = _Operand(x, dtype, bits, not is_codes)
     outputs = {field: _output(grad, field, call.axis, given) for field, given in zip(call.fields, out, strict=True)}
     in_place = any(given is not None for given in out) and _check_overlap(inputs, outputs)
     names = {"grad_times_input": "grad_times_input" if call.corrected else "raw_grad_times_input"}
@@ -93,8 +93,8 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
         part = parts[number]
         angle = np.empty((len(range(*part[-1].indices(shape[-1]))), length), dtype)
         operands = {
-            "grad": _Operand(grad[part], *dtypes, has_letters=True),
-            "angle": _Operand(angle, dtype, dtype, has_letters=False),
+            "grad": _Operand(grad[part], *dtypes, True),
+            "angle": _Operand(angle, dtype, dtype, False),
         }
         _stream(operands, 2, {"undefined": math.nan}, in_place=False, n_inputs=1)
         counted = None if mask is None else _read_only(np.ascontiguousarray(mask[part]))
@@ -176,7 +176,7 @@ def _check_overlap(inputs: dict[str, _Operand], outputs: dict[str, _Operand]) ->
 
 def _overlap(a: Array, b: Array) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # NumPy's stub knows two of all
     except np.exceptions.TooHardError:  # views so intertwined that telling takes too long
         return True
 
@@ -187,7 +187,7 @@ def _same(a: Array, b: Array) -> bool:
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
     """Return the mask as a boolean array, or say what is wrong with it."""
-    mask = np.asarray(mask)
+    mask = _plain(mask, "mask")
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, True where a position counts; got {mask.dtype}, compare it first")
     if mask.shape != shape:

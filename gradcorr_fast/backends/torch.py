@@ -89,10 +89,10 @@ def angle_summary(
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=_XP).numpy(force=True)
     if mask is not None:
         mask = numpy_backend.check_mask(mask, angle.shape)
-    return reference.summarize_angles(angle, mask, thresholds, bins)
+    return tuple(reference.summarize_angles(angle, mask, thresholds, bins))
 
 
-class _Maps(torch.autograd.Function):
+class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here
     """The kernels forward; backward, to any order, through the reference formula on the saved inputs."""
 
     @staticmethod
