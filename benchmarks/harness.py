@@ -75,7 +75,7 @@ STANDARD = Work("analyze", "codes", 1, 2)
 def stream(grad, x, whole, single, other, x_is_one_hot, first, last):
     """Read and write positions first:last, computing next to nothing; arrays are flat, what is None is left out.
 
-    Adding 1 keeps LLVM from calling memcpy, which here is slower; fastmath lets it vectorise the sums.
+    Adding 1 keeps LLVM from turning the loop into a call of memcpy; fastmath lets it vectorise the sums.
     """
     total = np.float32(0)
     grad = grad[4 * first : 4 * last]

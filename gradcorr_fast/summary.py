@@ -129,7 +129,8 @@ def angle_summary(
     else:
         front, index = select_letters(backend.shape(grad), axis, letters, n_letters)
         grad = grad[index]
-    return AngleSummary(*backend.angle_summary(grad, front, levels, bins, mask), thresholds=levels)
+    counts, n_positions, n_undefined, sums, squares, histogram = backend.angle_summary(grad, front, levels, bins, mask)
+    return AngleSummary(counts, n_positions, n_undefined, sums, squares, histogram, levels)
 
 
 def merge(summaries: Iterable[AngleSummary]) -> AngleSummary:

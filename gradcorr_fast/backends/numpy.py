@@ -187,12 +187,12 @@ def _same(a: Array, b: Array) -> bool:
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
     """Return the mask as a boolean array, or say what is wrong with it."""
-    mask = _plain(mask, "mask")
-    if mask.dtype != np.bool_:
-        raise TypeError(f"mask must be boolean, True where a position counts; got {mask.dtype}, compare it first")
-    if mask.shape != shape:
-        raise ValueError(f"mask has shape {mask.shape}; it must have shape {shape}, one entry a position")
-    return mask
+    plain = _plain(mask, "mask")
+    if plain.dtype != np.bool_:
+        raise TypeError(f"mask must be boolean, True where a position counts; got {plain.dtype}, compare it first")
+    if plain.shape != shape:
+        raise ValueError(f"mask has shape {plain.shape}; it must have shape {shape}, one entry a position")
+    return plain
 
 
 def _stream(operands: dict[str, _Operand], axis: int, options: dict[str, Any], in_place: bool, n_inputs: int) -> None:
