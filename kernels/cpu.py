@@ -480,17 +480,17 @@ def _units(dtype, degrees, undefined):
     return tuple(dtype.type(value) for value in (radian, radian * math.pi / 2, undefined))
 
 
-def _spread(kernel, outer, inner):
-    """Call ``kernel(first, last, start, stop)`` for chunks of blocks (inner is short) or of one block (it is long)."""
+def _spread(kernel, operands, outer, inner):
+    """Call the kernel for first:last, start:stop of chunks of blocks (inner is short) or of one block (it is long)."""
     if outer * inner <= CHUNK:
-        kernel(0, outer, 0, inner)
+        kernel(*operands, 0, outer, 0, inner)
         return
     group, pieces = max(1, CHUNK // inner), -(-inner // CHUNK)
 
     def task(number):
         block, piece = divmod(number, pieces)
         first, start = block * group, piece * CHUNK
-        kernel(first, min(outer, first + group), start, min(inner, start + CHUNK))
+        kernel(*operands, first, min(outer, first + group), start, min(inner, start + CHUNK))
 
     threads.run(task, -(-outer // group) * pieces)
 
@@ -502,8 +502,9 @@ def compute_dtype(dtype):
 
 
 def analyze(
-    grad,
+    block,
     *,
+    grad,
     codes=None,
     onehot=None,
     weights=None,
@@ -515,23 +516,31 @@ def analyze(
     raw_grad_times_input=None,
     substitution_effects=None,
 ):
-    """Fill the outputs that are not None, in one pass.
+    """Fill the outputs that are not None, in one pass over arrays of C-contiguous memory.
 
-    `grad`, `onehot`, `corrected` and `substitution_effects` have shape (outer, letters, inner), the rest
-    (outer, inner), all C-contiguous; `weights` (letters,) in the type of the computation. `undefined` is the angle of a
-    zero gradient.
+    `block` is (outer, letters, inner), the order of `grad`, `onehot`, `corrected` and `substitution_effects` in memory;
+    that of the others is (outer, inner). `weights` (letters,) in the type of the computation; `undefined` is the angle
+    of a zero gradient.
     """
-    outer, letters, inner = grad.shape
-    outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
-    operands = (grad, codes, onehot, weights, *outputs)
-    kernel = _general
+    outer, letters, inner = block
+    kernel, with_letters, without = _general, block, (outer, inner)
     if letters == 4:
         kernel = _in_rows
         if inner == 1:
-            kernel, outer, inner = _side_by_side, 1, outer
-            operands = tuple(None if array is None else array.reshape(-1) for array in operands)
-    units = _units(compute_dtype(grad.dtype), degrees, undefined)
-    _spread(lambda *span: kernel(*operands, units, *span), outer, inner)
+            kernel, with_letters, without, outer, inner = _side_by_side, -1, -1, 1, outer
+    operands = (
+        grad.reshape(with_letters),
+        codes if codes is None else codes.reshape(without),
+        onehot if onehot is None else onehot.reshape(with_letters),
+        weights,
+        corrected if corrected is None else corrected.reshape(with_letters),
+        angle if angle is None else angle.reshape(without),
+        grad_times_input if grad_times_input is None else grad_times_input.reshape(without),
+        raw_grad_times_input if raw_grad_times_input is None else raw_grad_times_input.reshape(without),
+        substitution_effects if substitution_effects is None else substitution_effects.reshape(with_letters),
+        _units(compute_dtype(grad.dtype), degrees, undefined),
+    )
+    _spread(kernel, operands, outer, inner)
 
 
 def cache_folder():

@@ -17,10 +17,14 @@ SLAB = 1 << 14  # positions copied at a time from memory that the kernels cannot
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """How other backends hand over bfloat16, which NumPy lacks; arrays with the dtype of ml_dtypes are read as well."""
 
+WITH_LETTERS = ("corrected", "substitution_effects")
+
 Array = np.ndarray[Any, Any]
 
 
 class _Operand(NamedTuple):
+    name: str
+    """Argument of `cpu.analyze`."""
     array: Array
     dtype: np.dtype[Any]
     """What the kernel reads or writes; the same as the array's unless it must be converted."""
@@ -38,22 +42,19 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
     grad = _plain(grad, "grad")
     check_float(_dtype_name(grad.dtype))
-    inputs = {"grad": _Operand(grad, *_float_dtypes(grad.dtype), True)}
+    operands = [_Operand("grad", grad, *_float_dtypes(grad.dtype), True)]
     if x is not None:
-        x = _plain(x, "x")
-        kind = x.dtype.kind
-        if not (kind in "biuf" or _dtype_name(x.dtype) == "bfloat16"):
-            raise TypeError(f"x must be one-hot of a real dtype or integer codes; got {x.dtype}")
-        is_codes = check_x(x.shape, kind in "iu", str(x.dtype), grad.shape, call.axis)
-        dtype, bits = (x.dtype.newbyteorder("="),) * 2 if is_codes else _onehot_dtypes(x.dtype)
-        inputs["codes" if is_codes else "onehot"] = _Operand(x, dtype, bits, not is_codes)
-    outputs = {field: _output(grad, field, call.axis, given) for field, given in zip(call.fields, out, strict=True)}
-    in_place = any(given is not None for given in out) and _check_overlap(inputs, outputs)
-    names = {"grad_times_input": "grad_times_input" if call.corrected else "raw_grad_times_input"}
-    operands = inputs | {names.get(field, field): operand for field, operand in outputs.items()}
-    weights = None if call.background is None else np.array(call.background, cpu.compute_dtype(grad.dtype))
-    _stream(operands, call.axis, {"weights": weights, "degrees": call.degrees}, in_place, len(inputs))
-    return tuple(outputs[field].array for field in call.fields)
+        operands.append(_onehot_or_codes(_plain(x, "x"), grad.shape, call.axis))
+    n_inputs = len(operands)
+    for field, given in zip(call.fields, out, strict=True):
+        name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
+        operands.append(_output(name, grad, field, call.axis, given))
+    in_place = any(given is not None for given in out) and _check_overlap(operands, n_inputs)
+    options: dict[str, Any] = {"degrees": call.degrees}
+    if call.background is not None:
+        options["weights"] = np.array(call.background, cpu.compute_dtype(grad.dtype))
+    _stream(operands, n_inputs, call.axis, options, in_place)
+    return tuple([operand.array for operand in operands[n_inputs:]])
 
 
 def embed(part: Array, index: tuple[slice, ...], grad: Any, out: Any) -> Array:
@@ -92,12 +93,9 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     def work(number: int) -> None:
         part = parts[number]
         angle = np.empty((len(range(*part[-1].indices(shape[-1]))), length), dtype)
-        operands = {
-            "grad": _Operand(grad[part], *dtypes, True),
-            "angle": _Operand(angle, dtype, dtype, False),
-        }
-        _stream(operands, 2, {"undefined": math.nan}, in_place=False, n_inputs=1)
-        counted = None if mask is None else _read_only(np.ascontiguousarray(mask[part]))
+        operands = [_Operand("grad", grad[part], *dtypes, True), _Operand("angle", angle, dtype, dtype, False)]
+        _stream(operands, 1, 2, {"undefined": math.nan})
+        counted = None if mask is None else np.ascontiguousarray(mask[part])
         rows = counts[part], n_positions[part], n_undefined[part], sums[part], squares[part]
         histograms.append(cpu_summary.summarize_angles(angle, counted, thresholds, bins, tolerance, *rows))
 
@@ -140,37 +138,48 @@ def _onehot_dtypes(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
     return _float_dtypes(dtype)
 
 
-def _output(grad: Array, field: str, axis: int, given: Any) -> _Operand:
+def _onehot_or_codes(x: Array, grad_shape: tuple[int, ...], axis: int) -> _Operand:
+    kind, name = x.dtype.kind, _dtype_name(x.dtype)
+    if kind not in "biuf" and name != "bfloat16":
+        raise TypeError(f"x must be one-hot of a real dtype or integer codes; got {name}")
+    if check_x(x.shape, kind in "iu", name, grad_shape, axis):
+        native = x.dtype.newbyteorder("=")
+        return _Operand("codes", x, native, native, False)
+    return _Operand("onehot", x, *_onehot_dtypes(x.dtype), True)
+
+
+def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Operand:
     """The output for a field: the one given, or a new one in the stride order of `grad`."""
-    has_letters = field in ("corrected", "substitution_effects")
+    has_letters = field in WITH_LETTERS
     dtype = grad.dtype if has_letters else cpu.compute_dtype(grad.dtype)
-    kernel_dtypes = _float_dtypes(dtype)
     if given is None:
-        like = grad if has_letters else grad[(slice(None),) * axis + (0,)]
-        return _Operand(np.empty_like(like, dtype, subok=False), *kernel_dtypes, has_letters)
+        if grad.flags.c_contiguous:
+            given = np.empty(grad.shape if has_letters else grad.shape[:axis] + grad.shape[axis + 1 :], dtype)
+        else:
+            like = grad if has_letters else grad[(slice(None),) * axis + (0,)]
+            given = np.empty_like(like, dtype, subok=False)
+        return _Operand(name, given, *_float_dtypes(dtype), has_letters)
     given = _plain(given, "out")
     shape = grad.shape if has_letters else grad.shape[:axis] + grad.shape[axis + 1 :]
     check_out(shape, _dtype_name(dtype), given.shape, _dtype_name(given.dtype), field)
     if not given.flags.writeable:
         raise ValueError(f"out for {field} is read-only; pass an array that can be written")
-    return _Operand(given, *kernel_dtypes, has_letters)
+    return _Operand(name, given, *_float_dtypes(dtype), has_letters)
 
 
-def _check_overlap(inputs: dict[str, _Operand], outputs: dict[str, _Operand]) -> bool:
+def _check_overlap(operands: list[_Operand], n_inputs: int) -> bool:
     """Refuse outputs on the memory of others; return whether `corrected` is `grad` itself."""
     in_place = False
-    others = {name: operand.array for name, operand in inputs.items()}
-    for field, operand in outputs.items():
-        for name, other in others.items():
-            if not np.may_share_memory(operand.array, other):
+    for k, output in enumerate(operands[n_inputs:], n_inputs):
+        for other in operands[:k]:
+            if not np.may_share_memory(output.array, other.array):
                 continue
-            if field == "corrected" and name == "grad" and _same(other, operand.array):
+            if output.name == "corrected" and other.name == "grad" and _same(other.array, output.array):
                 in_place = True
-            elif _overlap(operand.array, other):
+            elif _overlap(output.array, other.array):
                 raise ValueError(
-                    f"out for {field} overlaps {name}; pass memory of its own (or grad itself to `correct`)"
+                    f"out for {output.name} overlaps {other.name}; pass memory of its own (or grad itself to `correct`)"
                 )
-        others[field] = operand.array
     return in_place
 
 
@@ -195,65 +204,59 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
     return plain
 
 
-def _stream(operands: dict[str, _Operand], axis: int, options: dict[str, Any], in_place: bool, n_inputs: int) -> None:
-    """Pass the operands, the first `n_inputs` of them inputs, to the kernels: in one go where memory allows it."""
-    if operands["grad"].array.ndim == 1:  # a single position; the new axis has something to walk along
-        operands = {name: operand._replace(array=operand.array[None]) for name, operand in operands.items()}
-        axis = 1
-    grad = operands["grad"].array
+def _stream(
+    operands: list[_Operand], n_inputs: int, axis: int, options: dict[str, Any], in_place: bool = False
+) -> None:
+    """Pass the operands, the first of them inputs, to the kernels: in one go where memory allows it, or in slabs."""
+    grad = operands[0].array
+    if grad.ndim == 1:  # a single position; the new axis has something to walk along
+        operands = [operand._replace(array=operand.array[None]) for operand in operands]
+        grad, axis = operands[0].array, 1
     if grad.size == 0:
         return
-    arrays = [operand.array for operand in operands.values()]
-    if not grad.flags.c_contiguous:
+    arrays = [operand.array for operand in operands]
+    if not grad.flags.c_contiguous:  # look at every array with its axes in the order in which grad lies in memory
         order = sorted(range(grad.ndim), key=lambda k: -abs(grad.strides[k]))
         axes = {True: order, False: [k - (k > axis) for k in order if k != axis]}
-        arrays = [operand.array.transpose(axes[operand.has_letters]) for operand in operands.values()]
+        arrays = [operand.array.transpose(axes[operand.has_letters]) for operand in operands]
         axis = order.index(axis)
     shape = arrays[0].shape
-    block = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
-    direct = [_is_dense(array, operand.dtype) for array, operand in zip(arrays, operands.values(), strict=True)]
-    direct[0] = direct[0] and not in_place
 
-    def launch(parts: Sequence[Array], outer: int, inner: int) -> None:
-        blocks = {}
-        for k, ((name, operand), part) in enumerate(zip(operands.items(), parts, strict=True)):
-            part = part.reshape((outer, block[1], inner) if operand.has_letters else (outer, inner))
+    def launch(parts: list[Array]) -> None:
+        arguments = {}
+        for k, (operand, part) in enumerate(zip(operands, parts, strict=True)):
             if operand.bits is not operand.dtype:
                 part = part.view(operand.bits)
-            blocks[name] = _read_only(part) if k < n_inputs else part
-        cpu.analyze(blocks.pop("grad"), **blocks, **options)
+            if k < n_inputs:  # looked at as read-only, so that the kernels are compiled for one kind of input
+                part = part.view()
+                part.flags.writeable = False
+            arguments[operand.name] = part
+        lengths = parts[0].shape
+        cpu.analyze((math.prod(lengths[:axis]), lengths[axis], math.prod(lengths[axis + 1 :])), **arguments, **options)
 
-    if all(direct):
-        launch(arrays, block[0], block[2])
+    direct = [_is_dense(array, operand.dtype) for array, operand in zip(arrays, operands, strict=True)]
+    if all(direct) and not in_place:
+        launch(arrays)
         return
-    slabbed = max((k for k in range(grad.ndim) if k != axis), key=lambda k: shape[k])
-    step = max(1, SLAB * shape[slabbed] // (block[0] * block[2]))
+    direct[0] = direct[0] and not in_place
+    along = max((k for k in range(grad.ndim) if k != axis), key=lambda k: shape[k])
+    step = max(1, SLAB * shape[along] * shape[axis] // grad.size)
 
     def work(number: int) -> None:
         slab = slice(number * step, (number + 1) * step)
-        parts = []
-        for operand, array in zip(operands.values(), arrays, strict=True):
-            cut = slabbed - (slabbed > axis and not operand.has_letters)
+        parts, dense = [], []
+        for operand, array, is_direct in zip(operands, arrays, direct, strict=True):
+            cut = along if operand.has_letters or along < axis else along - 1
             parts.append(array[(slice(None),) * cut + (slab,)])
-        dense = [
-            part if direct_ and part.flags.c_contiguous else np.array(part, operand.dtype, order="C", copy=True)
-            for part, operand, direct_ in zip(parts, operands.values(), direct, strict=True)
-        ]
-        part_shape = dense[0].shape
-        launch(dense, math.prod(part_shape[:axis]), math.prod(part_shape[axis + 1 :]))
-        for part, result in list(zip(parts, dense, strict=True))[n_inputs:]:
+            in_order = is_direct and parts[-1].flags.c_contiguous
+            dense.append(parts[-1] if in_order else np.array(parts[-1], operand.dtype, order="C"))
+        launch(dense)
+        for part, result in zip(parts[n_inputs:], dense[n_inputs:], strict=True):
             if part is not result:
                 part[...] = result
 
-    threads.run(work, -(-shape[slabbed] // step))
+    threads.run(work, -(-shape[along] // step))
 
 
 def _is_dense(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
-
-
-def _read_only(array: Array) -> Array:
-    """A view that cannot be written, so that the kernels are compiled for one kind of input."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
