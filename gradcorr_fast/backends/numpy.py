@@ -12,7 +12,7 @@ from ..kernels import cpu, cpu_summary, reference, threads
 
 NAME = "numpy"
 
-SLAB = 1 << 14  # positions copied at a time from memory that the kernels cannot walk through
+SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
 
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """How other backends hand over bfloat16, which NumPy lacks; arrays with the dtype of ml_dtypes are read as well."""
@@ -49,11 +49,12 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
     for field, given in zip(call.fields, out, strict=True):
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
         operands.append(_output(name, grad, field, call.axis, given))
-    in_place = any(given is not None for given in out) and _check_overlap(operands, n_inputs)
+    if any(given is not None for given in out):
+        _check_overlap(operands, n_inputs)
     options: dict[str, Any] = {"degrees": call.degrees}
     if call.background is not None:
         options["weights"] = np.array(call.background, cpu.compute_dtype(grad.dtype))
-    _stream(operands, n_inputs, call.axis, options, in_place)
+    _stream(operands, n_inputs, call.axis, options)
     return tuple([operand.array for operand in operands[n_inputs:]])
 
 
@@ -167,20 +168,17 @@ def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Opera
     return _Operand(name, given, *_float_dtypes(dtype), has_letters)
 
 
-def _check_overlap(operands: list[_Operand], n_inputs: int) -> bool:
-    """Refuse outputs on the memory of others; return whether `corrected` is `grad` itself."""
-    in_place = False
+def _check_overlap(operands: list[_Operand], n_inputs: int) -> None:
+    """Refuse outputs on the memory of others, but `corrected` may be `grad`: a kernel reads a position, then writes it."""
     for k, output in enumerate(operands[n_inputs:], n_inputs):
         for other in operands[:k]:
             if not np.may_share_memory(output.array, other.array):
                 continue
-            if output.name == "corrected" and other.name == "grad" and _same(other.array, output.array):
-                in_place = True
-            elif _overlap(output.array, other.array):
+            in_place = output.name == "corrected" and other.name == "grad" and _same(other.array, output.array)
+            if not in_place and _overlap(output.array, other.array):
                 raise ValueError(
                     f"out for {output.name} overlaps {other.name}; pass memory of its own (or grad itself to `correct`)"
                 )
-    return in_place
 
 
 def _overlap(a: Array, b: Array) -> bool:
@@ -204,9 +202,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
     return plain
 
 
-def _stream(
-    operands: list[_Operand], n_inputs: int, axis: int, options: dict[str, Any], in_place: bool = False
-) -> None:
+def _stream(operands: list[_Operand], n_inputs: int, axis: int, options: dict[str, Any]) -> None:
     """Pass the operands, the first of them inputs, to the kernels: in one go where memory allows it, or in slabs."""
     grad = operands[0].array
     if grad.ndim == 1:  # a single position; the new axis has something to walk along
@@ -235,10 +231,9 @@ def _stream(
         cpu.analyze((math.prod(lengths[:axis]), lengths[axis], math.prod(lengths[axis + 1 :])), **arguments, **options)
 
     direct = [_is_dense(array, operand.dtype) for array, operand in zip(arrays, operands, strict=True)]
-    if all(direct) and not in_place:
+    if all(direct):
         launch(arrays)
         return
-    direct[0] = direct[0] and not in_place
     along = max((k for k in range(grad.ndim) if k != axis), key=lambda k: shape[k])
     step = max(1, SLAB * shape[along] * shape[axis] // grad.size)
 
