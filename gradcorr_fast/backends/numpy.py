@@ -169,7 +169,7 @@ def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Opera
 
 
 def _check_overlap(operands: list[_Operand], n_inputs: int) -> None:
-    """Refuse outputs on the memory of others, but `corrected` may be `grad`: a kernel reads a position, then writes it."""
+    """Refuse outputs on the memory of others; `corrected` may be `grad`, since a position is read before it is written."""
     for k, output in enumerate(operands[n_inputs:], n_inputs):
         for other in operands[:k]:
             if not np.may_share_memory(output.array, other.array):
