@@ -1,6 +1,6 @@
 """Writes the table of measured speed into README.md, between its markers, from benchmarks/results/cpu.json.
 
-python benchmarks/report.py          the rows that DESIGN.md sets an aim for, and the peers
+python benchmarks/report.py          the rows that have an aim, and the peers
 python benchmarks/report.py --all    every row, to the screen
 """
 

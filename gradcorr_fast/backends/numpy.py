@@ -10,8 +10,6 @@ import numpy as np
 from .._check import Call, check_float, check_out, check_x
 from ..kernels import cpu, cpu_summary, reference, threads
 
-NAME = "numpy"
-
 SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
 
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
@@ -66,6 +64,8 @@ def embed(part: Array, index: tuple[slice, ...], grad: Any, out: Any) -> Array:
         whole = _plain(out, "out")
         check_out(grad.shape, _dtype_name(grad.dtype), whole.shape, _dtype_name(whole.dtype), "all channels")
         if not _same(whole, grad):
+            if _overlap(whole, grad):
+                raise ValueError("out overlaps grad; pass memory of its own, or grad itself")
             np.copyto(whole, grad)
     whole[index] = part
     return whole
@@ -169,7 +169,7 @@ def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Opera
 
 
 def _check_overlap(operands: list[_Operand], n_inputs: int) -> None:
-    """Refuse outputs on the memory of others; `corrected` may be `grad`, since a position is read before it is written."""
+    """Refuse outputs on the memory of others; `corrected` may be `grad`: a position is read before it is written."""
     for k, output in enumerate(operands[n_inputs:], n_inputs):
         for other in operands[:k]:
             if not np.may_share_memory(output.array, other.array):

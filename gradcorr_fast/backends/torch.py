@@ -15,8 +15,6 @@ from .._check import Call, check_float, check_out, check_x
 from ..kernels import reference
 from . import numpy as numpy_backend
 
-NAME = "torch"
-
 _XP = SimpleNamespace(
     sum=lambda array, axis, keepdims=False: torch.sum(array, dim=axis, keepdim=keepdims),
     mean=lambda array, axis, keepdims=False: torch.mean(array, dim=axis, keepdim=keepdims),
@@ -128,18 +126,9 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
 
 
 def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
-    results = reference.analyze(
-        _widen(grad),
-        x,
-        axis=call.axis,
-        fields=call.fields,
-        degrees=call.degrees,
-        corrected=call.corrected,
-        background=call.background,
-        xp=_XP,
-    )
+    results = reference.analyze(_widen(grad), x, xp=_XP, **call._asdict())
     return tuple(
-        result.to(grad.dtype) if field in ("corrected", "substitution_effects") else result
+        result.to(grad.dtype) if field in numpy_backend.WITH_LETTERS else result
         for field, result in zip(call.fields, results, strict=True)
     )
 
