@@ -2,8 +2,7 @@
 
 One loop reads a position's letters once and writes every output asked for: outputs, inputs and weights that are None
 vanish when the kernel is compiled, so each combination is a loop of its own. With four letters the same loop body
-serves both layouts: `_load` and `_store` know a flat array with the letters side by side (inner == 1) from a tuple of
-four rows. `_general` takes any number of letters.
+serves both layouts, letters side by side (inner == 1) and in rows. `_general` takes any number of letters.
 
 Half precision comes as integers that hold the bits, float16 as int16 and bfloat16 as uint16; it is computed in
 float32. Helpers stand in this file because Numba's cache on disk does not see other files.
@@ -229,86 +228,67 @@ def _angle_of_four(g0, g1, g2, g3, units):
     return _angle(total * _like(0.5, g0), squares, m0 == 0, units)
 
 
-# --- memory: four letters side by side, or in four rows; anything may be None ---
+# --- memory: flat arrays, of which position i has its four letters side by side (`row` is None) or in rows that are
+# `row` elements apart, counted from `at`. Unsigned indices spare the test for negative ones; slices would spare the
+# counting, but their reference counts are atomic, and each waits until all that was written has reached memory. ---
 
 
-def _load(array, i):
+def _load(array, at, row, i):
     """The four letters of position i."""
 
 
 @overload(_load)
-def _(array, i):
-    if isinstance(array, types.Array):
-        return lambda array, i: (
-            _widen(array[4 * i]),
-            _widen(array[4 * i + 1]),
-            _widen(array[4 * i + 2]),
-            _widen(array[4 * i + 3]),
-        )
-    return lambda array, i: (_widen(array[0][i]), _widen(array[1][i]), _widen(array[2][i]), _widen(array[3][i]))
+def _(array, at, row, i):
+    if isinstance(row, types.NoneType):
+
+        def load(array, at, row, i):
+            k = at + np.uintp(4) * i
+            return (
+                _widen(array[k]),
+                _widen(array[k + np.uintp(1)]),
+                _widen(array[k + np.uintp(2)]),
+                _widen(array[k + np.uintp(3)]),
+            )
+
+    else:
+
+        def load(array, at, row, i):
+            k = at + i
+            return (
+                _widen(array[k]),
+                _widen(array[k + row]),
+                _widen(array[k + np.uintp(2) * row]),
+                _widen(array[k + np.uintp(3) * row]),
+            )
+
+    return load
 
 
-def _store(array, i, v0, v1, v2, v3):
+def _store(array, at, row, i, v0, v1, v2, v3):
     """Write the four letters of position i."""
 
 
 @overload(_store)
-def _(array, i, v0, v1, v2, v3):
-    if isinstance(array, types.Array):
+def _(array, at, row, i, v0, v1, v2, v3):
+    if isinstance(row, types.NoneType):
 
-        def store(array, i, v0, v1, v2, v3):
-            array[4 * i] = _narrow(v0, array)
-            array[4 * i + 1] = _narrow(v1, array)
-            array[4 * i + 2] = _narrow(v2, array)
-            array[4 * i + 3] = _narrow(v3, array)
+        def store(array, at, row, i, v0, v1, v2, v3):
+            k = at + np.uintp(4) * i
+            array[k] = _narrow(v0, array)
+            array[k + np.uintp(1)] = _narrow(v1, array)
+            array[k + np.uintp(2)] = _narrow(v2, array)
+            array[k + np.uintp(3)] = _narrow(v3, array)
 
     else:
 
-        def store(array, i, v0, v1, v2, v3):
-            array[0][i] = _narrow(v0, array[0])
-            array[1][i] = _narrow(v1, array[1])
-            array[2][i] = _narrow(v2, array[2])
-            array[3][i] = _narrow(v3, array[3])
+        def store(array, at, row, i, v0, v1, v2, v3):
+            k = at + i
+            array[k] = _narrow(v0, array)
+            array[k + row] = _narrow(v1, array)
+            array[k + np.uintp(2) * row] = _narrow(v2, array)
+            array[k + np.uintp(3) * row] = _narrow(v3, array)
 
     return store
-
-
-def _cut(array, start, stop):
-    """array[start:stop], None for None."""
-
-
-@overload(_cut)
-def _(array, start, stop):
-    if isinstance(array, types.Array):
-        return lambda array, start, stop: array[start:stop]
-    return lambda array, start, stop: None
-
-
-def _rows(array, o, start, stop):
-    """The four rows of block o, cut to start:stop; None for None."""
-
-
-@overload(_rows)
-def _(array, o, start, stop):
-    if isinstance(array, types.Array):
-        return lambda array, o, start, stop: (
-            array[o, 0, start:stop],
-            array[o, 1, start:stop],
-            array[o, 2, start:stop],
-            array[o, 3, start:stop],
-        )
-    return lambda array, o, start, stop: None
-
-
-def _row(array, o, start, stop):
-    """Row o, cut to start:stop; None for None."""
-
-
-@overload(_row)
-def _(array, o, start, stop):
-    if isinstance(array, types.Array):
-        return lambda array, o, start, stop: array[o, start:stop]
-    return lambda array, o, start, stop: None
 
 
 # --- one position with four letters ---
@@ -322,79 +302,63 @@ def _mean_of_four(g0, g1, g2, g3, weights):
 
 
 @_inline
-def _observed_of_four(g0, g1, g2, g3, codes, onehot, i):
+def _observed_of_four(g0, g1, g2, g3, codes, onehot, at, first, row, i):
     value = _like(0, g0)
     if codes is not None:  # numba prunes a branch only by the name that is None in it
-        letter = _letter(codes[i])
+        letter = _letter(codes[first + i])
         value = g0 if letter == np.int32(0) else value
         value = g1 if letter == np.int32(1) else value
         value = g2 if letter == np.int32(2) else value
         value = g3 if letter == np.int32(3) else value
     if onehot is not None:
-        x0, x1, x2, x3 = _load(onehot, i)
+        x0, x1, x2, x3 = _load(onehot, at, row, i)
         x0, x1, x2, x3 = _like(x0, g0), _like(x1, g0), _like(x2, g0), _like(x3, g0)
         value = ((g0 * x0 + g1 * x1) + g2 * x2) + g3 * x3
     return value
 
 
 @_inline
-def _four(n, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units):
+def _four(n, at, first, row, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units):
+    """Positions 0 to n - 1 after `first`, whose letters begin at `at`."""
     for i in range(n):
-        g0, g1, g2, g3 = _load(grad, i)
+        g0, g1, g2, g3 = _load(grad, at, row, i)
         if angle is not None:
-            angle[i] = _angle_of_four(g0, g1, g2, g3, units)
+            angle[first + i] = _angle_of_four(g0, g1, g2, g3, units)
         if corrected is not None or product is not None:
             mean = _mean_of_four(g0, g1, g2, g3, weights)
             c0, c1, c2, c3 = g0 - mean, g1 - mean, g2 - mean, g3 - mean
             if corrected is not None:
-                _store(corrected, i, c0, c1, c2, c3)
+                _store(corrected, at, row, i, c0, c1, c2, c3)
             if product is not None:
-                product[i] = _observed_of_four(c0, c1, c2, c3, codes, onehot, i)
+                product[first + i] = _observed_of_four(c0, c1, c2, c3, codes, onehot, at, first, row, i)
         if raw_product is not None or effects is not None:
-            observed = _observed_of_four(g0, g1, g2, g3, codes, onehot, i)
+            observed = _observed_of_four(g0, g1, g2, g3, codes, onehot, at, first, row, i)
             if raw_product is not None:
-                raw_product[i] = observed
+                raw_product[first + i] = observed
             if effects is not None:
-                _store(effects, i, g0 - observed, g1 - observed, g2 - observed, g3 - observed)
+                _store(effects, at, row, i, g0 - observed, g1 - observed, g2 - observed, g3 - observed)
 
 
 @cached
 def _side_by_side(
-    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, _first, _last, start, stop
+    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, _inner, _o, _end, start, stop
 ):
-    _four(
-        stop - start,
-        grad[4 * start : 4 * stop],
-        _cut(codes, start, stop),
-        _cut(onehot, 4 * start, 4 * stop),
-        weights,
-        _cut(corrected, 4 * start, 4 * stop),
-        _cut(angle, start, stop),
-        _cut(product, start, stop),
-        _cut(raw_product, start, stop),
-        _cut(effects, 4 * start, 4 * stop),
-        units,
-    )
+    first = np.uintp(start)
+    at = np.uintp(4) * first
+    n = np.uintp(stop) - first
+    _four(n, at, first, None, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units)
 
 
 @cached
 def _in_rows(
-    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
+    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, inner, o, end, start, stop
 ):
-    for o in range(first, last):
-        _four(
-            stop - start,
-            _rows(grad, o, start, stop),
-            _row(codes, o, start, stop),
-            _rows(onehot, o, start, stop),
-            weights,
-            _rows(corrected, o, start, stop),
-            _row(angle, o, start, stop),
-            _row(product, o, start, stop),
-            _row(raw_product, o, start, stop),
-            _rows(effects, o, start, stop),
-            units,
-        )
+    row = np.uintp(inner)
+    n = np.uintp(stop - start)
+    for block in range(np.uintp(o), np.uintp(end)):
+        first = block * row + np.uintp(start)
+        at = np.uintp(4) * block * row + np.uintp(start)
+        _four(n, at, first, row, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units)
 
 
 # --- one position with any number of letters ---
@@ -446,7 +410,21 @@ def _observed_of_many(letters, mean, codes, onehot, o, i):
 
 @cached
 def _general(
-    grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, first, last, start, stop
+    grad,
+    codes,
+    onehot,
+    weights,
+    corrected,
+    angle,
+    product,
+    raw_product,
+    effects,
+    units,
+    _inner,
+    first,
+    last,
+    start,
+    stop,
 ):
     letters = np.full(grad.shape[1], units[0])
     for o in range(first, last):
@@ -525,9 +503,9 @@ def analyze(
     outer, letters, inner = block
     kernel, with_letters, without = _general, block, (outer, inner)
     if letters == 4:
-        kernel = _in_rows
+        kernel, with_letters, without = _in_rows, -1, -1
         if inner == 1:
-            kernel, with_letters, without, outer, inner = _side_by_side, -1, -1, 1, outer
+            kernel, outer, inner = _side_by_side, 1, outer
     operands = (
         grad.reshape(with_letters),
         codes if codes is None else codes.reshape(without),
@@ -539,6 +517,7 @@ def analyze(
         raw_grad_times_input if raw_grad_times_input is None else raw_grad_times_input.reshape(without),
         substitution_effects if substitution_effects is None else substitution_effects.reshape(with_letters),
         _units(compute_dtype(grad.dtype), degrees, undefined),
+        inner,
     )
     _spread(kernel, operands, outer, inner)
 
