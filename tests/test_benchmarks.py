@@ -1,0 +1,31 @@
+"""The benchmarks run; what they time is checked inside them, and no time is asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_benchmarks_run_and_report(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    results, readme = tmp_path / "cpu.json", tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--quick", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    done = subprocess.run([*command, "--results", str(results)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert {row["operation"] for row in json.loads(results.read_text())["rows"]} >= {"standard work", "angle_summary"}
+    report = [sys.executable, "benchmarks/report.py", "--results", str(results), "--readme", str(readme)]
+    subprocess.run(report, cwd=ROOT, check=True)
+    assert "| standard work | (N, L, 4) |" in readme.read_text()
+    assert readme.read_text().endswith("<!-- /benchmarks -->\nafter\n")
+
+
+def test_the_committed_results_are_those_of_the_readme(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text())
+    subprocess.run([sys.executable, "benchmarks/report.py", "--readme", str(readme)], cwd=ROOT, check=True)
+    assert readme.read_text() == (ROOT / "README.md").read_text()
