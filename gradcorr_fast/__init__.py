@@ -14,10 +14,9 @@ _here = Path(__file__).parent
 if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the package
     _spec = spec_from_file_location("gradcorr_fast.kernels", _here.parent / "kernels" / "__init__.py")
     assert _spec is not None and _spec.loader is not None  # noqa: PT018  (for the type checker)
-    sys.modules[_spec.name] = module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules[_spec.name])
+    sys.modules[_spec.name] = kernels = module_from_spec(_spec)
+    _spec.loader.exec_module(kernels)
 
-from ._check import MissingBackendError  # noqa: E402
 from .ops import (  # noqa: E402
     AttributionMaps,
     analyze,
@@ -37,7 +36,6 @@ except PackageNotFoundError:  # a checkout that was never installed
 __all__ = [
     "AngleSummary",
     "AttributionMaps",
-    "MissingBackendError",
     "analyze",
     "angle_summary",
     "correct",

@@ -8,10 +8,6 @@ MAX_LETTERS = 32
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 
 
-class MissingBackendError(ImportError):
-    """An array library that was asked for is not installed; the message names the extra that brings it."""
-
-
 class Call(NamedTuple):
     """One checked call of per-position operations, as the backends receive it."""
 
@@ -30,17 +26,9 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
 
     Lengths may be None where a traced array does not know them.
     """
-    ndim = len(shape)
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis must be an int, the position of the letter axis; got {axis!r}")
-    axis = int(axis)
-    if not -ndim <= axis < ndim:
-        raise ValueError(
-            f"axis {axis} does not exist in an array of shape {_show(shape)}; pass the axis of the letters"
-        )
-    front = axis % ndim
+    front = _front(shape, axis)
     length = shape[front]
-    if n_letters is not None:
+    if n_letters is not None and length != 0:
         if length != n_letters:
             raise ValueError(
                 f"axis {axis} has length {length}, not n_letters={n_letters}; pass the axis of the letters"
@@ -48,9 +36,9 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
         return front
     if length is None or length == 4:
         return front
-    others = [k for k in range(1, ndim) if k != front and shape[k] == 4]
-    if len(others) == 1:
-        layout = "(N, 4, L) arrays " if (ndim, others[0]) == (3, 1) else ""
+    others = [k for k in range(1, len(shape)) if k != front and shape[k] == 4]
+    if len(others) == 1 and length != 0:
+        layout = "(N, 4, L) arrays " if (len(shape), others[0]) == (3, 1) else ""
         raise ValueError(
             f"axis {axis} has length {length}; for {layout or 'letters on the axis of length 4 '}pass axis={others[0]} "
             f"(n_letters={length} if axis {axis} does hold the letters)"
@@ -63,14 +51,27 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
     return front
 
 
+def _front(shape: Sequence[int | None], axis: Any) -> int:
+    """Return the axis counted from the front."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be an int, the position of the letter axis; got {axis!r}")
+    position = int(axis)
+    if not -len(shape) <= position < len(shape):
+        raise ValueError(f"axis {axis} does not exist in shape {_show(shape)}; pass the axis of the letters")
+    return position % len(shape)
+
+
 def select_letters(
     shape: Sequence[int | None], axis: int, letters: Any, n_letters: int | None
 ) -> tuple[int, tuple[slice, ...]]:
     """Return the letter axis counted from the front and the index of its `letters` in the whole array."""
     if not isinstance(letters, slice):
         raise TypeError(f"letters must be a slice of the letter axis, such as slice(0, 4); got {letters!r}")
-    front = check_axis(shape, axis, shape[axis] if -len(shape) <= axis < len(shape) else None)
-    chosen = len(range(*letters.indices(shape[front] or MAX_LETTERS)))
+    front = _front(shape, axis)
+    if letters.step is not None and letters.step < 1:
+        raise ValueError(f"letters must step forward; got {letters!r}")
+    length = shape[front]
+    chosen = len(range(*letters.indices(MAX_LETTERS if length is None else length)))
     check_axis((*shape[:front], chosen, *shape[front + 1 :]), front, n_letters)
     return front, (slice(None),) * front + (letters,)
 
@@ -87,7 +88,7 @@ def check_background(background: Any, n_letters: int) -> tuple[float, ...] | Non
         return None
     try:
         weights = tuple(float(weight) for weight in background)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"background must be {n_letters} numbers, one for each letter; got {background!r}") from None
     if len(weights) != n_letters:
         raise ValueError(f"background has {len(weights)} numbers for {n_letters} letters; give one for each")
@@ -131,7 +132,7 @@ def check_thresholds(thresholds: Iterable[float], bins: int) -> tuple[float, ...
         raise TypeError(f"thresholds must be numbers in degrees, such as (30, 45, 60); got {thresholds!r}") from None
     if not all(0 <= value <= 90 for value in values):
         raise ValueError(f"thresholds are degrees between 0 and 90; got {values}")
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 1_000_000:
+    if isinstance(bins, bool) or not hasattr(bins, "__index__") or not 1 <= bins <= 1_000_000:
         raise ValueError(f"bins must be an int from 1 to 1000000; got {bins!r}")
     return values
 

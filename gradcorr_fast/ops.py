@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ._check import Call, check_axis, check_background, select_letters
 from ._dispatch import find_backend
+from .kernels.reference import OF_INPUT, WITH_LETTERS
 
 __all__ = ["AttributionMaps", "analyze", "correct", "grad_times_input", "simplex_angle", "substitution_effects"]
 
@@ -177,13 +178,13 @@ def substitution_effects(
     ----------
     grad, x
         See `grad_times_input`, also for `axis`, `letters` and `n_letters`.
-    out : array, shape and dtype of `grad`, optional
+    out : array, shape of `grad`, optional
         Where to write the result.
 
     Returns
     -------
-    array, shape and dtype of `grad`
-        0 at the observed letter. Nothing is subtracted at an unknown letter.
+    array, shape of `grad`
+        float32 (float64 for float64). 0 at the observed letter; nothing is subtracted at an unknown one.
 
     Notes
     -----
@@ -240,9 +241,8 @@ def analyze(
     if out is not None and not isinstance(out, AttributionMaps):
         raise TypeError(f"out must be an AttributionMaps whose fields are to be filled; got {type(out).__name__}")
     possible = AttributionMaps._fields[:3]
-    if isinstance(outputs, str):
-        outputs = (outputs,)
     if outputs is not None:
+        outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         fields = tuple(field for field in possible if field in outputs)
         unknown = [field for field in outputs if field not in possible]
         if unknown or not fields:
@@ -262,7 +262,7 @@ def analyze(
 
 def _given(x: Any) -> Any:
     if x is None:
-        raise TypeError("x is None; grad_times_input needs the one-hot input or the codes of the sequences")
+        raise TypeError("x is None; pass the one-hot input or the codes of the sequences")
     return x
 
 
@@ -280,7 +280,9 @@ def _run(
     corrected: bool = True,
 ) -> tuple[Any, ...]:
     """Check, choose the backend and call it; with `letters`, on that part of the letter axis."""
-    backend = find_backend(grad=grad, x=x, out=next((array for array in out if array is not None), None))
+    if not any(field in OF_INPUT for field in fields):
+        x = None
+    backend = find_backend(grad=grad, x=x, **{f"out for {f}": array for f, array in zip(fields, out, strict=True)})
     shape = backend.shape(grad)
     if letters is None:
         front = check_axis(shape, axis, n_letters)
@@ -291,10 +293,14 @@ def _run(
         x = x[index]
     part = grad[index]
     weights = None if background is None else check_background(background, backend.shape(part)[front])
-    whole_fields = ("corrected", "substitution_effects")
-    given = tuple(None if field in whole_fields else array for field, array in zip(fields, out, strict=True))
-    results = backend.run(Call(front, fields, degrees, corrected, weights), part, x, given)
+    given = []
+    for field, array in zip(fields, out, strict=True):
+        embedded = field in WITH_LETTERS and array is not None
+        if embedded and backend.shape(array) != shape:
+            raise ValueError(f"out for {field} has shape {backend.shape(array)}; it must have shape {shape}")
+        given.append(array[index] if embedded else array)
+    results = backend.run(Call(front, fields, degrees, corrected, weights), part, x, tuple(given))
     return tuple(
-        backend.embed(result, index, grad, array) if field in whole_fields else result
+        backend.embed(result, index, grad, array) if field in WITH_LETTERS else result
         for field, array, result in zip(fields, out, results, strict=True)
     )

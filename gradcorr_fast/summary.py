@@ -16,7 +16,7 @@ __all__ = ["AngleSummary", "angle_summary", "merge"]
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AngleSummary:
     """Angles of sequences to the simplex: counts for each sequence, a histogram over all. NumPy arrays.
 
@@ -129,7 +129,9 @@ def angle_summary(
     else:
         front, index = select_letters(backend.shape(grad), axis, letters, n_letters)
         grad = grad[index]
-    counts, n_positions, n_undefined, sums, squares, histogram = backend.angle_summary(grad, front, levels, bins, mask)
+    counts, n_positions, n_undefined, sums, squares, histogram = backend.angle_summary(
+        grad, front, levels, int(bins), mask
+    )
     return AngleSummary(counts, n_positions, n_undefined, sums, squares, histogram, levels)
 
 

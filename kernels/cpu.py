@@ -5,7 +5,7 @@ vanish when the kernel is compiled, so each combination is a loop of its own. Wi
 serves both layouts, letters side by side (inner == 1) and in rows. `_general` takes any number of letters.
 
 Half precision comes as integers that hold the bits, float16 as int16 and bfloat16 as uint16; it is computed in
-float32. Helpers stand in this file because Numba's cache on disk does not see other files.
+float32. Helpers stand in this file, long as it gets, because Numba's cache on disk does not see other files.
 
 The flag "contract" (fused multiply-add) is set in the angle alone and changes neither NaN nor signed zeros; everything
 else is IEEE arithmetic as written.
@@ -19,10 +19,11 @@ from numba import njit, types
 from numba.extending import overload
 
 from . import threads
-from .jit import IEEE, cached
+from .jit import cached
 
 CHUNK = 1 << 16  # positions a thread takes at a time: 1 MiB of float32 gradients
 
+IEEE = {"nogil": True, "error_model": "numpy"}  # here, since the cache on disk sees changes in this file only
 _inline = njit(forceinline=True, **IEEE)
 _contracted = njit(forceinline=True, fastmath={"contract"}, **IEEE)
 
@@ -105,7 +106,7 @@ def _letter(code):
 @overload(_letter)
 def _(code):
     if getattr(code, "bitwidth", 8) == 64:
-        return lambda code: np.int32(code) if np.int64(code) >= 0 and np.int64(code) <= 255 else np.int32(-1)
+        return lambda code: np.int32(code) if 0 <= np.int64(code) <= 0x7FFFFFFF else np.int32(-1)
     return lambda code: np.int32(code)
 
 
@@ -339,7 +340,7 @@ def _four(n, at, first, row, grad, codes, onehot, weights, corrected, angle, pro
                 _store(effects, at, row, i, g0 - observed, g1 - observed, g2 - observed, g3 - observed)
 
 
-@cached
+@cached(**IEEE)
 def _side_by_side(
     grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, _inner, _o, _end, start, stop
 ):
@@ -349,7 +350,7 @@ def _side_by_side(
     _four(n, at, first, None, grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units)
 
 
-@cached
+@cached(**IEEE)
 def _in_rows(
     grad, codes, onehot, weights, corrected, angle, product, raw_product, effects, units, inner, o, end, start, stop
 ):
@@ -408,7 +409,7 @@ def _observed_of_many(letters, mean, codes, onehot, o, i):
     return value
 
 
-@cached
+@cached(**IEEE)
 def _general(
     grad,
     codes,
@@ -476,7 +477,7 @@ def _spread(kernel, operands, outer, inner):
 @cache
 def compute_dtype(dtype):
     """The type an operation computes in: float64 for float64, float32 for everything else."""
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    return np.dtype(np.float64 if dtype.newbyteorder("=") == np.float64 else np.float32)
 
 
 def analyze(
@@ -524,4 +525,4 @@ def analyze(
 
 def cache_folder():
     """Where the compiled kernels are kept, or None if no folder can be written."""
-    return _general._cache.cache_path
+    return getattr(_general._cache, "cache_path", None)

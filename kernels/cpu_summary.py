@@ -7,10 +7,11 @@ they change neither NaN nor signed zeros.
 import numpy as np
 from numba import njit
 
-from .jit import IEEE, cached
+from .jit import cached
 
 TILE = 512  # positions
 
+IEEE = {"nogil": True, "error_model": "numpy"}  # here, since the cache on disk sees changes in this file only
 _inline = njit(forceinline=True, **IEEE)
 
 
@@ -69,7 +70,7 @@ def _tally(slots, tables):
         tables[0, slots[i]] += 1
 
 
-@cached
+@cached(**IEEE)
 def _summarize(angle, mask, thresholds, edges, bins, counts, n_positions, n_undefined, sums, squares, histogram):
     all_slots = np.empty(TILE, np.int32)
     tables = np.zeros((4, bins + 1), np.int64)
@@ -88,20 +89,19 @@ def _summarize(angle, mask, thresholds, edges, bins, counts, n_positions, n_unde
             total, square = _sums(tile)
             sums[sequence] += total
             squares[sequence] += square
-        n_positions[sequence] = angle.shape[1] - n_excluded
-        n_undefined[sequence] = tables[:, bins].sum() - empty_before - n_excluded
+        n_positions[sequence] += angle.shape[1] - n_excluded
+        n_undefined[sequence] += tables[:, bins].sum() - empty_before - n_excluded
     for b in range(bins):
         for k in range(4):
             histogram[b] += tables[k, b]
 
 
-def summarize_angles(angle, mask, thresholds, bins, tolerance, counts, n_positions, n_undefined, sums, squares):
+def summarize_angles(angle, mask, thresholds, tolerance, counts, n_positions, n_undefined, sums, squares, histogram):
     """Do what `reference.summarize_angles` does, for (n_sequences, length), C-contiguous; `angle` is used up.
 
-    Fills counts (n_sequences, T) and the arrays of shape (n_sequences,), which are zero; returns the histogram (bins,).
+    Adds to counts (n_sequences, T), to the arrays of shape (n_sequences,) and to the histogram (bins,).
     """
-    histogram = np.zeros(bins, np.int64)
+    bins = histogram.size
     above = np.array([threshold + tolerance for threshold in thresholds], angle.dtype)
     edges = tuple(angle.dtype.type(value) for value in (tolerance, bins / 180, 90, 0))
     _summarize(angle, mask, above, edges, np.int32(bins), counts, n_positions, n_undefined, sums, squares, histogram)
-    return histogram

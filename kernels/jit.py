@@ -1,13 +1,18 @@
-"""How the CPU kernels are compiled: IEEE arithmetic, without the GIL, cached on disk."""
+"""How the CPU kernels are cached."""
+
+from collections.abc import Callable
+from typing import Any
 
 from numba import njit
 
-IEEE = {"nogil": True, "error_model": "numpy"}
 
+def cached(**options: Any) -> Callable[[Any], Any]:
+    """Compile with `options` to a kernel cached on disk, or in memory where no folder can be written."""
 
-def cached(function):
-    """Compile to a kernel cached on disk, or in memory where no folder can be written."""
-    try:
-        return njit(cache=True, **IEEE)(function)
-    except RuntimeError:  # numba finds no folder that it may write
-        return njit(**IEEE)(function)
+    def compile_(function: Any) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # numba finds no folder that it may write
+            return njit(**options)(function)
+
+    return compile_

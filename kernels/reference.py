@@ -26,6 +26,12 @@ NUMPY = SimpleNamespace(
 FIELDS = ("corrected", "angle", "grad_times_input", "substitution_effects")
 """The per-position maps that `analyze` can produce."""
 
+WITH_LETTERS = ("corrected", "substitution_effects")
+"""Those that keep the letter axis."""
+
+OF_INPUT = ("grad_times_input", "substitution_effects")
+"""Those that need the input."""
+
 
 def _weighted_sum(grad: Any, x: Any, axis: int, xp: Any) -> Any:
     """Sum the letters weighted by `x`: one-hot of any real dtype, or codes, where the other letters never count."""

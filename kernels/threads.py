@@ -1,19 +1,16 @@
 """Runs a kernel over the chunks of an array on a few threads.
 
-The kernels are serial and release the GIL; this small pool drives them. On two cores it is as fast as Numba's own
-parallel loops (benchmarks/test_threads.py), needs one compilation instead of two, and has no threading layer that
-could abort the process when called from two threads, or after a fork.
+The kernels are serial and release the GIL; threads made for the call drive them. That is as fast as Numba's own
+parallel loops (benchmarks/test_threads.py), needs one compilation instead of two, and leaves nothing behind: no
+threading layer that aborts the process when entered from two threads, no pool that hangs after a fork.
 """
 
 import itertools
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 
-_pool: ThreadPoolExecutor | None = None
 _n_threads: int = numba.config.NUMBA_NUM_THREADS
 
 
@@ -26,52 +23,37 @@ def set_num_threads(n: int) -> None:
     """Spread large arrays over `n` threads; 1 switches threading off."""
     global _n_threads
     _n_threads = n
-    _drop_pool()
 
 
 def run(task: Callable[[int], None], n_chunks: int) -> None:
     """Call ``task(0)`` to ``task(n_chunks - 1)``, each once, in any order, and return when all are done.
 
+    After an error or Ctrl-C no thread starts another chunk, and the error is raised when none is at work any more.
     Other threads than the main one are somebody else's workers, who already fill the machine: they work alone.
     """
     chunks = itertools.count()  # next() on it is atomic, so it deals out the chunks
+    failures: list[BaseException] = []
 
     def drain() -> None:
-        while (chunk := next(chunks)) < n_chunks:
-            task(chunk)
+        try:
+            while not failures and (chunk := next(chunks)) < n_chunks:
+                task(chunk)
+        except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
+            failures.append(error)
 
-    n_helpers = min(_n_threads, n_chunks) - 1
-    if n_helpers < 1 or threading.current_thread() is not threading.main_thread():
-        drain()
-        return
     helpers = []
+    if threading.current_thread() is threading.main_thread():
+        helpers = [threading.Thread(target=drain) for _ in range(min(_n_threads, n_chunks) - 1)]
     try:
-        for _ in range(n_helpers):
-            helpers.append(_get_pool().submit(drain))
-    except RuntimeError:  # the interpreter is shutting down and starts no more threads
+        for helper in helpers:
+            helper.start()
+    except RuntimeError:  # no more threads, as at interpreter shutdown: those there are do the work
         pass
-    try:
-        drain()
-    finally:
-        chunks = itertools.count(n_chunks)  # after an error or Ctrl-C: let the helpers stop at their next chunk
-        failures = [helper.exception() for helper in helpers if not helper.cancel()]
-    for failure in failures:
-        if failure is not None:
-            raise failure
-
-
-def _get_pool() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(1, _n_threads - 1), thread_name_prefix="gradcorr_fast")
-    return _pool
-
-
-def _drop_pool() -> None:
-    """Forget the pool; its idle threads end by themselves, and after a fork they are not there."""
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_pool)
+    except BaseException as error:  # noqa: BLE001  (raised below)
+        failures.append(error)
+    drain()
+    for helper in helpers:
+        if helper.is_alive():
+            helper.join()
+    if failures:
+        raise failures[0]

@@ -60,8 +60,23 @@ def test_mixed_libraries_are_refused() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="grad is a torch array and x a numpy array"):
         gf.grad_times_input(torch.ones(2, 3, 4), np.zeros((2, 3), int))
-    with pytest.raises(TypeError, match="grad is a numpy array and out a torch array"):
+    with pytest.raises(TypeError, match="grad is a numpy array and out for corrected a torch array"):
         gf.correct(np.ones((2, 3, 4)), out=torch.ones(2, 3, 4))
+
+
+def test_every_field_of_out_must_be_of_the_library() -> None:
+    torch = pytest.importorskip("torch")
+    out = gf.AttributionMaps(np.empty((2, 3, 4)), torch.empty(2, 3, dtype=torch.float64))
+    with pytest.raises(TypeError, match="out for angle a torch array"):
+        gf.analyze(np.ones((2, 3, 4)), out=out)
+    with pytest.raises(TypeError, match=r"out for angle is a builtins\.list"):
+        gf.analyze(np.ones((2, 3, 4)), out=gf.AttributionMaps(angle=[[0.0] * 3] * 2))
+
+
+def test_a_module_is_no_tensor() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="pass a tensor"):
+        gf.correct(torch.nn.Linear(2, 2))
 
 
 def test_mixed_devices_are_refused() -> None:
@@ -95,7 +110,8 @@ def test_gradients_that_are_not_real_floats_are_refused(dtype: str) -> None:
         ((2, 2000, 4), 1, r"axis 1 has length 2000; for letters on the axis of length 4 pass axis=2"),
         ((2, 3, 2000), -1, "axis -1 has length 2000"),
         ((2, 3, 0), -1, "axis -1 has length 0"),
-        ((2, 3, 4), 3, "axis 3 does not exist"),
+        ((2, 4, 0), -1, "axis -1 has length 0"),
+        ((2, 3, 4), 3, "axis 3 does not exist in shape"),
         ((), -1, "axis -1 does not exist"),
     ],
 )
@@ -110,6 +126,9 @@ def test_n_letters_overrides_the_suspicion() -> None:
     assert gf.correct(np.ones((2, 3, 40)), n_letters=40).shape == (2, 3, 40)
     with pytest.raises(ValueError, match="not n_letters=4"):
         gf.correct(np.ones((2, 3, 20)), n_letters=4)
+    with pytest.raises(ValueError, match="length 0"):
+        gf.correct(np.ones((2, 3, 0)), n_letters=0)
+    assert gf.grad_times_input(np.arange(300.0)[None], np.array([299]), n_letters=300) == 149.5
 
 
 def test_four_sequences_are_not_taken_for_letters() -> None:
@@ -144,6 +163,7 @@ def test_x_that_does_not_match_is_refused() -> None:
         ((0.3, 0.3, 0.3, 0.3), "sums to 1.2, not 1"),
         ((0.5, 0.5), "has 2 numbers for 4 letters"),
         (0.25, "must be 4 numbers"),
+        ("0.25", "must be 4 numbers"),
         ((0.25, 0.25, 0.25, float("nan")), "sums to nan"),
     ],
 )
@@ -155,3 +175,9 @@ def test_a_background_that_does_not_fit_is_refused(background: object, message: 
 def test_letters_must_be_a_slice() -> None:
     with pytest.raises(TypeError, match="letters must be a slice"):
         gf.correct(np.ones((2, 3, 6)), letters=[0, 1, 2, 3])
+    with pytest.raises(ValueError, match="must step forward"):
+        gf.correct(np.ones((2, 3, 6)), letters=slice(3, None, -1))
+    with pytest.raises(ValueError, match="has length 0"):
+        gf.correct(np.ones((2, 3, 0)), letters=slice(0, 4))
+    with pytest.raises(TypeError, match="axis must be an int"):
+        gf.correct(np.ones((2, 3, 6)), letters=slice(0, 4), axis=None)

@@ -156,7 +156,10 @@ def test_analyze_equals_the_separate_operations(library: Library) -> None:
     arrays = library.make(grad), library.make(codes)
     maps = library.call(lambda g, c: gf.analyze(g, c, axis=1), *arrays)
     np.testing.assert_array_equal(library.read(maps.corrected), gf.correct(grad, axis=1))
-    assert_meets_criterion(library.read(maps.angle), "angle", grad, axis=1)
+    if library.name == "torch:compile":
+        assert_meets_criterion(library.read(maps.angle), "angle", grad, axis=1)
+    else:
+        np.testing.assert_array_equal(library.read(maps.angle), gf.simplex_angle(grad, axis=1))
     np.testing.assert_array_equal(library.read(maps.grad_times_input), gf.grad_times_input(grad, codes, axis=1))
     assert maps.prediction is None
 
@@ -246,11 +249,16 @@ def test_letters_takes_a_onehot_with_all_channels() -> None:
     np.testing.assert_array_equal(result, expected)
 
 
-def test_a_big_endian_file_is_read_and_answered_in_kind() -> None:
-    grad = make_grad("normal", (3, 21, 4), DTYPES["float32"])
-    result = gf.correct(grad.astype(">f4"))
-    assert result.dtype == np.dtype(">f4")
-    np.testing.assert_array_equal(result, gf.correct(grad))
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_big_endian_file_is_read_and_answered_in_kind(dtype: str) -> None:
+    """Big-endian float64 was once computed in float32."""
+    grad = make_grad("normal", (3, 21, 4), DTYPES[dtype])
+    swapped = grad.astype(grad.dtype.newbyteorder(">"))
+    maps, expected = gf.analyze(swapped), gf.analyze(grad)
+    assert maps.corrected.dtype == swapped.dtype
+    np.testing.assert_array_equal(maps.corrected, expected.corrected)
+    np.testing.assert_array_equal(maps.angle, expected.angle)
+    assert gf.angle_summary(swapped).mean == gf.angle_summary(grad).mean
 
 
 def test_a_broadcast_gradient_works() -> None:

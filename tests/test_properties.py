@@ -54,6 +54,12 @@ def test_correction_commutes_with_the_reverse_complement(grad: np.ndarray) -> No
     close(gf.correct(grad[:, ::-1, ::-1]), gf.correct(grad)[:, ::-1, ::-1], grad)
 
 
+@given(gradients(), st.randoms(use_true_random=False))
+def test_correction_commutes_with_a_permutation_of_letters(grad: np.ndarray, random: object) -> None:
+    order = random.sample(range(grad.shape[-1]), grad.shape[-1])
+    close(gf.correct(grad[..., order]), gf.correct(grad)[..., order], grad)
+
+
 @given(gradients())
 def test_angle_lies_within_a_right_angle_and_is_odd(grad: np.ndarray) -> None:
     angle = gf.simplex_angle(grad)

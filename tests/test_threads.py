@@ -1,6 +1,7 @@
 """Calls from everywhere: pools, forks, spawned workers, shutdown, every threading layer; no abort, no hang."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,16 +42,47 @@ def test_calls_from_a_thread_pool_agree_and_work_alone() -> None:
             np.testing.assert_array_equal(result, expected)
 
 
-def test_an_error_in_one_chunk_reaches_the_caller_and_stops_the_rest() -> None:
+@pytest.mark.parametrize("failing", [0, 1, 7])
+def test_an_error_in_one_chunk_reaches_the_caller_and_stops_the_rest(failing: int) -> None:
     seen = []
 
     def task(number: int) -> None:
         seen.append(number)
-        raise KeyError(number)
+        if number == failing:
+            raise KeyError(number)
+        time.sleep(0.001)
 
     with pytest.raises(KeyError):
         threads.run(task, 1000)
-    assert len(seen) <= threads.get_num_threads()
+    at_return = len(seen)
+    time.sleep(0.01)
+    assert len(seen) == at_return <= failing + 10
+
+
+def test_interrupts_at_any_moment_neither_hang_nor_leave_a_thread_at_work() -> None:
+    """Ctrl-C inside a pool's submit could leave its lock held, and the next call would wait for ever."""
+    code = (
+        """
+import signal, threading, random, time
+from gradcorr_fast.kernels import threads
+gf.set_num_threads(2)
+def interrupt(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+gf.correct(g)
+end, n = time.time() + 3, 0
+while time.time() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 2e-3))
+        gf.correct(g)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        n += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert n > 10
+"""
+        + CHECK
+    )
+    passes(code)
 
 
 def test_each_chunk_runs_once() -> None:
@@ -100,24 +132,35 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
-def test_every_threading_layer_of_numba_works_from_two_threads(layer: str) -> None:
+def test_no_threading_layer_of_numba_is_ever_started(layer: str) -> None:
     """Numba's own parallel loops abort the process when entered from two threads under workqueue."""
     code = """
+import numba, pytest
 from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(2) as pool:
     for result in pool.map(gf.correct, [g] * 8):
         assert np.array_equal(result, g - g.mean(-1, keepdims=True))
+with pytest.raises(ValueError, match="not initialized"):
+    numba.threading_layer()
 """
     passes(CHECK + code, NUMBA_THREADING_LAYER=layer)
 
 
 def test_calls_at_interpreter_shutdown_work() -> None:
-    passes("import atexit; atexit.register(lambda: exec('print(gf.correct(g).sum())')); " + CHECK)
-    passes("import threading; gf.set_num_threads(2); threading._register_atexit(lambda: gf.correct(g));")
+    late = "assert np.array_equal(gf.correct(g), g - g.mean(-1, keepdims=True)); print('worked')"
+    for register in ("import atexit; atexit.register", "import threading; threading._register_atexit"):
+        done = run_python(LARGE + f"{register}(lambda: exec({late!r}, globals())); {CHECK}")
+        assert (done.stdout.strip(), done.stderr) == ("worked", "")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without() -> None:
-    passes(CHECK, NUMBA_CACHE_DIR="/proc/no_such_folder")
+    code = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+caching.CompileResultCacheImpl._locator_classes = []
+"""
+    done = run_python(code + LARGE + CHECK + "print(gf.info()['cache'])")
+    assert done.stdout.strip() == "None", done.stderr
 
 
 @pytest.mark.parametrize("n", [0, -1])

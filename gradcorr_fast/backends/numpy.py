@@ -1,6 +1,7 @@
 """NumPy arrays: views of their memory go to the Numba kernels; what is not dense goes through in slabs."""
 
 import math
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -11,11 +12,10 @@ from .._check import Call, check_float, check_out, check_x
 from ..kernels import cpu, cpu_summary, reference, threads
 
 SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
+SEGMENT = 1 << 20  # positions of one sequence summarised at a time
 
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """How other backends hand over bfloat16, which NumPy lacks; arrays with the dtype of ml_dtypes are read as well."""
-
-WITH_LETTERS = ("corrected", "substitution_effects")
 
 Array = np.ndarray[Any, Any]
 
@@ -57,18 +57,15 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
 
 
 def embed(part: Array, index: tuple[slice, ...], grad: Any, out: Any) -> Array:
-    """Return `grad` with `part` at `index`, in `out` if it is given."""
+    """Return `part` at `index` of an array that is `grad` elsewhere; `part` lies in `out` already if it is given."""
     if out is None:
-        whole = np.array(grad, order="K", subok=False)
-    else:
-        whole = _plain(out, "out")
-        check_out(grad.shape, _dtype_name(grad.dtype), whole.shape, _dtype_name(whole.dtype), "all channels")
-        if not _same(whole, grad):
-            if _overlap(whole, grad):
-                raise ValueError("out overlaps grad; pass memory of its own, or grad itself")
-            np.copyto(whole, grad)
-    whole[index] = part
-    return whole
+        whole = np.array(grad, part.dtype, order="K", subok=False)
+        whole[index] = part
+        return whole
+    rest = np.ones(grad.shape[len(index) - 1], bool)
+    rest[index[-1]] = False
+    out[(*index[:-1], rest)] = grad[(*index[:-1], rest)]
+    return _plain(out, "out")
 
 
 def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Array, ...]:
@@ -78,33 +75,46 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     if mask is not None:
         mask = check_mask(mask, grad.shape[:-1])
     sequences = grad.shape[:-2]
-    if grad.ndim < 3:  # a single sequence, or a single position of one
-        grad = grad.reshape((1, -1, grad.shape[-1]))
-        mask = None if mask is None else mask.reshape(1, -1)
+    grad, mask = _merge_sequences(grad, mask)
     *shape, length, _ = grad.shape
     dtypes, dtype = _float_dtypes(grad.dtype), cpu.compute_dtype(grad.dtype)
     tolerance = reference.edge_tolerance(dtype)
     counts = np.zeros((*shape, len(thresholds)), np.int64)
     n_positions, n_undefined = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     sums, squares = np.zeros(shape), np.zeros(shape)
-    histograms = []
+    histogram, lock = np.zeros(bins, np.int64), threading.Lock()
     step = max(1, cpu.CHUNK // max(length, 1))
     parts = [(*k, slice(n, n + step)) for k in np.ndindex(*shape[:-1]) for n in range(0, shape[-1], step)]
 
     def work(number: int) -> None:
         part = parts[number]
-        angle = np.empty((len(range(*part[-1].indices(shape[-1]))), length), dtype)
-        operands = [_Operand("grad", grad[part], *dtypes, True), _Operand("angle", angle, dtype, dtype, False)]
-        _stream(operands, 1, 2, {"undefined": math.nan})
-        counted = None if mask is None else np.ascontiguousarray(mask[part])
         rows = counts[part], n_positions[part], n_undefined[part], sums[part], squares[part]
-        histograms.append(cpu_summary.summarize_angles(angle, counted, thresholds, bins, tolerance, *rows))
+        found = np.zeros(bins, np.int64)
+        for start in range(0, length, SEGMENT):
+            segment = (*part, slice(start, start + SEGMENT))
+            angle = np.empty(grad[segment].shape[:-1], dtype)
+            operands = [_Operand("grad", grad[segment], *dtypes, True), _Operand("angle", angle, dtype, dtype, False)]
+            _stream(operands, 1, 2, {"undefined": math.nan})
+            counted = None if mask is None else np.ascontiguousarray(mask[segment])
+            cpu_summary.summarize_angles(angle, counted, thresholds, tolerance, *rows, found)
+        with lock:
+            np.add(histogram, found, out=histogram)
 
     threads.run(work, len(parts))
-    rows = (
-        row.reshape(sequences + row.shape[len(shape) :]) for row in (counts, n_positions, n_undefined, sums, squares)
-    )
-    return *rows, np.sum(histograms, axis=0, dtype=np.int64) + np.zeros(bins, np.int64)
+    results = counts, n_positions, n_undefined, sums, squares
+    return *(result.reshape(sequences + result.shape[len(shape) :]) for result in results), histogram
+
+
+def _merge_sequences(grad: Array, mask: Array | None) -> tuple[Array, Array | None]:
+    """See (..., length, letters) as (n_sequences, length, letters) where memory allows it without a copy."""
+    if grad.ndim < 3:  # a single sequence, or a single position of one
+        grad = grad.reshape((1, -1, grad.shape[-1]))
+        return grad, None if mask is None else mask.reshape(1, -1)
+    try:
+        merged = grad.reshape((math.prod(grad.shape[:-2]), *grad.shape[-2:]), copy=False)
+    except ValueError:
+        return grad, mask
+    return merged, None if mask is None else mask.reshape(merged.shape[:-1])
 
 
 def _plain(array: Any, argument: str) -> Array:
@@ -151,8 +161,8 @@ def _onehot_or_codes(x: Array, grad_shape: tuple[int, ...], axis: int) -> _Opera
 
 def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Operand:
     """The output for a field: the one given, or a new one in the stride order of `grad`."""
-    has_letters = field in WITH_LETTERS
-    dtype = grad.dtype if has_letters else cpu.compute_dtype(grad.dtype)
+    has_letters = field in reference.WITH_LETTERS
+    dtype = grad.dtype if field == "corrected" else cpu.compute_dtype(grad.dtype)
     if given is None:
         if grad.flags.c_contiguous:
             given = np.empty(grad.shape if has_letters else grad.shape[:axis] + grad.shape[axis + 1 :], dtype)
@@ -165,6 +175,8 @@ def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Opera
     check_out(shape, _dtype_name(dtype), given.shape, _dtype_name(given.dtype), field)
     if not given.flags.writeable:
         raise ValueError(f"out for {field} is read-only; pass an array that can be written")
+    if _overlaps_itself(given):
+        raise ValueError(f"out for {field} has elements that share memory; pass an array of its own, such as np.empty")
     return _Operand(name, given, *_float_dtypes(dtype), has_letters)
 
 
@@ -186,6 +198,16 @@ def _overlap(a: Array, b: Array) -> bool:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # NumPy's stub knows two of all
     except np.exceptions.TooHardError:  # views so intertwined that telling takes too long
         return True
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Whether elements may share memory: some stride is shorter than what the smaller ones span."""
+    span = array.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < span:
+            return True
+        span += stride * (length - 1)
+    return False
 
 
 def _same(a: Array, b: Array) -> bool:
@@ -240,11 +262,16 @@ def _stream(operands: list[_Operand], n_inputs: int, axis: int, options: dict[st
     def work(number: int) -> None:
         slab = slice(number * step, (number + 1) * step)
         parts, dense = [], []
-        for operand, array, is_direct in zip(operands, arrays, direct, strict=True):
+        for k, (operand, array, is_direct) in enumerate(zip(operands, arrays, direct, strict=True)):
             cut = along if operand.has_letters or along < axis else along - 1
-            parts.append(array[(slice(None),) * cut + (slab,)])
-            in_order = is_direct and parts[-1].flags.c_contiguous
-            dense.append(parts[-1] if in_order else np.array(parts[-1], operand.dtype, order="C"))
+            part = array[(slice(None),) * cut + (slab,)]
+            parts.append(part)
+            if is_direct and part.flags.c_contiguous:
+                dense.append(part)
+            elif k < n_inputs:
+                dense.append(np.array(part, operand.dtype, order="C"))
+            else:
+                dense.append(np.empty(part.shape, operand.dtype))
         launch(dense)
         for part, result in zip(parts[n_inputs:], dense[n_inputs:], strict=True):
             if part is not result:

@@ -30,8 +30,10 @@ _XP = SimpleNamespace(
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def shape(array: torch.Tensor) -> tuple[int, ...]:
+def shape(array: Any) -> tuple[int, ...]:
     """Shape of a tensor."""
+    if not isinstance(array, torch.Tensor):
+        raise TypeError(f"got a {type(array).__module__}.{type(array).__qualname__}; pass a tensor")
     return tuple(array.shape)
 
 
@@ -60,13 +62,15 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
 
 
 def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out: Any) -> torch.Tensor:
-    """Return `grad` with `part` at `index`, in `out` if it is given."""
-    whole = grad.clone() if out is None else out
-    if out is not None and out is not grad:
-        check_out(grad.shape, _dtype_name(grad), out.shape, _dtype_name(out), "all channels")
-        whole.copy_(grad)
-    whole[index] = part
-    return whole
+    """Return `part` at `index` of a tensor that is `grad` elsewhere; `part` lies in `out` already if it is given."""
+    if out is None:
+        whole = grad.to(part.dtype, copy=True)
+        whole[index] = part
+        return whole
+    rest = torch.ones(grad.shape[len(index) - 1], dtype=torch.bool, device=grad.device)
+    rest[index[-1]] = False
+    out[(*index[:-1], rest)] = grad[(*index[:-1], rest)].to(out.dtype)
+    return out
 
 
 def angle_summary(
@@ -98,24 +102,28 @@ class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
         ctx.call = call
         ctx.save_for_backward(grad, x)
         ctx.set_materialize_grads(False)
-        return _native(call, grad, x, (None,) * len(call.fields))
+        results = _native(call, grad, x, (None,) * len(call.fields))
+        if not grad.requires_grad:
+            pairs = zip(call.fields, results, strict=True)
+            ctx.mark_non_differentiable(*[result for field, result in pairs if field not in reference.OF_INPUT])
+        return results
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        grad, x = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        used = [k for k, cotangent in enumerate(cotangents) if cotangent is not None]
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            results = _reference(ctx.call, grad, x)
-            pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None]
-            wanted = [tensor for tensor, needed in zip((grad, x), ctx.needs_input_grad[1:], strict=True) if needed]
-            found = iter(
-                torch.autograd.grad(
-                    [r for r, _ in pairs], wanted, [c for _, c in pairs], create_graph=create_graph, allow_unused=True
-                )
-                if pairs
-                else [None] * len(wanted)
+            # Views cut off what the inputs were computed from: that part is for the caller's backward pass alone.
+            grad, x = (None if tensor is None else tensor.view_as(tensor) for tensor in ctx.saved_tensors)
+            call = ctx.call._replace(fields=tuple(ctx.call.fields[k] for k in used))
+            results = _reference(call, grad, x)
+            wanted = [tensor for tensor, is_needed in zip((grad, x), needed, strict=True) if is_needed]
+            found = torch.autograd.grad(
+                results, wanted, [cotangents[k] for k in used], create_graph=create_graph, allow_unused=True
             )
-        return None, *(next(found) if needed else None for needed in ctx.needs_input_grad[1:])
+        remaining = iter(found)
+        return None, *(next(remaining) if is_needed else None for is_needed in needed)
 
 
 def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[torch.Tensor, ...]:
@@ -128,19 +136,24 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
 def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
     results = reference.analyze(_widen(grad), x, xp=_XP, **call._asdict())
     return tuple(
-        result.to(grad.dtype) if field in numpy_backend.WITH_LETTERS else result
+        result.to(grad.dtype) if field == "corrected" else result
         for field, result in zip(call.fields, results, strict=True)
     )
 
 
 def _is_native(tensor: torch.Tensor) -> bool:
-    """Whether the kernels may read the tensor's memory: a plain CPU tensor outside of every transform."""
+    """Whether the kernels may read the tensor's memory: a plain CPU tensor outside of every transform.
+
+    torch has no public question for functorch's wrappers, forward-mode levels and dispatch modes (make_fx has one).
+    """
     return (
         type(tensor) in _PLAIN
         and tensor.device.type == "cpu"
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
         and not torch.jit.is_tracing()
+        and not tensor.is_neg()
     )
 
 
