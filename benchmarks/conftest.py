@@ -88,10 +88,11 @@ def record(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
             row["gigabytes_per_second"] = row["bytes"] / row["seconds"] / 1e9
         rows.append({key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()})
 
+    header = describe_machine()  # before the work: the commit that is measured
     yield keep
     path = request.config.getoption("--results")
     if path is not None:
-        results = json.dumps({"header": describe_machine(), "rows": rows}, indent=1)
+        results = json.dumps({"header": header, "rows": rows}, indent=1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(results + "\n")
 

@@ -20,9 +20,10 @@ LAYERS = [  # a file imports from its own layer and those below
     {"ops", "summary", "runtime"},
 ]
 FRAMEWORKS = {"torch", "tensorflow", "jax", "cupy", "dask"}
-MODULES = sorted(
-    name for package in (gf, kernels) for _, name, _ in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-)
+MODULES = [
+    *("gradcorr_fast", "gradcorr_fast.kernels"),
+    *(name for p in (gf, kernels) for _, name, _ in pkgutil.walk_packages(p.__path__, f"{p.__name__}.")),
+]
 
 
 def imports(path: Path) -> set[str]:

@@ -44,9 +44,63 @@ def test_first_and_second_derivatives_are_right(operation: Any, grad: Any) -> No
     assert torch.autograd.gradgradcheck(operation, (grad,))
 
 
-def test_onehot_input_is_differentiable_too(grad: Any) -> None:
+@pytest.mark.parametrize("function", [gf.grad_times_input, gf.substitution_effects])
+def test_gradient_and_input_are_differentiable_together(function: Any, grad: Any) -> None:
+    inputs = grad.requires_grad_(), ONEHOT.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda g, x: function(g, x, axis=1), inputs)
+    assert torch.autograd.gradgradcheck(lambda g, x: function(g, x, axis=1), inputs)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_that_was_computed_from_the_input_is_differentiated_once(create_graph: bool) -> None:
+    """The backward pass once walked from the gradient on into its own history, where the caller's pass walks again."""
     x = ONEHOT.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: gf.grad_times_input(grad, x, axis=1), (x,))
+    weight = torch.randn(4, 3, dtype=torch.float64)
+
+    def total(product: Any) -> Any:
+        (grad,) = torch.autograd.grad(((x * weight).sum((1, 2)) ** 3).sum(), x, create_graph=True)
+        return product(grad).sum()
+
+    (got,) = torch.autograd.grad(total(lambda g: gf.grad_times_input(g, x, axis=1)), x, create_graph=create_graph)
+    (expected,) = torch.autograd.grad(total(lambda g: ((g - g.mean(1, keepdim=True)) * x).sum(1)), x)
+    torch.testing.assert_close(got, expected)
+
+
+def test_maps_that_do_not_depend_on_the_input_do_not_require_its_gradient(grad: Any) -> None:
+    x = ONEHOT.clone().requires_grad_()
+    maps = gf.analyze(grad, x, axis=1)
+    assert [m.requires_grad for m in maps[:3]] == [False, False, True]
+    maps.corrected.numpy()
+    (maps.angle.mean() + maps.grad_times_input.sum()).backward()
+    torch.testing.assert_close(x.grad, gf.correct(grad, axis=1))
+
+
+def test_some_of_the_maps_can_be_differentiated(grad: Any) -> None:
+    grad.requires_grad_()
+    gf.analyze(grad, CODES, axis=1).grad_times_input.sum().backward()
+    (expected,) = torch.autograd.grad(gf.grad_times_input(grad, CODES, axis=1).sum(), grad)
+    torch.testing.assert_close(grad.grad, expected)
+
+
+def test_autograd_notices_what_was_overwritten() -> None:
+    grad, weight = torch.randn(2, 7, 4), torch.randn(2, 7, 4, requires_grad=True)
+    loss = (weight * grad).sum()
+    gf.correct(grad, out=grad)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_traced_functions_are_not_baked_in(grad: Any) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    traced = make_fx(lambda g: gf.correct(g, axis=1))(grad)
+    torch.testing.assert_close(traced(2 * grad), gf.correct(2 * grad, axis=1))
+
+
+def test_negated_views_are_read_right() -> None:
+    view = torch.randn(2, 3, 4, dtype=torch.complex64).conj().imag
+    assert view.is_neg()
+    torch.testing.assert_close(gf.correct(view), gf.correct(view.resolve_neg()))
 
 
 def test_derivatives_are_finite_where_there_are_none(operation: Any) -> None:

@@ -31,5 +31,13 @@ def test_the_example_corrects_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "corrected.npy"), grad - grad.mean(1, keepdims=True))
 
 
+@pytest.mark.parametrize("arguments", [("grad.npy",), ("grad.npy", "grad.npy")])
+def test_the_example_overwrites_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    np.save(tmp_path / "grad.npy", np.ones((2, 3, 4)))
+    with pytest.raises(subprocess.CalledProcessError):
+        run_example(*arguments, folder=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "grad.npy"), np.ones((2, 3, 4)))
+
+
 def test_the_example_needs_no_input(tmp_path: Path) -> None:
     assert "2000000 positions of 1000 sequences" in run_example(folder=tmp_path)

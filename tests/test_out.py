@@ -74,6 +74,31 @@ def test_outputs_that_overlap_are_refused() -> None:
     gf.correct(neighbours[..., :4], out=neighbours[..., 4:])
 
 
+def test_outputs_of_some_channels_are_checked_as_others_are() -> None:
+    grad, x = make_grad("normal", (3, 50, 6), DTYPES["float32"]), np.zeros((3, 50, 6), np.float32)
+    options = {"letters": slice(0, 4)}
+    with pytest.raises(ValueError, match="overlaps onehot"):
+        gf.substitution_effects(grad, x, out=x, **options)
+    with pytest.raises(ValueError, match="overlaps corrected"):
+        gf.analyze(grad, out=gf.AttributionMaps(x, x.reshape(-1)[:150].reshape(3, 50)), **options)
+    with pytest.raises(ValueError, match="read-only"):
+        gf.correct(grad, out=np.broadcast_to(np.float32(0), grad.shape), **options)
+    with pytest.raises(ValueError, match="must have shape"):
+        gf.correct(grad, out=np.empty((3, 50, 4), np.float32), **options)
+    out = np.empty_like(grad)
+    assert gf.correct(grad, out=out, **options) is out
+    np.testing.assert_array_equal(out, gf.correct(grad, **options))
+
+
+def test_an_output_whose_elements_share_memory_is_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="elements that share memory"):
+        gf.simplex_angle(torch.ones(3, 7, 4), out=torch.empty(7).expand(3, 7))
+    rolling = np.lib.stride_tricks.as_strided(np.empty(20, np.float32), (3, 7), (4, 4))
+    with pytest.raises(ValueError, match="elements that share memory"):
+        gf.simplex_angle(np.ones((3, 7, 4), np.float32), out=rolling)
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [

@@ -130,6 +130,9 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
     """Run the kernels; NumPy allocates, since the huge pages it asks for halve the time of fresh outputs."""
     arrays = [None if tensor is None else _as_numpy(tensor) for tensor in out]
     results = numpy_backend.run(call, _as_numpy(grad), None if x is None else _as_numpy(x), arrays)
+    for tensor in out:
+        if tensor is not None:
+            torch.autograd.graph.increment_version(tensor)  # so that autograd notices what was overwritten
     return tuple([_from_numpy(array) if tensor is None else tensor for tensor, array in zip(out, results, strict=True)])
 
 
