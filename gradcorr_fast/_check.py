@@ -124,6 +124,14 @@ def check_out(shape: Sequence[int], dtype: str, out_shape: Sequence[int], out_dt
         )
 
 
+def check_mask(mask_shape: Sequence[int], mask_dtype: str, shape: Sequence[int]) -> None:
+    """Refuse a mask that is not one truth value for each position."""
+    if mask_dtype.removeprefix("torch.") != "bool":
+        raise TypeError(f"mask must be boolean, True where a position counts; got {mask_dtype}, compare it first")
+    if tuple(mask_shape) != tuple(shape):
+        raise ValueError(f"mask has shape {_show(mask_shape)}; it must have shape {_show(shape)}, one entry a position")
+
+
 def check_thresholds(thresholds: Iterable[float], bins: int) -> tuple[float, ...]:
     """Return thresholds in degrees as floats in [0, 90]."""
     try:

@@ -18,13 +18,33 @@ def _torch() -> ModuleType:
     return torch
 
 
-BACKENDS = {"numpy": _numpy, "torch": _torch}
+def _tensorflow() -> ModuleType:
+    from .backends import tensorflow
+
+    return tensorflow
+
+
+def _jax() -> ModuleType:
+    from .backends import jax
+
+    return jax
+
+
+def _dask() -> ModuleType:
+    from .backends import dask
+
+    return dask
+
+
+BACKENDS = {"numpy": _numpy, "torch": _torch, "tensorflow": _tensorflow, "jax": _jax, "dask": _dask}
 
 
 def library(array: Any) -> str | None:
     """Name of the array library that an object's class, or one it inherits from, comes from."""
     for cls in type(array).__mro__:
         root = cls.__module__.partition(".")[0]
+        if root == "jaxlib":  # where JAX keeps the class of its concrete arrays
+            root = "jax"
         if root in BACKENDS:
             return root
     return None

@@ -12,7 +12,7 @@ from ._dispatch import BACKENDS
 
 __all__ = ["info", "set_num_threads", "warmup"]
 
-PACKAGES = ("numpy", "numba", "llvmlite", "torch")
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "tensorflow", "jax", "dask")
 
 
 def info() -> dict[str, Any]:
@@ -33,15 +33,13 @@ def info() -> dict[str, Any]:
     from .kernels import cpu, threads
 
     versions = {package: _version(package) for package in PACKAGES}
+    traced = {"gpu": "reference", "traced": "reference"}
     devices = {
         "numpy": {"cpu": "native"},
-        "torch": {
-            "cpu": "native",
-            "cuda": "reference",
-            "mps": "reference",
-            "xpu": "reference",
-            "compiled": "reference",
-        },
+        "torch": {"cpu": "native", "mps": "reference", "xpu": "reference", **traced},
+        "tensorflow": {"cpu": "native", **traced},
+        "jax": {"cpu": "native", **traced},
+        "dask": {"blocks": "as the library of the blocks"},
     }
     return {
         "versions": {"gradcorr_fast": _version("gradcorr-fast"), "python": platform.python_version(), **versions},
@@ -97,7 +95,9 @@ def set_num_threads(n: int) -> None:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    for name in (package, f"{package}-cpu"):  # TensorFlow's CPU build is a package of its own
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

@@ -97,6 +97,63 @@ def _compiled(function: Callable[..., Any], *arrays: Any) -> Any:
     return torch.compile(function, fullgraph=True, backend="eager")(*arrays)
 
 
+def _jax_array(array: np.ndarray) -> Any:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return jax.numpy.asarray(array)
+
+
+def _jitted(function: Callable[..., Any], *arrays: Any) -> Any:
+    import jax
+
+    return jax.jit(function)(*arrays)
+
+
+def _tf_tensor(array: np.ndarray) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(array)
+
+
+def _tf_variable(array: np.ndarray) -> Any:
+    import tensorflow as tf
+
+    return tf.Variable(array)
+
+
+def _read_tf(tensor: Any) -> np.ndarray:
+    return tensor.numpy()
+
+
+def _tf_function(function: Callable[..., Any], *arrays: Any) -> Any:
+    """Traced with unknown lengths, all but that of an axis that may hold letters."""
+    import tensorflow as tf
+
+    return tf.function(function)(*arrays)
+
+
+def _tf_xla(function: Callable[..., Any], *arrays: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True)(*arrays)
+
+
+def _dask_array(array: np.ndarray) -> Any:
+    import dask.array as da
+
+    chunks = [-(-n // 2) if n > 20 or (k == 0 and n and array.ndim > 1) else -1 for k, n in enumerate(array.shape)]
+    return da.from_array(array, chunks=chunks)
+
+
+def _dask_of_tensors(array: np.ndarray) -> Any:
+    return _dask_array(array).map_blocks(_tensor, meta=_tensor(array[:0]))
+
+
+def _read_dask_of_tensors(array: Any) -> np.ndarray:
+    return array.map_blocks(_read_tensor, meta=np.empty((0,) * array.ndim)).compute()
+
+
 LIBRARIES = [
     Library("numpy", np.copy),
     Library("numpy:readonly", _readonly),
@@ -110,4 +167,12 @@ LIBRARIES = [
     Library("torch:permuted", _permuted_tensor, _read_tensor),
     Library("torch:strided", _strided_tensor, _read_tensor),
     Library("torch:compile", _tensor, _read_tensor, _compiled),
+    Library("jax", _jax_array, has_out=False),
+    Library("jax:jit", _jax_array, call=_jitted, has_out=False),
+    Library("tensorflow", _tf_tensor, _read_tf, has_out=False),
+    Library("tensorflow:variable", _tf_variable, _read_tf, has_out=False),
+    Library("tensorflow:function", _tf_tensor, _read_tf, _tf_function, has_out=False),
+    Library("tensorflow:xla", _tf_tensor, _read_tf, _tf_xla, has_out=False),
+    Library("dask", _dask_array, has_out=False),
+    Library("dask:torch", _dask_of_tensors, _read_dask_of_tensors, has_out=False),
 ]

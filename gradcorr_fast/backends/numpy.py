@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import Call, check_float, check_out, check_x
+from .._check import Call, check_float, check_mask, check_out, check_x
 from ..kernels import cpu, cpu_summary, reference, threads
 
 SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
@@ -73,7 +73,8 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     grad = np.moveaxis(_plain(grad, "grad"), axis, -1)
     check_float(_dtype_name(grad.dtype))
     if mask is not None:
-        mask = check_mask(mask, grad.shape[:-1])
+        mask = _plain(mask, "mask")
+        check_mask(mask.shape, str(mask.dtype), grad.shape[:-1])
     sequences = grad.shape[:-2]
     grad, mask = _merge_sequences(grad, mask)
     *shape, length, _ = grad.shape
@@ -212,16 +213,6 @@ def _overlaps_itself(array: Array) -> bool:
 
 def _same(a: Array, b: Array) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
-
-
-def check_mask(mask: Any, shape: tuple[int, ...]) -> Array:
-    """Return the mask as a boolean array, or say what is wrong with it."""
-    plain = _plain(mask, "mask")
-    if plain.dtype != np.bool_:
-        raise TypeError(f"mask must be boolean, True where a position counts; got {plain.dtype}, compare it first")
-    if plain.shape != shape:
-        raise ValueError(f"mask has shape {plain.shape}; it must have shape {shape}, one entry a position")
-    return plain
 
 
 def _stream(operands: list[_Operand], n_inputs: int, axis: int, options: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from .._check import Call, check_float, check_out, check_x
+from .._check import Call, check_float, check_mask, check_out, check_x
 from ..kernels import reference
 from . import numpy as numpy_backend
 
@@ -90,7 +90,7 @@ def angle_summary(
         return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=_XP).numpy(force=True)
     if mask is not None:
-        mask = numpy_backend.check_mask(mask, angle.shape)
+        check_mask(mask.shape, str(mask.dtype), angle.shape)
     return tuple(reference.summarize_angles(angle, mask, thresholds, bins))
 
 

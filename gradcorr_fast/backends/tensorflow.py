@@ -1,0 +1,127 @@
+"""TensorFlow tensors: the Numba kernels on the memory of eager CPU tensors, the reference formula everywhere else.
+
+Everything else is symbolic tensors (tf.function, with or without XLA, layers in a Keras graph) and other devices.
+"""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .._check import Call, check_float, check_x
+from ..kernels import reference
+from . import numpy as numpy_backend
+
+
+def _asarray(values: Any, like: Any) -> Any:
+    return tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(list(values), like.dtype)
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    """tf.where takes a Python number as float32, whatever stands on the other side."""
+    dtype = a.dtype if tf.is_tensor(a) else b.dtype
+    return tf.where(condition, tf.cast(a, dtype), tf.cast(b, dtype))
+
+
+_XP = SimpleNamespace(
+    sum=tf.reduce_sum,
+    mean=tf.reduce_mean,
+    max=tf.reduce_max,
+    abs=tf.abs,
+    sqrt=tf.sqrt,
+    where=_where,
+    atan2=tf.atan2,
+    asarray=_asarray,
+    stop_gradient=tf.stop_gradient,
+)
+
+
+def shape(array: Any) -> tuple[int | None, ...]:
+    """Shape of a tensor; None where a graph does not know a length."""
+    return tuple(array.shape)
+
+
+def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
+    """Produce ``call.fields``; tensors are immutable, so nothing can be filled."""
+    if any(array is not None for array in out):
+        raise TypeError("TensorFlow tensors cannot be written to; leave out= away")
+    inputs = [tf.convert_to_tensor(array) for array in (grad, x) if array is not None]
+    grad = inputs[0]
+    check_float(grad.dtype.name)
+    if grad.shape[call.axis] is None:
+        raise ValueError(f"axis {call.axis} holds the letters, and its length is unknown; set it with tf.ensure_shape")
+    if x is not None:
+        check_x(inputs[1].shape, inputs[1].dtype.is_integer, inputs[1].dtype.name, grad.shape, call.axis)
+        if inputs[1].device != grad.device:
+            raise ValueError(f"grad is on {grad.device} and x on {inputs[1].device}; move one with tf.identity")
+    if tf.executing_eagerly() and all(_is_native(tensor) for tensor in inputs):
+        return tuple(_differentiable(call)(*inputs))
+    return _reference(call, *inputs)
+
+
+def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
+    """Return `grad` with `part` at `index`, the last entry of which is a slice of the letter axis."""
+    axis, letters = len(index) - 1, index[-1]
+    channels = np.arange(grad.shape[axis])
+    rest = np.setdiff1d(channels, channels[letters])
+    whole = tf.concat([part, tf.cast(tf.gather(grad, rest, axis=axis), part.dtype)], axis=axis)
+    return tf.gather(whole, np.argsort(np.concatenate([channels[letters], rest])), axis=axis)
+
+
+def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+    """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
+    if not tf.executing_eagerly() or tf.is_symbolic_tensor(grad):
+        raise TypeError(
+            "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
+        )
+    grad = tf.convert_to_tensor(grad)
+    check_float(grad.dtype.name)
+    mask = None if mask is None else np.asarray(mask)
+    return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
+
+
+def _differentiable(call: Call) -> Any:
+    """The kernels forward; backward, to any order, through the reference formula."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow is not typed here
+    def forward(*inputs: Any) -> Any:
+        def backward(*cotangents: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                results = _reference(call, *inputs)
+            return tape.gradient(results, inputs, output_gradients=cotangents)
+
+        arrays = [_as_numpy(tensor) for tensor in inputs]
+        x = arrays[1] if len(arrays) > 1 else None
+        results = numpy_backend.run(call, arrays[0], x, (None,) * len(call.fields))
+        return [_from_numpy(result) for result in results], backward
+
+    return forward
+
+
+def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
+    wide = tf.cast(grad, tf.float64 if grad.dtype == tf.float64 else tf.float32)
+    results = reference.analyze(wide, x, xp=_XP, **call._asdict())
+    return tuple(
+        tf.cast(result, grad.dtype) if field == "corrected" else result
+        for field, result in zip(call.fields, results, strict=True)
+    )
+
+
+def _is_native(tensor: Any) -> bool:
+    return not tf.is_symbolic_tensor(tensor) and "CPU" in tensor.device
+
+
+def _as_numpy(tensor: Any) -> Any:
+    """The tensor's memory as a NumPy array."""
+    if tensor.dtype == tf.bfloat16:
+        return np.asarray(memoryview(tf.bitcast(tensor, tf.uint16))).view(numpy_backend.BFLOAT16)
+    return np.asarray(memoryview(tensor))
+
+
+def _from_numpy(array: Any) -> Any:
+    if array.dtype == numpy_backend.BFLOAT16:
+        return tf.bitcast(tf.convert_to_tensor(array.view(np.uint16)), tf.bfloat16)
+    return tf.convert_to_tensor(array)
