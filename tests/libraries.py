@@ -17,6 +17,7 @@ class Library:
     read: Callable[[Any], np.ndarray] = np.asarray
     call: Callable[..., Any] = lambda function, *arrays: function(*arrays)
     has_out: bool = True
+    traced: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -147,7 +148,11 @@ def _dask_array(array: np.ndarray) -> Any:
 
 
 def _dask_of_tensors(array: np.ndarray) -> Any:
-    return _dask_array(array).map_blocks(_tensor, meta=_tensor(array[:0]))
+    """Chunks along the first axis only, since Dask cannot rechunk tensors."""
+    import dask.array as da
+
+    chunks = [-(-n // 2) if k == 0 and n and array.ndim > 1 else -1 for k, n in enumerate(array.shape)]
+    return da.from_array(array, chunks=chunks).map_blocks(_tensor, meta=_tensor(array[:0]))
 
 
 def _read_dask_of_tensors(array: Any) -> np.ndarray:
@@ -156,23 +161,23 @@ def _read_dask_of_tensors(array: Any) -> np.ndarray:
 
 LIBRARIES = [
     Library("numpy", np.copy),
-    Library("numpy:readonly", _readonly),
+    Library("numpy:readonly", _readonly, has_out=False),
     Library("numpy:strided", _strided),
     Library("numpy:permuted", _permuted),
     Library("numpy:reversed", _reversed),
     Library("numpy:fortran", np.asfortranarray),
     Library("numpy:memmap", _memmap),
     Library("torch", _tensor, _read_tensor),
-    Library("torch:requires_grad", _requires_grad, _read_tensor),
+    Library("torch:requires_grad", _requires_grad, _read_tensor, has_out=False),
     Library("torch:permuted", _permuted_tensor, _read_tensor),
     Library("torch:strided", _strided_tensor, _read_tensor),
-    Library("torch:compile", _tensor, _read_tensor, _compiled),
+    Library("torch:compile", _tensor, _read_tensor, _compiled, has_out=False, traced=True),
     Library("jax", _jax_array, has_out=False),
-    Library("jax:jit", _jax_array, call=_jitted, has_out=False),
+    Library("jax:jit", _jax_array, call=_jitted, has_out=False, traced=True),
     Library("tensorflow", _tf_tensor, _read_tf, has_out=False),
     Library("tensorflow:variable", _tf_variable, _read_tf, has_out=False),
-    Library("tensorflow:function", _tf_tensor, _read_tf, _tf_function, has_out=False),
-    Library("tensorflow:xla", _tf_tensor, _read_tf, _tf_xla, has_out=False),
+    Library("tensorflow:function", _tf_tensor, _read_tf, _tf_function, has_out=False, traced=True),
+    Library("tensorflow:xla", _tf_tensor, _read_tf, _tf_xla, has_out=False, traced=True),
     Library("dask", _dask_array, has_out=False),
     Library("dask:torch", _dask_of_tensors, _read_dask_of_tensors, has_out=False),
 ]

@@ -14,8 +14,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 
 @pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
 def test_python_blocks_of_the_readme_run(code: str) -> None:
-    if "torch" in code:
-        pytest.importorskip("torch")
+    for package in re.findall(r"^import (torch|dask)", code, re.MULTILINE):
+        pytest.importorskip(package)
     exec(compile(code, "README.md", "exec"), {})
 
 

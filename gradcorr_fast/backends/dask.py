@@ -1,6 +1,5 @@
 """Dask arrays: every block goes to the backend of its own library, lazily."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
         if not is_codes:
             _check_letters("x", x, call.axis)
         chunks = tuple(grad.chunks[k] for k in positions) if is_codes else grad.chunks
-        arguments += [x if x.chunks == chunks else x.rechunk(chunks), positions if is_codes else everything]
+        arguments += [_rechunk("x", x, chunks), positions if is_codes else everything]
         meta_x = x._meta
     metas = _maps(grad._meta, meta_x, call=call)
     maps = da.blockwise(_maps, everything, *arguments, call=call, dtype=object, meta=np.empty((0,) * grad.ndim, object))
@@ -51,10 +50,11 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
-    """Return `grad` with `part` at `index`."""
-    whole = grad.astype(part.dtype)
-    whole[index] = part
-    return whole
+    """Return `part` at `index` of an array that is `grad` elsewhere."""
+    everything = tuple(range(grad.ndim))
+    axis = len(index) - 1
+    apart = tuple(grad.ndim if k == axis else k for k in everything)  # the letters of the part have another length
+    return da.blockwise(_embed, everything, grad, everything, part, apart, index=index, meta=part._meta)
 
 
 def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
@@ -62,25 +62,27 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     _check_letters("grad", grad, axis)
     if mask is not None:
         check_mask(mask.shape, str(mask.dtype), grad.shape[:axis] + grad.shape[axis + 1 :])
-    grad = da.moveaxis(grad, axis, -1)
-    sequences, length = grad.shape[:-2], math.prod(grad.shape[-2:-1])
-    grad = grad.reshape((*sequences, length, grad.shape[-1])).rechunk({grad.ndim - 2: -1})
-    masks = [None] * math.prod(grad.numblocks)
-    if mask is not None:
-        masks = mask.rechunk(grad.chunks[:-1]).to_delayed().ravel()
-    summarize = dask.delayed(_summarize, pure=True)
+    positions = [k for k in range(grad.ndim) if k != axis]
+    if positions and grad.numblocks[positions[-1]] > 1:  # a sequence is summarised whole
+        whole = {positions[-1]: (grad.shape[positions[-1]],)}
+        grad = _rechunk("grad", grad, tuple(whole.get(k, chunks) for k, chunks in enumerate(grad.chunks)))
     blocks = grad.to_delayed().ravel()
-    parts = dask.compute(*[summarize(b, thresholds, bins, m) for b, m in zip(blocks, masks, strict=True)])
+    masks = [None] * len(blocks)
+    if mask is not None:
+        masks = _rechunk("mask", mask, tuple(grad.chunks[k] for k in positions)).to_delayed().ravel()
+    summarize = dask.delayed(_summarize, pure=True)
+    parts = dask.compute(*[summarize(b, axis, thresholds, bins, m) for b, m in zip(blocks, masks, strict=True)])
+    sequences = tuple(grad.shape[k] for k in positions[:-1])
     results = [np.zeros((*sequences, *part.shape[len(sequences) :]), part.dtype) for part in parts[0][:5]]
-    for part, rows in zip(parts, slices_from_chunks(grad.chunks[:-2]), strict=True):
+    for part, rows in zip(parts, slices_from_chunks([grad.chunks[k] for k in positions[:-1]]), strict=True):
         for result, values in zip(results, part, strict=False):
             result[rows] = values
     return *results, np.sum([part[5] for part in parts], axis=0)
 
 
-def _summarize(grad: Any, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+def _summarize(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
     summary: tuple[Any, ...] = _dispatch.find_backend(grad=grad, mask=mask).angle_summary(
-        grad, grad.ndim - 1, thresholds, bins, mask
+        grad, axis, thresholds, bins, mask
     )
     return summary
 
@@ -98,6 +100,23 @@ def _maps(grad: Any, x: Any = None, *, call: Call) -> tuple[Any, ...]:
 
 
 def _pick(maps: Any, *, number: int) -> Any:
-    while isinstance(maps, list):  # the letter axis, which is dropped, is a list of one block
-        (maps,) = maps
-    return maps[number]
+    return _only(maps)[number]
+
+
+def _embed(grad: Any, part: Any, *, index: tuple[slice, ...]) -> Any:
+    return _dispatch.find_backend(grad=grad).embed(_only(part), index, grad, None)
+
+
+def _only(block: Any) -> Any:
+    """The block of an axis that the result does not have: Dask hands it over in a list, which has one entry here."""
+    while isinstance(block, list):
+        (block,) = block
+    return block
+
+
+def _rechunk(name: str, array: Any, chunks: Any) -> Any:
+    if array.chunks == chunks:
+        return array
+    if not isinstance(array.dtype, np.dtype):
+        raise ValueError(f"{name} has blocks that Dask cannot rechunk; make it with chunks {chunks}, which fit grad")
+    return array.rechunk(chunks)
