@@ -7,6 +7,7 @@ threading layer that aborts the process when entered from two threads, no pool t
 
 import itertools
 import threading
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 
 import numba
@@ -41,19 +42,39 @@ def run(task: Callable[[int], None], n_chunks: int) -> None:
         except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
             failures.append(error)
 
-    helpers = []
-    if threading.current_thread() is threading.main_thread():
-        helpers = [threading.Thread(target=drain) for _ in range(min(_n_threads, n_chunks) - 1)]
+    finished: list[LockType] = []
+
+    def help_out(at_work: LockType) -> None:
+        drain()
+        finished.append(at_work)
+        at_work.release()
+
+    is_main = threading.get_ident() == threading.main_thread().ident
+    locks = [allocate_lock() for _ in range(min(_n_threads, n_chunks) - 1 if is_main else 0)]
+    started: list[int] = []
     try:
-        for helper in helpers:
-            helper.start()
+        for lock in locks:
+            lock.acquire()
+        # One call into C, which Ctrl-C cannot cut in two. It can cut Thread.start(), whose thread then waits for ever.
+        started.extend(map(start_new_thread, [help_out] * len(locks), [(lock,) for lock in locks]))
     except RuntimeError:  # no more threads, as at interpreter shutdown: those there are do the work
         pass
     except BaseException as error:  # noqa: BLE001  (raised below)
         failures.append(error)
     drain()
-    for helper in helpers:
-        if helper.is_alive():
-            helper.join()
+    for lock in locks[: len(started)]:
+        while lock not in finished:
+            _wait(lock, failures)
     if failures:
         raise failures[0]
+
+
+def _wait(lock: LockType, failures: list[BaseException]) -> None:
+    """Wait a while for a helper, also after Ctrl-C: it may be writing to the caller's memory.
+
+    Ctrl-C may come between taking the lock and returning, so that having it tells nothing and waiting has an end.
+    """
+    try:
+        lock.acquire(timeout=0.1)
+    except BaseException as error:  # noqa: BLE001  (raised by the caller)
+        failures.append(error)
