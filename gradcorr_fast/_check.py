@@ -8,6 +8,15 @@ MAX_LETTERS = 32
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 
 
+class MissingBackendError(ImportError):
+    """An array library or framework that was asked for is not installed; the message names the pip extra."""
+
+
+def missing_backend(package: str, extra: str) -> MissingBackendError:
+    """Return the error that names the extra with `package`."""
+    return MissingBackendError(f"{package} is not installed; pip install 'gradcorr-fast[{extra}]' brings it")
+
+
 class Call(NamedTuple):
     """One checked call of per-position operations, as the backends receive it."""
 

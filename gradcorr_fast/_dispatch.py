@@ -55,7 +55,7 @@ def find_backend(**arrays: Any) -> Any:
     name = ""
     first = ""
     for argument, array in arrays.items():
-        if array is None and argument != "grad":
+        if array is None and argument not in ("grad", "output"):
             continue
         found = library(array)
         if found is None:

@@ -18,6 +18,11 @@ NUMPY = SimpleNamespace(
     sqrt=np.sqrt,
     where=np.where,
     atan2=np.arctan2,
+    log=np.log,
+    log1p=np.log1p,
+    take=np.take,
+    stack=np.stack,
+    concat=np.concatenate,
     asarray=lambda values, like: np.asarray(values, dtype=like.dtype),
     stop_gradient=lambda array: array,
 )

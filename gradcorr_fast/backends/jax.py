@@ -16,7 +16,7 @@ from .._check import Call, check_float, check_x
 from ..kernels import reference
 from . import numpy as numpy_backend
 
-_XP = SimpleNamespace(
+XP = SimpleNamespace(
     sum=jnp.sum,
     mean=jnp.mean,
     max=jnp.max,
@@ -24,6 +24,11 @@ _XP = SimpleNamespace(
     sqrt=jnp.sqrt,
     where=jnp.where,
     atan2=jnp.arctan2,
+    log=jnp.log,
+    log1p=jnp.log1p,
+    take=jnp.take,
+    stack=jnp.stack,
+    concat=jnp.concatenate,
     asarray=lambda values, like: jnp.asarray(np.asarray(values) if isinstance(values, range) else values, like.dtype),
     stop_gradient=jax.lax.stop_gradient,
 )
@@ -76,7 +81,7 @@ def _is_native(array: Any) -> bool:
 @partial(jax.jit, static_argnums=0)
 def _traced(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
     wide = grad.astype(jnp.float64 if grad.dtype == jnp.float64 else jnp.float32)
-    results = reference.analyze(wide, x, xp=_XP, **call._asdict())
+    results = reference.analyze(wide, x, xp=XP, **call._asdict())
     return tuple(
         result.astype(grad.dtype) if field == "corrected" else result
         for field, result in zip(call.fields, results, strict=True)

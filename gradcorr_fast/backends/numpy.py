@@ -18,6 +18,7 @@ BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """How other backends hand over bfloat16, which NumPy lacks; arrays with the dtype of ml_dtypes are read as well."""
 
 Array = np.ndarray[Any, Any]
+XP = reference.NUMPY
 
 
 class _Operand(NamedTuple):

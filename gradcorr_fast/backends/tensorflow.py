@@ -25,7 +25,7 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return tf.where(condition, tf.cast(a, dtype), tf.cast(b, dtype))
 
 
-_XP = SimpleNamespace(
+XP = SimpleNamespace(
     sum=tf.reduce_sum,
     mean=tf.reduce_mean,
     max=tf.reduce_max,
@@ -33,7 +33,12 @@ _XP = SimpleNamespace(
     sqrt=tf.sqrt,
     where=_where,
     atan2=tf.atan2,
+    log=tf.math.log,
+    log1p=tf.math.log1p,
+    take=lambda array, indices, axis: tf.gather(array, indices, axis=axis),
     asarray=_asarray,
+    stack=tf.stack,
+    concat=tf.concat,
     stop_gradient=tf.stop_gradient,
 )
 
@@ -103,7 +108,7 @@ def _differentiable(call: Call) -> Any:
 
 def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
     wide = tf.cast(grad, tf.float64 if grad.dtype == tf.float64 else tf.float32)
-    results = reference.analyze(wide, x, xp=_XP, **call._asdict())
+    results = reference.analyze(wide, x, xp=XP, **call._asdict())
     return tuple(
         tf.cast(result, grad.dtype) if field == "corrected" else result
         for field, result in zip(call.fields, results, strict=True)

@@ -15,7 +15,7 @@ from .._check import Call, check_float, check_mask, check_out, check_x
 from ..kernels import reference
 from . import numpy as numpy_backend
 
-_XP = SimpleNamespace(
+XP = SimpleNamespace(
     sum=lambda array, axis, keepdims=False: torch.sum(array, dim=axis, keepdim=keepdims),
     mean=lambda array, axis, keepdims=False: torch.mean(array, dim=axis, keepdim=keepdims),
     max=lambda array, axis, keepdims=False: torch.amax(array, dim=axis, keepdim=keepdims),
@@ -23,7 +23,12 @@ _XP = SimpleNamespace(
     sqrt=torch.sqrt,
     where=torch.where,
     atan2=torch.atan2,
+    log=torch.log,
+    log1p=torch.log1p,
+    take=lambda array, indices, axis: array.index_select(axis, torch.as_tensor(indices, device=array.device)),
     asarray=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+    stack=torch.stack,
+    concat=torch.cat,
     stop_gradient=lambda array: array.detach(),
 )
 
@@ -88,7 +93,7 @@ def angle_summary(
         )
     if _is_native(grad):
         return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
-    angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=_XP).numpy(force=True)
+    angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=XP).numpy(force=True)
     if mask is not None:
         check_mask(mask.shape, str(mask.dtype), angle.shape)
     return tuple(reference.summarize_angles(angle, mask, thresholds, bins))
@@ -137,7 +142,7 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
 
 
 def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
-    results = reference.analyze(_widen(grad), x, xp=_XP, **call._asdict())
+    results = reference.analyze(_widen(grad), x, xp=XP, **call._asdict())
     return tuple(
         result.to(grad.dtype) if field == "corrected" else result
         for field, result in zip(call.fields, results, strict=True)

@@ -1,0 +1,183 @@
+"""TensorFlow functions and Keras models: corrected attributions, and the projection that corrects what passes."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from .._check import missing_backend
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    raise missing_backend("TensorFlow", "tensorflow") from error
+
+from .. import ops
+from ..targets import parse
+from . import _batches
+from . import keras as keras_hooks
+from .keras import SimplexProjection, attach
+
+__all__ = ["SimplexProjection", "attach", "project_gradient", "saliency"]
+
+
+def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
+    """Return `x` unchanged; the gradient that comes back through it is corrected.
+
+    Works eagerly, in tf.function, under XLA, in saved models and to second order.
+
+    Parameters
+    ----------
+    x : tf.Tensor, shape (N, L, n_letters) or any other
+        Input of the model, floating point.
+    axis : int
+        Letter axis.
+    letters, n_letters
+        See `ops.correct`.
+
+    Returns
+    -------
+    tf.Tensor
+        The values of `x`. See `hooks.torch.project_gradient` for the formula.
+
+    Examples
+    --------
+    >>> x = tf.zeros((1, 1, 4))
+    >>> with tf.GradientTape() as tape:
+    ...     tape.watch(x)
+    ...     y = tf.reduce_sum(project_gradient(x) * [1.0, 2.0, 3.0, 6.0])
+    >>> tape.gradient(y, x).numpy()
+    array([[[-2., -1.,  0.,  3.]]], dtype=float32)
+    """
+    corrected = ops.correct(x, axis=axis, letters=letters, n_letters=n_letters)
+    return tf.stop_gradient(x) + (corrected - tf.stop_gradient(corrected))
+
+
+def saliency(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    target: Any = 0,
+    targets: Sequence[Any] | None = None,
+    output: Any = None,
+    axis: int = -1,
+    batch_size: int | str = "auto",
+    device: Any = None,
+    precision: str = "float32",
+    corrected: bool = True,
+    random_state: int = 0,
+    verbose: bool = False,
+    outputs: Sequence[str] | None = None,
+    letters: slice | None = None,
+    n_letters: int | None = None,
+) -> Any:
+    """Compute the gradient of a model's output with respect to its input, corrected.
+
+    Parameters
+    ----------
+    model : keras.Model or callable
+        A Keras model, on any backend, is run for inference. A callable, such as a tf.function, takes and returns
+        tensors.
+    X : tf.Tensor or NumPy array, shape (N, L, n_letters)
+        One-hot (or soft) sequences, floating point. For a Keras model on another backend: that backend's arrays.
+    args : tuple of arrays, optional
+        Further inputs, one row for each sequence. A Keras model gets the list ``[x, *args]``.
+    axis : int
+        Letter axis of `X`, by default the last.
+    device : str, optional
+        A TensorFlow device to run on, such as "GPU:0".
+    precision : "float32"
+        Gradients are computed in the precision of the model; on GPUs TensorFlow's own setting of TF32 holds.
+    target, targets, output, batch_size, corrected, random_state, verbose, outputs, letters, n_letters
+        See `hooks.torch.saliency`, also for the results and errors.
+
+    Notes
+    -----
+    The gradient of a Keras model is traced into one tf.function, which is kept with the model and made anew when an
+    attribute of any of its layers has been replaced. A callable is traced in every call that has several batches.
+
+    Examples
+    --------
+    >>> saliency(lambda x: tf.reduce_sum(x * [1.0, 2.0, 3.0, 6.0], axis=(1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
+    array([-2., -1.,  0.,  3.], dtype=float32)
+    """
+    is_keras = _batches.is_keras(model)
+    options = {
+        "target": target, "targets": targets, "output": output, "axis": axis, "batch_size": batch_size,
+        "corrected": corrected, "verbose": verbose, "outputs": outputs, "letters": letters, "n_letters": n_letters,
+    }  # fmt: skip
+    if is_keras and keras_hooks.backend(model) != "tensorflow":
+        return _other_backend(model)(model, X, args, device=device, precision=precision, **options)
+    if precision != "float32":
+        raise ValueError(f'precision must be "float32"; got {precision!r}')
+    request = _batches.make_request(X, args, "tensorflow", **options)
+    if is_keras:
+        step = _kept_step(model, request)
+    elif len(X) > request.batch_size:
+        traced = tf.function(model)  # whose Python branches become those of a graph
+        step = _graph(lambda: traced, request)
+    else:
+        step = _step(lambda: model, request)
+    swapped = is_keras and request.before_activation
+    if request.before_activation and not is_keras:
+        raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
+    with (
+        keras_hooks.without_activation(model, output) if swapped else nullcontext(),
+        nullcontext() if device is None else tf.device(device),
+    ):
+        return _batches.run(request, X, _framework(X, step))
+
+
+def _other_backend(model: Any) -> Any:
+    """Return the same function for the framework that a Keras model runs on."""
+    name = keras_hooks.backend(model)
+    if name == "jax":
+        from .jax import saliency as other
+    elif name == "torch":
+        from .torch import saliency as other
+    else:
+        raise ValueError(f"{model.name} is a Keras model on the {name} backend, which has no gradients")
+    return other
+
+
+def _kept_step(model: Any, request: _batches.Request) -> Any:
+    """A graph that is kept with a Keras model, unless a target is a function of the user's."""
+    build = partial(_graph, request=request)
+    try:
+        key = tuple("own" if isinstance(t, _batches.PerSequence) else str(parse(str(t))) for t in request.targets)
+    except ValueError:
+        return build(lambda: model)
+    return keras_hooks.keep(model, ("tensorflow", key, request.output), build)
+
+
+def _graph(reference: Any, request: _batches.Request) -> Any:
+    return tf.function(_step(reference, request), autograph=False, reduce_retracing=True)
+
+
+def _step(reference: Any, request: _batches.Request) -> Any:
+    """Values and gradients of a batch, for a model that `reference` returns."""
+
+    def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
+        model = reference()
+        with tf.GradientTape(persistent=request.several, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = keras_hooks.call(model, x, args) if _batches.is_keras(model) else model(x, *args)
+            values = request.values(outputs, positions)
+        grads = [tape.gradient(value, x) for value in values]
+        if any(grad is None for grad in grads):
+            raise ValueError(_batches.NO_PATH)
+        return values, [tf.convert_to_tensor(grad) for grad in grads]
+
+    return step
+
+
+def _framework(X: Any, step: Any) -> _batches.Framework:
+    return _batches.Framework(
+        enter=tf.convert_to_tensor,
+        gradients=lambda x, args, positions: step(
+            x, args, [None if p is None else tf.convert_to_tensor(p) for p in positions]
+        ),
+        leave=lambda tensor: tensor if tf.is_tensor(X) else tensor.numpy(),
+        read=lambda tensor: tensor.numpy(),
+    )

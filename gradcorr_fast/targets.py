@@ -1,0 +1,320 @@
+"""From a model's output to the one number for each sequence that is differentiated.
+
+Targets are small objects that can be pickled, compared and written as text: ``parse(str(target)) == target``.
+An output has the sequences first: (N,), (N, tracks) or, for profiles, (N, bins, tracks).
+"""
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ._dispatch import find_backend
+
+__all__ = ["before_activation", "contrast", "index", "log1p_sum", "logit", "mean", "parse", "sum_over"]
+
+Chosen = int | slice | Sequence[int] | None
+
+
+class _Target:
+    """What all targets share: a text form, and equality by it."""
+
+    def __str__(self) -> str:
+        given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]  # subclasses are dataclasses
+        positional = isinstance(self, index | logit | contrast | before_activation)
+        return f"{type(self).__name__}({', '.join(_show(v) if positional else f'{k}={_show(v)}' for k, v in given)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+_target = dataclass(frozen=True, eq=False)
+
+
+@_target
+class index(_Target):
+    """Take one entry of the output.
+
+    Parameters
+    ----------
+    where : int or tuple of int
+        Position on the last axis of an output (N, tracks), or one position for each axis after the first. Negative
+        ones count from the end.
+
+    Raises
+    ------
+    ValueError
+        When called, if the output has no such entry, or has more axes than `where` names.
+
+    Examples
+    --------
+    >>> index(1)(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([2., 4.])
+    """
+
+    where: int | tuple[int, ...]
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        shape = find_backend(output=output).shape(output)
+        where = self.where if isinstance(self.where, tuple) else (self.where,)
+        if len(shape) == 1 and where in ((0,), (-1,)):
+            return output
+        if len(where) != len(shape) - 1:
+            raise ValueError(
+                f"the output has shape {shape}, so {self.where} does not name one number for each sequence; pass "
+                f"{max(len(shape) - 1, 0)} positions, target=(i, ...), or a target such as gf.targets.mean()"
+            )
+        for position, length in zip(where, shape[1:], strict=True):
+            if length is not None and not -length <= position < length:
+                raise ValueError(f"target {self.where} does not exist in an output of shape {shape}")
+        return output[(slice(None), *where)]
+
+
+@_target
+class sum_over(_Target):
+    """Sum the output over bins and tracks.
+
+    Parameters
+    ----------
+    bins, tracks : int, slice or sequence of int, optional
+        What to sum over; None is everything. Bins are axis 1 and tracks axis 2 of an output (N, bins, tracks); an
+        output (N, tracks) has no bins.
+    track_axis : int
+        1 for outputs (N, tracks, bins).
+
+    Raises
+    ------
+    ValueError
+        When called, if the output has no such bins or tracks.
+
+    Examples
+    --------
+    >>> sum_over(bins=slice(0, 2), tracks=1)(np.arange(12.0).reshape(1, 4, 3))
+    array([5.])
+    >>> str(sum_over(slice(0, 2), 1))
+    'sum_over(bins=0:2, tracks=1)'
+    """
+
+    bins: Chosen = None
+    tracks: Chosen = None
+    track_axis: int = -1
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+        return xp.sum(part, axis=axes) if axes else part
+
+
+@_target
+class mean(_Target):
+    """Average the output over bins and tracks; see `sum_over` for the parameters.
+
+    Examples
+    --------
+    >>> mean(tracks=[0, 2])(np.array([[1.0, 5.0, 3.0]]))
+    array([2.])
+    """
+
+    bins: Chosen = None
+    tracks: Chosen = None
+    track_axis: int = -1
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+        return xp.mean(part, axis=axes) if axes else part
+
+
+@_target
+class log1p_sum(_Target):
+    """Take log(1 + sum) of a non-negative output such as counts; see `sum_over` for the parameters.
+
+    Examples
+    --------
+    >>> log1p_sum()(np.array([[1.0, 5.0, 3.0]])).round(4)
+    array([2.3026])
+    """
+
+    bins: Chosen = None
+    tracks: Chosen = None
+    track_axis: int = -1
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+        return xp.log1p(xp.sum(part, axis=axes) if axes else part)
+
+
+@_target
+class logit(_Target):
+    """Take log(p / (1 - p)) of a probability.
+
+    Where rounding made p exactly 0 or 1 the logit is infinite; `before_activation` takes it from inside the model.
+
+    Parameters
+    ----------
+    where : int or tuple of int
+        See `index`.
+
+    Examples
+    --------
+    >>> logit(0)(np.array([[0.5], [0.75]])).round(4)
+    array([0.    , 1.0986])
+    """
+
+    where: int | tuple[int, ...] = 0
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        xp = find_backend(output=output).XP
+        p = index(self.where)(output)
+        return xp.log(p) - xp.log1p(-p)
+
+
+@_target
+class contrast(_Target):
+    """Subtract one target from another, such as one cell type from the next.
+
+    Parameters
+    ----------
+    a, b : target or int
+        The result is ``a(output) - b(output)``; an int is the `index`.
+
+    Examples
+    --------
+    >>> contrast(0, mean())(np.array([[1.0, 2.0, 6.0]]))
+    array([-2.])
+    """
+
+    a: Any
+    b: Any
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        return as_target(self.a)(output) - as_target(self.b)(output)
+
+
+@_target
+class before_activation(_Target):
+    """Apply a target to what goes into the model's last activation: the logit in front of a sigmoid.
+
+    A hook finds the activation: the last operation of a PyTorch model (`torch.sigmoid`, `nn.Softmax`, ...), or the
+    activation of the layer that makes a Keras model's output. A saturated sigmoid has no gradient; what lies before it
+    has.
+
+    Parameters
+    ----------
+    target : target or int
+        Applied to the values before the activation.
+
+    Examples
+    --------
+    >>> str(before_activation(1))
+    'before_activation(1)'
+    """
+
+    target: Any = 0
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence, of an output that a hook took from before the activation."""
+        return as_target(self.target)(output)
+
+
+TARGETS = {t.__name__: t for t in (index, sum_over, mean, log1p_sum, logit, contrast, before_activation)}
+
+
+def as_target(target: Any) -> Callable[[Any], Any]:
+    """Return what makes one number for each sequence: an int or tuple becomes the `index`, a callable stays."""
+    if isinstance(target, bool) or not (callable(target) or hasattr(target, "__index__") or isinstance(target, tuple)):
+        raise TypeError(f"target must be an int, a tuple, a callable or one of gf.targets; got {target!r}")
+    if callable(target):
+        return target  # type: ignore[no-any-return]
+    return index(tuple(int(k) for k in target) if isinstance(target, tuple) else int(target))
+
+
+def parse(text: str) -> Callable[[Any], Any]:
+    """Read a target from its text form.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``3``, ``index((5, 3))``, ``sum_over(bins=10:20, tracks=3)``, ``contrast(0, mean())``; slices are
+        written start:stop. Nothing in it is executed.
+
+    Returns
+    -------
+    target
+
+    Raises
+    ------
+    ValueError
+        If the text is not a target; the message names those there are.
+
+    Examples
+    --------
+    >>> parse("contrast(0, sum_over(tracks=1:3))")(np.array([[1.0, 2.0, 6.0]]))
+    array([-7.])
+    """
+    number = r"(-?\d+)?"
+    readable = re.sub(rf"{number}:{number}(?::{number})?", lambda m: f"slice({', '.join(map(str, m.groups()))})", text)
+    try:
+        return as_target(_read(ast.parse(readable.strip(), mode="eval").body))
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
+
+
+def _read(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name) and node.id in TARGETS:
+        return TARGETS[node.id]()
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_read(element) for element in node.elts)
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if name not in TARGETS and name != "slice":
+        raise ValueError(f"there is no {name or 'such call'}")
+    make: Callable[..., Any] = slice if name == "slice" else TARGETS[name]
+    return make(*map(_read, node.args), **{str(k.arg): _read(k.value) for k in node.keywords})
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, slice):
+        return ":".join(
+            "" if k is None else str(k) for k in (value.start, value.stop, value.step)[: 2 + (value.step is not None)]
+        )
+    if isinstance(value, list | tuple | range):
+        return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
+    return str(value)
+
+
+def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple[Any, tuple[int, ...], Any]:
+    """Return the chosen part of the output, its axes after the first, and the namespace of its library."""
+    backend = find_backend(output=output)
+    shape = backend.shape(output)
+    if len(shape) > 3 or (len(shape) == 3 and track_axis not in (-2, -1, 1, 2)):
+        raise ValueError(f"the output has shape {shape}; bins and tracks are for (N, tracks) and (N, bins, tracks)")
+    axis = {1: None, 2: 1, 3: track_axis % 3}[len(shape)]
+    for chosen, along, name in ((bins, 3 - axis if len(shape) == 3 else None, "bins"), (tracks, axis, "tracks")):
+        if chosen is None:
+            continue
+        if along is None:
+            raise ValueError(f"the output has shape {shape} and no axis of {name}; leave {name}= away")
+        if isinstance(chosen, slice):
+            output = output[(slice(None),) * along + (chosen,)]
+        else:
+            output = backend.XP.take(output, _positions(chosen, shape, along, name), along)
+    return output, tuple(range(1, len(shape))), backend.XP
+
+
+def _positions(chosen: Any, shape: tuple[int, ...], axis: int, name: str) -> list[int]:
+    """Positions on an axis, counted from the front."""
+    chosen = [chosen] if hasattr(chosen, "__index__") else list(chosen)
+    try:
+        return [range(shape[axis])[k] for k in chosen]
+    except IndexError:
+        raise ValueError(f"{name} {chosen} do not all exist in an output of shape {shape}") from None
