@@ -6,9 +6,11 @@ array([[-2., -1.,  0.,  3.]], dtype=float32)
 """
 
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 _here = Path(__file__).parent
 if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the package
@@ -17,6 +19,8 @@ if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the pac
     sys.modules[_spec.name] = kernels = module_from_spec(_spec)
     _spec.loader.exec_module(kernels)
 
+from . import targets  # noqa: E402
+from ._check import MissingBackendError  # noqa: E402
 from .ops import (  # noqa: E402
     AttributionMaps,
     analyze,
@@ -36,6 +40,7 @@ except PackageNotFoundError:  # a checkout that was never installed
 __all__ = [
     "AngleSummary",
     "AttributionMaps",
+    "MissingBackendError",
     "analyze",
     "angle_summary",
     "correct",
@@ -45,5 +50,12 @@ __all__ = [
     "set_num_threads",
     "simplex_angle",
     "substitution_effects",
+    "targets",
     "warmup",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name != "hooks":  # what needs a framework loads when it is first touched
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{name}", __name__)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ._dispatch import find_backend
 
 __all__ = ["before_activation", "contrast", "index", "log1p_sum", "logit", "mean", "parse", "sum_over"]
@@ -32,10 +34,7 @@ class _Target:
         return hash(str(self))
 
 
-_target = dataclass(frozen=True, eq=False)
-
-
-@_target
+@dataclass(frozen=True, eq=False)
 class index(_Target):
     """Take one entry of the output.
 
@@ -58,6 +57,9 @@ class index(_Target):
 
     where: int | tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        _check_where(self.where)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         shape = find_backend(output=output).shape(output)
@@ -75,7 +77,7 @@ class index(_Target):
         return output[(slice(None), *where)]
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class sum_over(_Target):
     """Sum the output over bins and tracks.
 
@@ -104,13 +106,16 @@ class sum_over(_Target):
     tracks: Chosen = None
     track_axis: int = -1
 
+    def __post_init__(self) -> None:
+        _check_chosen(self.bins, self.tracks)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
         return xp.sum(part, axis=axes) if axes else part
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class mean(_Target):
     """Average the output over bins and tracks; see `sum_over` for the parameters.
 
@@ -124,13 +129,16 @@ class mean(_Target):
     tracks: Chosen = None
     track_axis: int = -1
 
+    def __post_init__(self) -> None:
+        _check_chosen(self.bins, self.tracks)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
         return xp.mean(part, axis=axes) if axes else part
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class log1p_sum(_Target):
     """Take log(1 + sum) of a non-negative output such as counts; see `sum_over` for the parameters.
 
@@ -144,13 +152,16 @@ class log1p_sum(_Target):
     tracks: Chosen = None
     track_axis: int = -1
 
+    def __post_init__(self) -> None:
+        _check_chosen(self.bins, self.tracks)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
         return xp.log1p(xp.sum(part, axis=axes) if axes else part)
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class logit(_Target):
     """Take log(p / (1 - p)) of a probability.
 
@@ -169,6 +180,9 @@ class logit(_Target):
 
     where: int | tuple[int, ...] = 0
 
+    def __post_init__(self) -> None:
+        _check_where(self.where)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         xp = find_backend(output=output).XP
@@ -176,7 +190,7 @@ class logit(_Target):
         return xp.log(p) - xp.log1p(-p)
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class contrast(_Target):
     """Subtract one target from another, such as one cell type from the next.
 
@@ -194,12 +208,15 @@ class contrast(_Target):
     a: Any
     b: Any
 
+    def __post_init__(self) -> None:
+        as_target(self.a), as_target(self.b)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         return as_target(self.a)(output) - as_target(self.b)(output)
 
 
-@_target
+@dataclass(frozen=True, eq=False)
 class before_activation(_Target):
     """Apply a target to what goes into the model's last activation: the logit in front of a sigmoid.
 
@@ -220,21 +237,26 @@ class before_activation(_Target):
 
     target: Any = 0
 
+    def __post_init__(self) -> None:
+        as_target(self.target)
+
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence, of an output that a hook took from before the activation."""
         return as_target(self.target)(output)
 
 
-TARGETS = {t.__name__: t for t in (index, sum_over, mean, log1p_sum, logit, contrast, before_activation)}
+TARGETS: dict[str, Callable[..., Any]] = {
+    t.__name__: t for t in (index, sum_over, mean, log1p_sum, logit, contrast, before_activation)
+}
 
 
 def as_target(target: Any) -> Callable[[Any], Any]:
     """Return what makes one number for each sequence: an int or tuple becomes the `index`, a callable stays."""
-    if isinstance(target, bool) or not (callable(target) or hasattr(target, "__index__") or isinstance(target, tuple)):
+    if not (callable(target) or _is_int(target) or isinstance(target, tuple)):
         raise TypeError(f"target must be an int, a tuple, a callable or one of gf.targets; got {target!r}")
     if callable(target):
         return target  # type: ignore[no-any-return]
-    return index(tuple(int(k) for k in target) if isinstance(target, tuple) else int(target))
+    return index(target if isinstance(target, tuple) else int(target))
 
 
 def parse(text: str) -> Callable[[Any], Any]:
@@ -268,6 +290,23 @@ def parse(text: str) -> Callable[[Any], Any]:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 
+def _check_where(where: Any) -> None:
+    if not all(_is_int(k) for k in (where if isinstance(where, tuple) else (where,))):
+        raise TypeError(f"a position is an int or a tuple of ints; got {where!r}")
+
+
+def _check_chosen(*several: Any) -> None:
+    for chosen in several:
+        parts = (chosen.start, chosen.stop, chosen.step) if isinstance(chosen, slice) else chosen
+        parts = parts if isinstance(parts, Sequence | np.ndarray) and not isinstance(parts, str) else (parts,)
+        if not all(k is None or _is_int(k) for k in parts):
+            raise TypeError(f"bins and tracks are ints, slices or sequences of ints; got {chosen!r}")
+
+
+def _is_int(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
 def _read(node: ast.expr) -> Any:
     if isinstance(node, ast.Name) and node.id in TARGETS:
         return TARGETS[node.id]()
@@ -287,7 +326,7 @@ def _show(value: Any) -> str:
         return ":".join(
             "" if k is None else str(k) for k in (value.start, value.stop, value.step)[: 2 + (value.step is not None)]
         )
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
         return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
     return str(value)
 
@@ -296,10 +335,11 @@ def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple
     """Return the chosen part of the output, its axes after the first, and the namespace of its library."""
     backend = find_backend(output=output)
     shape = backend.shape(output)
-    if len(shape) > 3 or (len(shape) == 3 and track_axis not in (-2, -1, 1, 2)):
+    if len(shape) not in (1, 2, 3) or (len(shape) == 3 and track_axis not in (-2, -1, 1, 2)):
         raise ValueError(f"the output has shape {shape}; bins and tracks are for (N, tracks) and (N, bins, tracks)")
-    axis = {1: None, 2: 1, 3: track_axis % 3}[len(shape)]
-    for chosen, along, name in ((bins, 3 - axis if len(shape) == 3 else None, "bins"), (tracks, axis, "tracks")):
+    places: dict[int, tuple[int | None, int | None]] = {1: (None, None), 2: (None, 1)}
+    bin_axis, axis = places.get(len(shape), (3 - track_axis % 3, track_axis % 3))
+    for chosen, along, name in ((bins, bin_axis, "bins"), (tracks, axis, "tracks")):
         if chosen is None:
             continue
         if along is None:
@@ -311,10 +351,10 @@ def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple
     return output, tuple(range(1, len(shape))), backend.XP
 
 
-def _positions(chosen: Any, shape: tuple[int, ...], axis: int, name: str) -> list[int]:
+def _positions(chosen: Any, shape: tuple[int, ...], axis: int, name: str) -> Any:
     """Positions on an axis, counted from the front."""
     chosen = [chosen] if hasattr(chosen, "__index__") else list(chosen)
     try:
-        return [range(shape[axis])[k] for k in chosen]
+        return np.array([range(shape[axis])[k] for k in chosen], np.int64)
     except IndexError:
         raise ValueError(f"{name} {chosen} do not all exist in an output of shape {shape}") from None

@@ -15,14 +15,18 @@ hypothesis.settings.load_profile("default")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def require(package: str) -> None:
+    """Skip a test whose package is not installed, but fail in CI."""
+    if importlib.util.find_spec(package) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{package} is not installed, and CI must test it")
+        pytest.skip(f"{package} is not installed")
+
+
 @pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
 def library(request: pytest.FixtureRequest) -> Library:
     """Each array library and variant; one that is not installed skips, but fails in CI."""
-    root = request.param.name.partition(":")[0]
-    if importlib.util.find_spec(root) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{root} is not installed, and CI must test it")
-        pytest.skip(f"{root} is not installed")
+    require(request.param.name.partition(":")[0])
     return request.param
 
 

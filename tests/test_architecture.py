@@ -17,9 +17,10 @@ ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
     {"_check", "_dispatch", "backends"},
-    {"ops", "summary", "runtime"},
+    {"ops", "summary", "runtime", "sequences", "targets"},
+    {"hooks"},
 ]
-FRAMEWORKS = {"torch", "tensorflow", "jax", "cupy", "dask"}
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}
 MODULES = [
     *("gradcorr_fast", "gradcorr_fast.kernels"),
     *(name for p in (gf, kernels) for _, name, _ in pkgutil.walk_packages(p.__path__, f"{p.__name__}.")),

@@ -80,15 +80,15 @@ class Request(NamedTuple):
             shape = find_backend(output=value).shape(value)
             if len(shape) != 1 or shape != n:
                 raise ValueError(
-                    f"target {target} made shape {shape} of an output of shape {find_backend(output=head).shape(head)}; "
-                    f"it must make one number for each sequence"
+                    f"target {target} made shape {shape} of an output of shape {tuple(head.shape)}; it must make one "
+                    f"number for each sequence"
                 )
             found.append(value)
         return found
 
 
 class Framework(NamedTuple):
-    """What a framework does; arrays are its own, but for those called rows and results, which are of the user's kind."""
+    """What a framework does; arrays are its own, but for rows and results, which are of the user's kind."""
 
     enter: Callable[[Any], Any]
     """Rows of the input or of an argument, as an array where the model is."""

@@ -43,8 +43,8 @@ def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_
 
     Examples
     --------
-    >>> weights = jnp.array([[1.0, 2.0, 3.0, 6.0]])
-    >>> jax.grad(lambda x: (project_gradient(x) * weights).sum())(jnp.zeros((1, 4)))
+    >>> weights = jnp.array([[1.0, 2.0, 3.0, 6.0]], "float32")
+    >>> jax.grad(lambda x: (project_gradient(x) * weights).sum())(jnp.zeros((1, 4), "float32"))
     Array([[-2., -1.,  0.,  3.]], dtype=float32)
     """
     corrected = ops.correct(x, axis=axis, letters=letters, n_letters=n_letters)
@@ -57,7 +57,7 @@ class SimplexProjection:
 
     Examples
     --------
-    >>> SimplexProjection()(jnp.ones((1, 4)))
+    >>> SimplexProjection()(jnp.ones((1, 4), "float32"))
     Array([[1., 1., 1., 1.]], dtype=float32)
     """
 
@@ -110,7 +110,7 @@ def attach(model: Any, axis: int = -1, *, letters: slice | None = None, n_letter
     Examples
     --------
     >>> with attach(lambda x: (x * jnp.array([1.0, 2.0, 3.0, 6.0])).sum()) as model:
-    ...     jax.grad(model)(jnp.zeros((1, 4)))
+    ...     jax.grad(model)(jnp.zeros((1, 4), "float32"))
     Array([[-2., -1.,  0.,  3.]], dtype=float32)
     """
     if _batches.is_keras(model):
@@ -205,7 +205,7 @@ def _framework(call: Callable[..., Any], X: Any, request: _batches.Request, devi
         for k in range(len(values)):
             one = [jnp.full_like(value, j == k) for j, value in enumerate(values)]
             (grad,) = pullback(one)
-            if not grad.any() and not _depends(lambda x, one=one: jax.vjp(values_of, x)[1](one)[0], x):
+            if not grad.any() and not _depends(lambda x: jax.vjp(values_of, x)[1](one)[0], x):  # noqa: B023
                 raise ValueError(_batches.NO_PATH)
             grads.append(grad)
         return values, grads
@@ -230,14 +230,17 @@ def _depends(function: Callable[[Any], Any], x: Any) -> bool:
 
 def _compiled(model: Any, several: bool) -> Callable[..., Any]:
     """The model as a function that is compiled where that pays and cannot go stale."""
+    compiled: Callable[..., Any] = model
     leaves, structure = jax.tree.flatten(model)
     if isinstance(model, jax.stages.Wrapped):
-        return model
+        return compiled
     if structure != jax.tree.structure(0):  # a pytree: its arrays are arguments, the rest is part of the program
         arrays = [leaf if isinstance(leaf, jax.Array | np.ndarray) else None for leaf in leaves]
         rest = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays, strict=True))
         return partial(_call_pytree, (structure, rest), arrays)
-    return jax.jit(lambda *inputs: model(*inputs)) if several else model  # type: ignore[no-any-return]
+    if several:
+        compiled = jax.jit(lambda *inputs: model(*inputs))
+    return compiled
 
 
 @partial(jax.jit, static_argnums=0)

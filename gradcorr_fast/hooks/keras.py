@@ -1,4 +1,4 @@
-"""What Keras 3 models need on any of its backends: the projection as a layer, attaching it, and graphs that are kept."""
+"""What Keras 3 models need on any backend: the projection as a layer, attaching it, and graphs that are kept."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ class SimplexProjection(keras.layers.Layer):  # type: ignore[misc]  # Keras is n
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, for saving."""
         own = {"axis": self.axis, "letters": self.letters, "n_letters": self.n_letters}
-        return super().get_config() | own
+        return {**super().get_config(), **own}
 
 
 class attach:
@@ -101,7 +101,9 @@ class attach:
 
         def corrected(inputs: Any, *args: Any, **options: Any) -> Any:
             if isinstance(inputs, dict):
-                raise ValueError("attach cannot tell which entry of a dict is the sequence; put SimplexProjection there")
+                raise ValueError(
+                    "attach cannot tell which entry of a dict is the sequence; put SimplexProjection there"
+                )
             if isinstance(inputs, list | tuple):
                 inputs = type(inputs)([projection(inputs[0]), *inputs[1:]])
             else:

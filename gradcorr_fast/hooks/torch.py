@@ -107,7 +107,9 @@ class attach:
         self, model: torch.nn.Module, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None
     ) -> None:
         if not isinstance(model, torch.nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module; got a {type(model).__name__}, use project_gradient in it")
+            raise TypeError(
+                f"model must be a torch.nn.Module; got a {type(model).__name__}, use project_gradient in it"
+            )
         self._model = model
         self._projection = SimplexProjection(axis, letters=letters, n_letters=n_letters)
         self._handle = model.register_forward_pre_hook(self._project)
@@ -249,11 +251,12 @@ def _from_numpy(rows: Any) -> torch.Tensor:
 def _forward(model: Any, x: torch.Tensor, args: tuple[Any, ...], request: _batches.Request) -> Any:
     """What the model returns, or what goes into its last activation."""
     activations = _Activations()
+    inputs = ([x, *args],) if args and _batches.is_keras(model) else (x, *args)  # Keras takes several in one list
     try:
         if not request.before_activation:
-            return model(x, *args)
+            return model(*inputs)
         with activations:
-            outputs = model(x, *args)
+            outputs = model(*inputs)
     except RuntimeError as error:
         dtypes = {p.dtype for p in model.parameters()} if isinstance(model, torch.nn.Module) else set()
         if "type" in str(error) and dtypes and x.dtype not in dtypes:
