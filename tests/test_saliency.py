@@ -76,6 +76,14 @@ def test_a_target_for_each_sequence(framework: Framework, make: Any) -> None:
     close(attribute(framework, framework.model(), target=own, batch_size=3), centred(expected))
 
 
+def test_a_kept_program_still_checks_the_positions_of_another_call(framework: Framework) -> None:
+    """A graph traced for positions that exist once took later ones that do not, and gave zeros."""
+    model = framework.model()
+    attribute(framework, model, target=[0, 1, 2, 0, 1, 2, 0])
+    with pytest.raises(ValueError, match="do not all exist"):
+        attribute(framework, model, target=[0, 1, 2, 0, 1, 2, 3])
+
+
 def test_nonlinear_targets_have_the_gradient_of_the_chain_rule(framework: Framework) -> None:
     probability = {"torch": "sigmoid", "keras": "sigmoid", "jax": "sigmoid", "tensorflow": "sigmoid"}[framework.name]
 

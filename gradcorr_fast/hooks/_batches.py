@@ -6,6 +6,7 @@ A framework brings `Framework`: how rows of the input reach the model, their gra
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import click
@@ -14,7 +15,7 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES, check_axis, select_letters
 from .._dispatch import find_backend, library
-from ..targets import as_target, before_activation
+from ..targets import as_target, before_activation, parse
 
 MAPS = ops.AttributionMaps._fields[:3]
 ROWS, POSITIONS = 128, 1 << 18
@@ -27,25 +28,22 @@ NO_PATH = (
 )
 
 
-class PerSequence:
-    """A target of its own for every sequence: positions on the last axis of an output (N, T)."""
+@dataclass(frozen=True)
+class OwnPosition:
+    """A target that takes for every sequence a position of its own on the last axis of an output (N, T)."""
 
-    def __init__(self, positions: Any, n_sequences: int) -> None:
-        self.positions = np.asarray(positions)
-        if self.positions.shape != (n_sequences,) or self.positions.dtype.kind not in "iu":
-            raise ValueError(
-                f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "
-                f"{self.positions.shape}, {self.positions.dtype} (several targets for all: targets=[...])"
-            )
+    lowest: int
+    highest: int
+    """The range that all positions lie in."""
 
     def __call__(self, output: Any, positions: Any) -> Any:
         """Return one number for each sequence of a batch with these `positions`."""
         backend = find_backend(output=output)
         shape, xp = backend.shape(output), backend.XP
-        if len(shape) != 2 or np.any(self.positions >= shape[1]) or np.any(self.positions < -shape[1]):
+        if len(shape) != 2 or self.highest >= shape[1] or self.lowest < -shape[1]:
             raise ValueError(f"the positions given as target do not all exist in an output of shape {shape}")
-        letters = xp.asarray(range(shape[1]), positions)[None]
-        chosen = (letters == positions[:, None]) | (letters - shape[1] == positions[:, None])
+        tracks = xp.asarray(range(shape[1]), positions)[None]
+        chosen = (tracks == positions[:, None]) | (tracks - shape[1] == positions[:, None])
         return xp.sum(xp.where(chosen, output, 0.0), axis=1)
 
 
@@ -53,6 +51,8 @@ class Request(NamedTuple):
     """One checked call of an attribution method."""
 
     targets: tuple[Any, ...]
+    positions: tuple[Any, ...]
+    """For each target, the positions of the sequences (N,) if it is an `OwnPosition`, or None."""
     several: bool
     """Whether results have an axis of targets after that of sequences."""
     output: Any
@@ -69,6 +69,20 @@ class Request(NamedTuple):
     def before_activation(self) -> bool:
         """Whether the targets are of what goes into the last activation."""
         return isinstance(self.targets[0], before_activation)
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        """What tells programs made for this request from others, or None with targets that are the user's functions."""
+        try:
+            targets = [t if isinstance(t, OwnPosition) else parse(str(t)) for t in self.targets]
+        except ValueError:
+            return None
+        return (*targets, self.output, self.several)
+
+    @property
+    def program(self) -> "Request":
+        """The request without what belongs to its sequences, for programs that outlive it."""
+        return self._replace(args=(), positions=())
 
     def values(self, outputs: Any, positions: Sequence[Any]) -> list[Any]:
         """Return for each target one number for each sequence, from what the model returned."""
@@ -98,6 +112,9 @@ class Framework(NamedTuple):
     """An array as a result."""
     read: Callable[[Any], Any]
     """An array as a NumPy array."""
+    has_path: Callable[..., bool] | None = None
+    """Whether a gradient that is zero, of inputs, arguments, positions and number of the target, is computed at all;
+    None if `gradients` raises where it is not."""
 
 
 def make_request(
@@ -133,8 +150,10 @@ def make_request(
         select_letters(shape, axis, letters, n_letters)
     if len(shape) < 2 or axis in (0, -len(shape)):
         raise ValueError(f"X has shape {shape}; pass one-hot sequences with the sequences first, such as (N, L, 4)")
+    checked, positions = _targets(target, targets, shape[0])
     return Request(
-        targets=_targets(target, targets, shape[0]),
+        targets=checked,
+        positions=positions,
         several=targets is not None,
         output=output,
         fields=_fields(outputs, corrected),
@@ -146,7 +165,7 @@ def make_request(
     )
 
 
-def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[Any, ...]:
+def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     if targets is not None:
         if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
             raise TypeError(f"targets must be a list of targets; got {targets!r}")
@@ -154,12 +173,23 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[Any, ...]:
             raise TypeError("target and targets are both given; pass one of them")
         checked = tuple(as_target(t) for t in targets)
     elif isinstance(target, list) or (library(target) is not None and len(target.shape) > 0):
-        return (PerSequence(target, n_sequences),)
+        return _own_positions(target, n_sequences)
     else:
         checked = (as_target(target),)
     if len({isinstance(t, before_activation) for t in checked}) > 1:
         raise ValueError("either all targets are before_activation or none is; call once for each kind")
-    return checked
+    return checked, (None,) * len(checked)
+
+
+def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    positions = np.asarray(target)
+    if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "
+            f"{positions.shape}, {positions.dtype} (several targets for all: targets=[...])"
+        )
+    lowest, highest = int(positions.min(initial=0)), int(positions.max(initial=0))
+    return (OwnPosition(lowest, highest),), (positions.astype(np.int32),)
 
 
 def _fields(outputs: Any, corrected: bool) -> tuple[str, ...] | None:
@@ -223,9 +253,9 @@ def run(request: Request, X: Any, framework: Framework) -> Any:
         x = framework.enter(X[rows])
         if len(x):
             arguments = tuple(framework.enter(array[rows]) for array in request.args)
-            own = [t.positions[rows] if isinstance(t, PerSequence) else None for t in request.targets]
+            own = [None if positions is None else positions[rows] for positions in request.positions]
             values, grads = framework.gradients(x, arguments, own)
-            checks.add(rows.start, values, grads)
+            checks.add(rows.start, values, grads, (x, arguments, own))
         else:  # nothing to attribute: results without rows, of the right shapes
             values, grads = [x[(slice(None), *[0] * (x.ndim - 1))]] * len(request.targets), [x] * len(request.targets)
         maps = [analyze(request, x, value, grad) for value, grad in zip(values, grads, strict=True)]
@@ -265,9 +295,10 @@ class Checks:
     def __init__(self, framework: Framework, request: Request) -> None:
         self._framework, self._request = framework, request
         self._pending: list[tuple[int, Any, Any, Any]] = []
+        self._inputs: Any = None
         self._n_saturated = 0
 
-    def add(self, start: int, values: list[Any], grads: list[Any]) -> None:
+    def add(self, start: int, values: list[Any], grads: list[Any], inputs: tuple[Any, ...]) -> None:
         """Take in a batch, and check the one before."""
         sizes = []
         for grad in grads:
@@ -275,6 +306,7 @@ class Checks:
             sizes.append(xp.sum(xp.abs(grad), axis=tuple(range(1, len(grad.shape)))))
         self._check_pending()
         self._pending = [(start, *each) for each in zip(values, sizes, grads, strict=True)]
+        self._inputs = inputs
 
     def finish(self) -> None:
         """Check what is left, and warn if sigmoids were saturated."""
@@ -287,12 +319,15 @@ class Checks:
             )
 
     def _check_pending(self) -> None:
-        for (start, value, size, grad), target in zip(self._pending, self._request.targets, strict=False):
-            sizes, values = self._framework.read(size), self._framework.read(value)
+        has_path = self._framework.has_path
+        for k, (start, value, size, grad) in enumerate(self._pending):
+            sizes, values, target = self._framework.read(size), self._framework.read(value), self._request.targets[k]
+            if start == 0 and has_path is not None and not sizes.any() and not has_path(*self._inputs, k):
+                raise ValueError(NO_PATH)
             suspicious = np.flatnonzero(~np.isfinite(sizes))  # or a sum of finite numbers that overflowed
-            bad = [k for k in suspicious if not np.all(np.isfinite(self._framework.read(grad[int(k)])))]
+            bad = [n for n in suspicious if not np.all(np.isfinite(self._framework.read(grad[int(n)])))]
             if bad:
-                names = ", ".join(str(start + k) for k in bad[:10]) + (", ..." if len(bad) > 10 else "")
+                names = ", ".join(str(start + n) for n in bad[:10]) + (", ..." if len(bad) > 10 else "")
                 raise ValueError(
                     f"the gradient of {len(bad)} sequences is not finite ({names}; target {target}); look at what the "
                     f"model returns for them, or leave them out"

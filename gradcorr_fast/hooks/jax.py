@@ -1,10 +1,11 @@
 """JAX functions, and Keras models on JAX: corrected attributions, and the projection that corrects what passes."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from .._check import missing_backend
 
@@ -181,87 +182,118 @@ def saliency(
         from . import keras
 
         keras.backend(model, "jax")
-        call = _keras_call(model, request)
         if request.before_activation:
             without_activation = keras.without_activation(model, output)
+        step = _keras_step(model, request)
     elif request.before_activation:
         raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
     else:
-        call = _compiled(model, several=len(X) > request.batch_size)
+        step = _function_step(model, request, several=len(X) > request.batch_size)
     on_cpu = jax.default_backend() == "cpu"
     with without_activation, nullcontext() if on_cpu else jax.default_matmul_precision("highest"):
-        return _batches.run(request, X, _framework(call, X, request, device))
+        return _batches.run(request, X, _framework(step, X, device))
 
 
-def _framework(call: Callable[..., Any], X: Any, request: _batches.Request, device: Any) -> _batches.Framework:
-    def gradients(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
-        own = [None if p is None else jnp.asarray(p) for p in positions]
+Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
+"""From input, arguments and positions to values and gradients."""
 
-        def values_of(x: Any) -> list[Any]:
-            return request.values(call(x, *args), own)
 
-        values, pullback = jax.vjp(values_of, x)
-        grads = []
-        for k in range(len(values)):
-            one = [jnp.full_like(value, j == k) for j, value in enumerate(values)]
-            (grad,) = pullback(one)
-            if not grad.any() and not _depends(lambda x: jax.vjp(values_of, x)[1](one)[0], x):  # noqa: B023
-                raise ValueError(_batches.NO_PATH)
-            grads.append(grad)
-        return values, grads
+def _framework(step: Step, X: Any, device: Any) -> _batches.Framework:
+    def has_path(x: Any, args: tuple[Any, ...], positions: list[Any], target: int) -> bool:
+        return _depends(lambda x: step(x, args, positions)[1][target], x)
 
     return _batches.Framework(
         enter=lambda rows: jax.device_put(rows, device),
-        gradients=gradients,
+        gradients=step,
         leave=lambda array: array if isinstance(X, jax.Array) else np.asarray(array),
         read=np.asarray,
+        has_path=has_path,
     )
 
 
 def _depends(function: Callable[[Any], Any], x: Any) -> bool:
     """Whether the result of a function is computed from anything, its argument or a constant array."""
     jaxpr = jax.make_jaxpr(function)(x).jaxpr
-    needed = {id(variable) for variable in jaxpr.outvars}
+    needed = {id(jaxpr.outvars[0])}
+    while len(jaxpr.eqns) == 1 and "jaxpr" in jaxpr.eqns[0].params:  # a compiled function: look inside
+        number = jaxpr.eqns[0].outvars.index(jaxpr.outvars[0])
+        jaxpr = jaxpr.eqns[0].params["jaxpr"].jaxpr
+        needed = {id(jaxpr.outvars[number])}
     for equation in reversed(jaxpr.eqns):
         if any(id(variable) in needed for variable in equation.outvars):
             needed |= {id(variable) for variable in equation.invars}
     return any(id(variable) in needed for variable in (*jaxpr.invars, *jaxpr.constvars))
 
 
-def _compiled(model: Any, several: bool) -> Callable[..., Any]:
-    """The model as a function that is compiled where that pays and cannot go stale."""
-    compiled: Callable[..., Any] = model
+def _step(call: Callable[..., Any], request: _batches.Request) -> Step:
+    """Values and gradients, from one run of the model `call`."""
+
+    def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
+        values, pullback = jax.vjp(lambda x: request.values(call(x, *args), positions), x)
+        ones = [[jnp.full_like(value, j == k) for j, value in enumerate(values)] for k in range(len(values))]
+        return values, [pullback(one)[0] for one in ones]
+
+    return step
+
+
+_kept: weakref.WeakKeyDictionary[Any, dict[Any, Step]] = weakref.WeakKeyDictionary()
+"""Programs made for functions that users compiled themselves."""
+
+
+def _function_step(model: Any, request: _batches.Request, several: bool) -> Step:
+    """The step of a function or pytree, compiled where that pays and cannot go stale."""
     leaves, structure = jax.tree.flatten(model)
     if isinstance(model, jax.stages.Wrapped):
-        return compiled
+        if request.key is None:
+            return jax.jit(_step(model, request))  # type: ignore[no-any-return]
+        reference = weakref.ref(model)
+        steps = _kept.setdefault(model, {})
+        if request.key not in steps:
+            steps[request.key] = jax.jit(_step(lambda *inputs: cast(Any, reference())(*inputs), request.program))
+        return steps[request.key]
     if structure != jax.tree.structure(0):  # a pytree: its arrays are arguments, the rest is part of the program
         arrays = [leaf if isinstance(leaf, jax.Array | np.ndarray) else None for leaf in leaves]
         rest = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays, strict=True))
-        return partial(_call_pytree, (structure, rest), arrays)
-    if several:
-        compiled = jax.jit(lambda *inputs: model(*inputs))
-    return compiled
+        return partial(_pytree_step, _Program(structure, rest, request.key or request.targets, request.program), arrays)
+    step = _step(model, request)
+    return jax.jit(step) if several else step
+
+
+class _Program(NamedTuple):
+    """What a program for a pytree depends on, besides the arrays."""
+
+    structure: Any
+    rest: tuple[Any, ...]
+    key: Any
+    request: _batches.Request
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Program) and self[:3] == other[:3]
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
 
 
 @partial(jax.jit, static_argnums=0)
-def _call_pytree(program: Any, arrays: list[Any], *inputs: Any) -> Any:
-    structure, rest = program
-    leaves = [other if array is None else array for array, other in zip(arrays, rest, strict=True)]
-    return jax.tree.unflatten(structure, leaves)(*inputs)
+def _pytree_step(program: _Program, arrays: list[Any], x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
+    leaves = [other if array is None else array for array, other in zip(arrays, program.rest, strict=True)]
+    return _step(jax.tree.unflatten(program.structure, leaves), program.request)(x, args, positions)
 
 
-def _keras_call(model: Any, request: _batches.Request) -> Callable[..., Any]:
-    """A Keras model as a function; compiled with its weights as arguments, and kept with the model."""
+def _keras_step(model: Any, request: _batches.Request) -> Step:
+    """The step of a Keras model; compiled with its weights as arguments, and kept with the model."""
     from . import keras
 
     def build(reference: Callable[[], Any]) -> Any:
-        def call(trainable: Any, other: Any, *inputs: Any) -> Any:
-            x = list(inputs) if len(inputs) > 1 else inputs[0]
-            return reference().stateless_call(trainable, other, x, training=False)[0]
+        def step(trainable: Any, other: Any, x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
+            def call(*inputs: Any) -> Any:
+                given = list(inputs) if len(inputs) > 1 else inputs[0]
+                return reference().stateless_call(trainable, other, given, training=False)[0]
 
-        return jax.jit(call)
+            return _step(call, request.program)(x, args, positions)
 
-    output = request.output if request.before_activation else None
-    compiled = keras.keep(model, ("jax", request.before_activation, output), build)
+        return jax.jit(step)
+
+    compiled = build(lambda: model) if request.key is None else keras.keep(model, request.key, build)
     weights = [[v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
     return partial(compiled, *weights)

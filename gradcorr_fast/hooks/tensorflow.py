@@ -13,7 +13,6 @@ except ModuleNotFoundError as error:
     raise missing_backend("TensorFlow", "tensorflow") from error
 
 from .. import ops
-from ..targets import parse
 from . import _batches
 from . import keras as keras_hooks
 from .keras import SimplexProjection, attach
@@ -143,12 +142,9 @@ def _other_backend(model: Any) -> Any:
 
 def _kept_step(model: Any, request: _batches.Request) -> Any:
     """A graph that is kept with a Keras model, unless a target is a function of the user's."""
-    build = partial(_graph, request=request)
-    try:
-        key = tuple("own" if isinstance(t, _batches.PerSequence) else str(parse(str(t))) for t in request.targets)
-    except ValueError:
-        return build(lambda: model)
-    return keras_hooks.keep(model, ("tensorflow", key, request.output), build)
+    if request.key is None:
+        return _graph(lambda: model, request)
+    return keras_hooks.keep(model, request.key, partial(_graph, request=request.program))
 
 
 def _graph(reference: Any, request: _batches.Request) -> Any:
