@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 
 @pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
 def test_python_blocks_of_the_readme_run(code: str) -> None:
-    for package in re.findall(r"^import (torch|dask)", code, re.MULTILINE):
+    for package in re.findall(r"^import (torch|keras|jax|dask)", code, re.MULTILINE):
         pytest.importorskip(package)
     exec(compile(code, "README.md", "exec"), {})
 

@@ -95,6 +95,10 @@ class attach:
     """
 
     def __init__(self, model: Any, axis: int = -1, *, letters: Any = None, n_letters: int | None = None) -> None:
+        if not isinstance(model, keras.layers.Layer):
+            raise TypeError(
+                f"model must be a Keras model; got a {type(model).__name__}, put project_gradient in front of it"
+            )
         self._model = model
         self._before = vars(model).get("call")
         projection, call = SimplexProjection(axis, letters=letters, n_letters=n_letters), model.call
