@@ -54,12 +54,15 @@ def info() -> dict[str, Any]:
 
 
 def warmup() -> None:
-    """Compile the kernels that float32 gradients with four letters need, and keep them in the cache on disk.
+    """Compile the kernels for float32 gradients with four letters and for shuffles; the cache on disk keeps them.
 
     Call it once after installing, before many processes start. Other dtypes are compiled when they are first met.
     """
-    from . import ops, summary
+    from . import ops, sequences, summary
 
+    codes = sequences.encode("ACCGTACGGATTAC")
+    for kind in sequences.KINDS:
+        sequences.shuffle(codes, 2, kind)
     for axis, size in ((-1, (2, 3, 4)), (1, (2, 4, 3))):
         grad = np.ones(size, np.float32)
         codes = np.zeros((2, 3), np.uint8)

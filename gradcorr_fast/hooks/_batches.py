@@ -169,7 +169,7 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ..
     if targets is not None:
         if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
             raise TypeError(f"targets must be a list of targets; got {targets!r}")
-        if target != 0:
+        if not (isinstance(target, int) and target == 0):
             raise TypeError("target and targets are both given; pass one of them")
         checked = tuple(as_target(t) for t in targets)
     elif isinstance(target, list) or (library(target) is not None and len(target.shape) > 0):
@@ -182,7 +182,7 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ..
 
 
 def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    positions = np.asarray(target)
+    positions = np.asarray(target.cpu() if library(target) == "torch" else target)
     if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
         raise ValueError(
             f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "

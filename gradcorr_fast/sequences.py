@@ -1,0 +1,377 @@
+"""DNA as text, codes and one-hot arrays, its reverse complement, and shuffles that are the same everywhere.
+
+Codes are integers, A C G T = 0..3. What is none of these letters is 255 when it is encoded; in codes that are passed,
+everything outside 0..3 is unknown, except that shuffles keep apart the letters 0..31 of other alphabets.
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ._check import check_axis
+from ._dispatch import BACKENDS, library
+
+__all__ = ["count_shuffles", "decode", "encode", "one_hot", "reverse_complement", "shuffle"]
+
+Array = np.ndarray[Any, Any]
+
+LETTERS = b"ACGT"
+N_LETTERS = 32  # of the largest alphabet
+UNKNOWN = 255
+KINDS = ("mono", "dinucleotide")
+
+_CODES = np.full(256, UNKNOWN, np.uint8)
+for _code, _letter in enumerate(LETTERS):
+    _CODES[[_letter, _letter | 32]] = _code  # 32: lower case
+
+
+def encode(seqs: Any) -> Array:
+    """Turn DNA into codes.
+
+    Parameters
+    ----------
+    seqs : str, bytes, or a sequence or one-dimensional NumPy array of them
+        Lower case counts as upper case.
+
+    Returns
+    -------
+    array, uint8, shape (L,) for one sequence and (N, L) for several
+        A C G T = 0..3; 255 for every other character, U and N among them. No sequences give shape (0, 0).
+
+    Raises
+    ------
+    TypeError
+        If something else than text is passed.
+    ValueError
+        If the sequences have different lengths.
+
+    Examples
+    --------
+    >>> encode(["ACGT", "ttNa"])
+    array([[  0,   1,   2,   3],
+           [  3,   3, 255,   0]], dtype=uint8)
+    """
+    if isinstance(seqs, np.ndarray):
+        seqs = seqs.tolist()  # of an array without axes, the one sequence in it
+    if isinstance(seqs, str | bytes):
+        return _CODES[np.frombuffer(_as_bytes(seqs, 0), np.uint8)]
+    if not isinstance(seqs, Iterable):
+        raise TypeError(f"seqs must be str, bytes or a sequence of them; got {type(seqs).__name__}")
+    texts = [_as_bytes(seq, number) for number, seq in enumerate(seqs)]
+    length = len(texts[0]) if texts else 0
+    for number, text in enumerate(texts):
+        if len(text) != length:
+            raise ValueError(
+                f"sequence 0 has length {length} and sequence {number} has length {len(text)}; cut or pad them to one "
+                f"length, or encode them one by one"
+            )
+    return _CODES[np.frombuffer(b"".join(texts), np.uint8)].reshape(len(texts), length)
+
+
+def _as_bytes(seq: Any, number: int) -> bytes:
+    """One byte for each character, "?" for those that no byte holds."""
+    if isinstance(seq, str):
+        return seq.encode("latin-1", "replace")
+    if isinstance(seq, bytes):
+        return seq
+    raise TypeError(f"sequence {number} is a {type(seq).__name__}; pass str or bytes, one for each sequence")
+
+
+def decode(codes: Any) -> str | list[str]:
+    """Turn codes into DNA.
+
+    Parameters
+    ----------
+    codes : NumPy array of integers, shape (L,) or (N, L)
+
+    Returns
+    -------
+    str for (L,), list of str for (N, L)
+        "N" for every code outside 0..3.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `codes` is no NumPy array of integers, or has other axes.
+
+    Examples
+    --------
+    >>> decode(np.array([0, 1, 2, 3, 255, -1]))
+    'ACGTNN'
+    """
+    rows = _rows(codes)
+    letters = np.frombuffer(LETTERS + b"N", np.uint8)[np.where((rows >= 0) & (rows < 4), rows, 4).astype(np.uint8)]
+    texts = [row.tobytes().decode() for row in letters]
+    return texts if codes.ndim == 2 else texts[0]
+
+
+def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Array:
+    """Turn codes into a one-hot array.
+
+    Parameters
+    ----------
+    codes : NumPy array of integers, shape (..., L)
+    dtype : NumPy dtype
+        Of the result.
+    axis : int
+        Where the letter axis stands in the result: -1 for (N, L, 4), 1 for (N, 4, L).
+
+    Returns
+    -------
+    array, shape of `codes` with an axis of length 4 more, C-contiguous
+        All zeros at a code outside 0..3.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `codes` is no NumPy array of integers, or the axis does not exist in the result.
+
+    Examples
+    --------
+    >>> one_hot(np.array([2, 255, 0]), np.int8)
+    array([[0, 0, 1, 0],
+           [0, 0, 0, 0],
+           [1, 0, 0, 0]], dtype=int8)
+    """
+    codes = _integers(codes)
+    n_axes = codes.ndim + 1
+    if not -n_axes <= axis < n_axes:
+        raise ValueError(
+            f"axis {axis} does not exist in a one-hot array of {n_axes} axes; pass -{n_axes} to {codes.ndim}"
+        )
+    front = axis % n_axes
+    result = np.empty((*codes.shape[:front], 4, *codes.shape[front:]), dtype)
+    for a in range(4):
+        np.equal(codes, a, out=result[(slice(None),) * front + (a,)], casting="unsafe")
+    return result
+
+
+def reverse_complement(x: Any, axis: int | None = None) -> Any:
+    """Return the other strand.
+
+    Parameters
+    ----------
+    x : array of any supported library
+        Codes, shape (..., L), integers; or, with `axis`, one-hot arrays or maps such as gradients, any dtype.
+    axis : int, optional
+        Letter axis of a one-hot array or map, of length 4: -1 for (N, L, 4), 1 for (N, 4, L).
+
+    Returns
+    -------
+    array, same kind, shape and dtype as `x`
+        Of codes, the last axis reversed, 0..3 complemented, everything else kept. Otherwise the letter axis reversed,
+        which exchanges A with T and C with G, and the position axis reversed: the last that is not the letter axis.
+
+    Raises
+    ------
+    TypeError
+        If `x` is of an unsupported library, or not of integers and without `axis`.
+    ValueError
+        If there is no position axis, or `axis` does not have length 4.
+
+    Notes
+    -----
+    In the array library's own operations: on any device, differentiable, and inside traced functions.
+
+    Examples
+    --------
+    >>> decode(reverse_complement(encode("AACGN")))
+    'NCGTT'
+    >>> reverse_complement(np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), axis=-1)
+    array([[8, 7, 6, 5],
+           [4, 3, 2, 1]])
+    """
+    name = library(x)
+    if name is None:
+        raise TypeError(f"x is a {type(x).__name__}; pass an array of one of: {', '.join(BACKENDS)}")
+    if name == "numpy":
+        x = _plain(x, "x")
+    n_axes = len(x.shape)
+    if axis is None:
+        if not (x.dtype.kind in "iu" if name == "numpy" else "int" in str(x.dtype)):
+            raise TypeError(f"codes must be integers; got {x.dtype}, for one-hot arrays and maps pass the letter axis")
+        if n_axes < 1:
+            raise ValueError("x has no axis to reverse; pass codes of shape (..., L)")
+        codes = _flip(x, name, [n_axes - 1])
+        where = np.where if name in ("numpy", "dask") else BACKENDS[name]().XP.where
+        return where((codes >= 0) & (codes < 4), 3 - codes, codes)
+    front = check_axis(tuple(x.shape), axis, None)
+    if x.shape[front] != 4:
+        raise ValueError(f"axis {axis} has length {x.shape[front]}; only the 4 letters of DNA have complements")
+    if n_axes < 2:
+        raise ValueError("x has no position axis; pass an array of shape (..., L, 4) or (..., 4, L)")
+    return _flip(x, name, [front, n_axes - 2 if front == n_axes - 1 else n_axes - 1])
+
+
+def _flip(x: Any, name: str, axes: list[int]) -> Any:
+    if name == "torch":  # which has no negative strides
+        return x.flip(axes)
+    flipped = x[tuple(slice(None, None, -1 if k in axes else None) for k in range(len(x.shape)))]
+    return flipped.copy() if name == "numpy" else flipped
+
+
+def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Array:
+    """Shuffle sequences at random, each by itself.
+
+    Parameters
+    ----------
+    codes : NumPy array of integers, shape (L,) or (N, L)
+        Letters 0..31 of any alphabet; every other code counts as one more letter, which is 255 in the result.
+    n : int
+        Number of shuffles of each sequence.
+    kind : {"mono", "dinucleotide"}
+        "mono" permutes the positions. "dinucleotide" keeps the counts of all pairs of neighbours, and with them the
+        first and the last letter.
+    seed : int
+        0 to 2**64 - 1.
+
+    Returns
+    -------
+    array, uint8, shape (n, L) or (N, n, L)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `codes` is no NumPy array of integers or has other axes, and for another kind, n or seed.
+
+    Warns
+    -----
+    UserWarning
+        If of some sequences fewer than `n` distinct shuffles exist, see `count_shuffles`.
+
+    Notes
+    -----
+    Every distinct sequence that can come out has the same probability, the sequence itself included. A shuffle depends
+    on the seed, the codes of its sequence and its number alone: not on the batch, its order, `n`, the dtype of the
+    codes or the threads; equal sequences have equal shuffles. `kernels.reference_sequences` defines every draw.
+
+    Random numbers: Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405). Dinucleotide shuffles: Altschul,
+    Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370, with a uniform spanning tree (Wilson 1996,
+    doi:10.1145/237814.237880), without which some shuffles come more often than others, or never.
+
+    Examples
+    --------
+    >>> decode(shuffle(encode("ACCGTACGGATTAC"), 2, "dinucleotide", seed=1))
+    ['ATTACCGGTACGAC', 'ACGTTATACGGACC']
+    """
+    rows = _rows(codes)
+    n, seed = _integer(n, "n", 2**32), _integer(seed, "seed", 2**64)
+    _check_kind(kind)
+    if rows.shape[1] > 2**32:
+        raise ValueError(f"sequences of {rows.shape[1]} codes are longer than the 2**32 that can be shuffled; cut them")
+    letters = _letters(rows)
+    from .kernels import cpu_sequences
+
+    if n > 1:
+        _warn_of_repeats(np.rint(_exp(cpu_sequences.log_count_shuffles(letters, kind))), n, kind)
+    shuffles: Array = cpu_sequences.shuffle(letters, n, kind, seed)
+    return shuffles if codes.ndim == 2 else shuffles[0]
+
+
+def _warn_of_repeats(counts: Array, n: int, kind: str) -> None:
+    few = np.flatnonzero(counts < n)
+    if few.size:
+        named = ", ".join(f"sequence {k} ({counts[k]:.0f})" for k in few[:3])
+        others = f" and {few.size - 3} others" if few.size > 3 else ""
+        warnings.warn(
+            f"fewer than n={n} distinct {kind} shuffles exist of {named}{others}, so that some are given repeatedly",
+            stacklevel=3,
+        )
+
+
+def count_shuffles(codes: Any, kind: str = "mono") -> Any:
+    """Count the distinct sequences that `shuffle` can give, the sequence itself among them.
+
+    Parameters
+    ----------
+    codes, kind
+        See `shuffle`.
+
+    Returns
+    -------
+    float64 for (L,), array of shape (N,) for (N, L)
+        The nearest float64 to the number, which is exact below 2**53; inf beyond float64. 1 for an empty sequence.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `shuffle`.
+
+    Notes
+    -----
+    Multinomial coefficients, and the BEST theorem (van Aardenne-Ehrenfest, de Bruijn, Simon Stevin 28:203, 1951).
+
+    Examples
+    --------
+    >>> count_shuffles(encode(["AAAACAAAAG", "ACACACACAC"]), "dinucleotide")
+    array([7., 1.])
+    """
+    rows = _rows(codes)
+    _check_kind(kind)
+    letters = _letters(rows)
+    from .kernels import cpu_sequences, reference_sequences
+
+    logs = cpu_sequences.log_count_shuffles(letters, kind)
+    counts = _exp(logs)
+    for k in np.flatnonzero(logs < 709):  # exp(709) is just below the largest float64
+        counts[k] = reference_sequences.count_shuffles(letters[k].tolist(), kind)
+    return counts if codes.ndim == 2 else counts[0]
+
+
+def _exp(logs: Array) -> Array:
+    with np.errstate(over="ignore"):
+        counts: Array = np.exp(logs)
+    return counts
+
+
+def _integers(codes: Any) -> Array:
+    """Codes as a plain NumPy array, which is the only kind that is taken."""
+    name = library(codes)
+    if name is None:
+        raise TypeError(
+            f"codes must be a NumPy array of integers; got {type(codes).__name__}, gf.sequences.encode makes it of text"
+        )
+    if name != "numpy":
+        raise TypeError(f"codes is a {name} array; pass np.asarray(codes), and convert the result back")
+    plain = _plain(codes, "codes")
+    if plain.dtype.kind not in "iu":
+        raise TypeError(f"codes must be integers (A C G T = 0..3); got {plain.dtype}, convert them with astype")
+    return plain
+
+
+def _plain(array: Any, argument: str) -> Array:
+    """The array as a plain ndarray on the same memory."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled(255)")
+    plain: Array = np.asarray(array)
+    return plain
+
+
+def _rows(codes: Any) -> Array:
+    """Codes as (N, L)."""
+    plain = _integers(codes)
+    if plain.ndim not in (1, 2):
+        raise ValueError(f"codes has shape {plain.shape}; pass one sequence (L,) or several (N, L)")
+    return plain if plain.ndim == 2 else plain[None]
+
+
+def _letters(rows: Array) -> Array:
+    """Codes as the kernels take them; the range is checked before 64 bits are cut, so that 256 is not an A."""
+    letters = rows.astype(np.uint8, order="C")
+    letters[(rows < 0) | (rows >= N_LETTERS)] = UNKNOWN
+    return letters
+
+
+def _integer(value: Any, name: str, end: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int; got {value!r}")
+    if not 0 <= int(value) < end:
+        raise ValueError(f"{name} is {value}; it must lie in 0 to 2**{end.bit_length() - 1} - 1")
+    return int(value)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
