@@ -16,7 +16,7 @@ import pytest
 
 from gradcorr_fast.kernels import threads
 
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax")
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "tensorflow", "tensorflow-cpu", "jax", "dask")
 
 
 class Sizes(NamedTuple):

@@ -43,7 +43,8 @@ def is_main(row: Row) -> bool:
 def render(header: Row, rows: list[Row]) -> str:
     yardsticks = [row for row in rows if row["provider"] == "yardstick"]
     calls = [row for row in rows if "median_ratio" not in row or "extra_seconds" in row]
-    peers = [row for row in rows if row not in yardsticks and row not in calls]
+    libraries = [row for row in rows if "library" in row]
+    peers = [row for row in rows if row not in yardsticks and row not in calls and row not in libraries]
     versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
     parts = [
         table(
@@ -55,6 +56,13 @@ def render(header: Row, rows: list[Row]) -> str:
             [
                 [*name(row), f"{row['n_sequences']:,}", row["provider"], ratio(row, 1), aim(row)]
                 for row in sorted(peers, key=order)
+            ],
+        ),
+        table(
+            ["library", "operation", "layout", "sequences", "compared with", "times as fast (95 %)", "aim"],
+            [
+                [row["library"], *name(row)[:2], f"{row['n_sequences']:,}", row["provider"], ratio(row, 2), aim(row)]
+                for row in libraries
             ],
         ),
         table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),

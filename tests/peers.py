@@ -113,3 +113,16 @@ def jax_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, 
     norm = jnp.linalg.norm(corrected, axis=axis)
     angle = jnp.rad2deg(jnp.arctan2(0.5 * grad.sum(axis=axis), norm))
     return corrected, angle, (corrected * one_hot).sum(axis=axis)
+
+
+# --- TensorFlow, to be wrapped in tf.function ---
+
+
+def tf_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
+    """Corrected gradient, angle and grad-times-input, as `torch_standard_work`, with the same lack of scaling."""
+    import tensorflow as tf
+
+    corrected = grad - tf.reduce_mean(grad, axis=axis, keepdims=True)
+    norm = tf.norm(corrected, axis=axis)
+    angle = tf.atan2(0.5 * tf.reduce_sum(grad, axis=axis), norm) * (180 / np.pi)
+    return corrected, angle, tf.reduce_sum(corrected * one_hot, axis=axis)

@@ -31,10 +31,13 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
         is_codes = check_x(shape(x), "int" in str(x.dtype), str(x.dtype), shape(grad), call.axis)
         if not is_codes:
             _check_letters("x", x, call.axis)
-        chunks = tuple(grad.chunks[k] for k in positions) if is_codes else grad.chunks
-        arguments += [_rechunk("x", x, chunks), positions if is_codes else everything]
+        own = positions if is_codes else everything
+        arguments += [_rechunk("x", x, tuple(grad.chunks[k] for k in own), "the same chunks as grad"), own]
         meta_x = x._meta
     metas = _maps(grad._meta, meta_x, call=call)
+    if len(call.fields) == 1:  # one layer, which Dask schedules sooner than it fuses two
+        indices = everything if call.fields[0] in reference.WITH_LETTERS else positions
+        return (da.blockwise(_map, indices, *arguments, call=call, meta=metas[0]),)
     maps = da.blockwise(_maps, everything, *arguments, call=call, dtype=object, meta=np.empty((0,) * grad.ndim, object))
     return tuple(
         da.blockwise(
@@ -65,11 +68,13 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     positions = [k for k in range(grad.ndim) if k != axis]
     if positions and grad.numblocks[positions[-1]] > 1:  # a sequence is summarised whole
         whole = {positions[-1]: (grad.shape[positions[-1]],)}
-        grad = _rechunk("grad", grad, tuple(whole.get(k, chunks) for k, chunks in enumerate(grad.chunks)))
+        chunks = tuple(whole.get(k, chunks) for k, chunks in enumerate(grad.chunks))
+        grad = _rechunk("grad", grad, chunks, "every sequence in one chunk")
     blocks = grad.to_delayed().ravel()
     masks = [None] * len(blocks)
     if mask is not None:
-        masks = _rechunk("mask", mask, tuple(grad.chunks[k] for k in positions)).to_delayed().ravel()
+        chunks = tuple(grad.chunks[k] for k in positions)
+        masks = _rechunk("mask", mask, chunks, "the same chunks as grad").to_delayed().ravel()
     summarize = dask.delayed(_summarize, pure=True)
     parts = dask.compute(*[summarize(b, axis, thresholds, bins, m) for b, m in zip(blocks, masks, strict=True)])
     sequences = tuple(grad.shape[k] for k in positions[:-1])
@@ -91,12 +96,16 @@ def _check_letters(name: str, array: Any, axis: int) -> None:
     if array.numblocks[axis] > 1:
         raise ValueError(
             f"the letter axis {axis} of {name} is split into {array.numblocks[axis]} chunks; keep it whole with "
-            f"{name}.rechunk({{{axis}: -1}})"
+            f"{name}.rechunk({{{axis}: -1}})" + ("" if _is_numpy(array) else ", before its blocks become tensors")
         )
 
 
 def _maps(grad: Any, x: Any = None, *, call: Call) -> tuple[Any, ...]:
     return tuple(_dispatch.find_backend(grad=grad, x=x).run(call, grad, x, (None,) * len(call.fields)))
+
+
+def _map(grad: Any, x: Any = None, *, call: Call) -> Any:
+    return _maps(_only(grad), _only(x), call=call)[0]
 
 
 def _pick(maps: Any, *, number: int) -> Any:
@@ -114,9 +123,17 @@ def _only(block: Any) -> Any:
     return block
 
 
-def _rechunk(name: str, array: Any, chunks: Any) -> Any:
+def _rechunk(name: str, array: Any, chunks: Any, wanted: str) -> Any:
     if array.chunks == chunks:
         return array
-    if not isinstance(array.dtype, np.dtype):
-        raise ValueError(f"{name} has blocks that Dask cannot rechunk; make it with chunks {chunks}, which fit grad")
+    if not _is_numpy(array):
+        raise ValueError(
+            f"{name} needs {wanted}, and Dask cannot rechunk blocks of type {type(array._meta).__name__}; rechunk it "
+            f"before its blocks become tensors"
+        )
     return array.rechunk(chunks)
+
+
+def _is_numpy(array: Any) -> bool:
+    """Whether Dask can rechunk an array; it cannot cut and join tensors."""
+    return isinstance(array.dtype, np.dtype)

@@ -3,8 +3,9 @@
 Everything else is tracers (jit, grad, vmap, jacrev), other devices and arrays sharded over several devices.
 """
 
-from collections.abc import Sequence
-from functools import partial
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,29 @@ XP = SimpleNamespace(
 )
 
 
+def _by_letter(combine: Callable[[Any, Any], Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """Reduce four letters one after the other: XLA fuses that into one loop, while its reductions are loops apart."""
+
+    def reduction(array: Any, axis: int, keepdims: bool = False) -> Any:
+        if array.shape[axis] != 4:
+            return otherwise(array, axis=axis, keepdims=keepdims)
+        return reduce(combine, [jax.lax.index_in_dim(array, a, axis, keepdims) for a in range(4)])
+
+    return reduction
+
+
+_sum = _by_letter(operator.add, jnp.sum)
+_LETTERS = SimpleNamespace(
+    **vars(XP)
+    | {
+        "sum": _sum,
+        "mean": lambda array, axis, keepdims=False: _sum(array, axis, keepdims) / array.shape[axis],
+        "max": _by_letter(jnp.maximum, jnp.max),
+    }
+)
+"""As XP, for reductions over the letters of each position."""
+
+
 def shape(array: Any) -> tuple[int, ...]:
     """Shape of an array."""
     return tuple(array.shape)
@@ -51,8 +75,10 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(_traced(call, *inputs))
     if len({array.device for array in inputs}) > 1:
         raise ValueError(f"grad is on {grad.device} and x on {x.device}; move one with jax.device_put")
-    results = numpy_backend.run(call, np.asarray(grad), None if x is None else np.asarray(x), out)
-    return tuple(jax.device_put(result, grad.device, may_alias=True) for result in results)
+    arrays = np.asarray(grad), None if x is None else np.asarray(x)
+    results = numpy_backend.run(call, *arrays, out, empty=numpy_backend.empty_aligned)
+    # JAX keeps the memory of aligned arrays; nobody else has them, so nobody writes to what it takes as immutable.
+    return tuple(jax.device_put(results, grad.device, may_alias=True))
 
 
 def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
@@ -81,7 +107,7 @@ def _is_native(array: Any) -> bool:
 @partial(jax.jit, static_argnums=0)
 def _traced(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
     wide = grad.astype(jnp.float64 if grad.dtype == jnp.float64 else jnp.float32)
-    results = reference.analyze(wide, x, xp=XP, **call._asdict())
+    results = reference.analyze(wide, x, xp=_LETTERS, **call._asdict())
     return tuple(
         result.astype(grad.dtype) if field == "corrected" else result
         for field, result in zip(call.fields, results, strict=True)

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ..kernels import cpu, cpu_summary, reference, threads
 
 SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
 SEGMENT = 1 << 20  # positions of one sequence summarised at a time
+ALIGNMENT = 64  # bytes; memory that starts on a multiple becomes a TensorFlow or JAX array without a copy
 
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """How other backends hand over bfloat16, which NumPy lacks; arrays with the dtype of ml_dtypes are read as well."""
@@ -37,8 +38,10 @@ def shape(array: Any) -> tuple[int, ...]:
     return np.shape(array)
 
 
-def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
-    """Produce ``call.fields``, filling those of `out` that are not None."""
+def run(
+    call: Call, grad: Any, x: Any, out: Sequence[Any], *, empty: Callable[..., Array] = np.empty
+) -> tuple[Array, ...]:
+    """Produce ``call.fields``, filling those of `out` that are not None; `empty` allocates the others."""
     grad = _plain(grad, "grad")
     check_float(_dtype_name(grad.dtype))
     operands = [_Operand("grad", grad, *_float_dtypes(grad.dtype), True)]
@@ -47,7 +50,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
     n_inputs = len(operands)
     for field, given in zip(call.fields, out, strict=True):
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
-        operands.append(_output(name, grad, field, call.axis, given))
+        operands.append(_output(name, grad, field, call.axis, given, empty))
     if any(given is not None for given in out):
         _check_overlap(operands, n_inputs)
     options: dict[str, Any] = {"degrees": call.degrees}
@@ -55,6 +58,15 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Array, ...]:
         options["weights"] = np.array(call.background, cpu.compute_dtype(grad.dtype))
     _stream(operands, n_inputs, call.axis, options)
     return tuple([operand.array for operand in operands[n_inputs:]])
+
+
+def empty_aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array such as `np.empty` makes, which starts on a multiple of `ALIGNMENT`; NumPy's start wherever."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    array: Array = memory[start : start + size].view(dtype).reshape(shape)
+    return array
 
 
 def embed(part: Array, index: tuple[slice, ...], grad: Any, out: Any) -> Array:
@@ -161,13 +173,13 @@ def _onehot_or_codes(x: Array, grad_shape: tuple[int, ...], axis: int) -> _Opera
     return _Operand("onehot", x, *_onehot_dtypes(x.dtype), True)
 
 
-def _output(name: str, grad: Array, field: str, axis: int, given: Any) -> _Operand:
+def _output(name: str, grad: Array, field: str, axis: int, given: Any, empty: Callable[..., Array]) -> _Operand:
     """The output for a field: the one given, or a new one in the stride order of `grad`."""
     has_letters = field in reference.WITH_LETTERS
     dtype = grad.dtype if field == "corrected" else cpu.compute_dtype(grad.dtype)
     if given is None:
         if grad.flags.c_contiguous:
-            given = np.empty(grad.shape if has_letters else grad.shape[:axis] + grad.shape[axis + 1 :], dtype)
+            given = empty(grad.shape if has_letters else grad.shape[:axis] + grad.shape[axis + 1 :], dtype)
         else:
             like = grad if has_letters else grad[(slice(None),) * axis + (0,)]
             given = np.empty_like(like, dtype, subok=False)
