@@ -5,7 +5,7 @@ everything outside 0..3 is unknown, except that shuffles keep apart the letters 
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def decode(codes: Any) -> str | list[str]:
 
     Parameters
     ----------
-    codes : NumPy array of integers, shape (L,) or (N, L)
+    codes : array of integers, shape (L,) or (N, L)
 
     Returns
     -------
@@ -94,25 +94,26 @@ def decode(codes: Any) -> str | list[str]:
     Raises
     ------
     TypeError, ValueError
-        If `codes` is no NumPy array of integers, or has other axes.
+        If `codes` is no array of integers, or has other axes.
 
     Examples
     --------
     >>> decode(np.array([0, 1, 2, 3, 255, -1]))
     'ACGTNN'
     """
-    rows = _rows(codes)
+    rows, _ = _rows(codes)
     letters = np.frombuffer(LETTERS + b"N", np.uint8)[np.where((rows >= 0) & (rows < 4), rows, 4).astype(np.uint8)]
     texts = [row.tobytes().decode() for row in letters]
-    return texts if codes.ndim == 2 else texts[0]
+    return texts if len(codes.shape) == 2 else texts[0]
 
 
-def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Array:
+def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Any:
     """Turn codes into a one-hot array.
 
     Parameters
     ----------
-    codes : NumPy array of integers, shape (..., L)
+    codes : array of integers, shape (..., L)
+        NumPy, or a CPU array of PyTorch, TensorFlow or JAX; so is the result.
     dtype : NumPy dtype
         Of the result.
     axis : int
@@ -126,7 +127,7 @@ def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If `codes` is no NumPy array of integers, or the axis does not exist in the result.
+        If `codes` is no array of integers, or the axis does not exist in the result.
 
     Examples
     --------
@@ -135,7 +136,7 @@ def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Array:
            [0, 0, 0, 0],
            [1, 0, 0, 0]], dtype=int8)
     """
-    codes = _integers(codes)
+    codes, like = _integers(codes)
     n_axes = codes.ndim + 1
     if not -n_axes <= axis < n_axes:
         raise ValueError(
@@ -145,7 +146,7 @@ def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Array:
     result = np.empty((*codes.shape[:front], 4, *codes.shape[front:]), dtype)
     for a in range(4):
         np.equal(codes, a, out=result[(slice(None),) * front + (a,)], casting="unsafe")
-    return result
+    return like(result)
 
 
 def reverse_complement(x: Any, axis: int | None = None) -> Any:
@@ -187,7 +188,7 @@ def reverse_complement(x: Any, axis: int | None = None) -> Any:
     if name is None:
         raise TypeError(f"x is a {type(x).__name__}; pass an array of one of: {', '.join(BACKENDS)}")
     if name == "numpy":
-        x = _plain(x, "x")
+        x, _ = _as_numpy(x, "x", name)
     n_axes = len(x.shape)
     if axis is None:
         if not (x.dtype.kind in "iu" if name == "numpy" else "int" in str(x.dtype)):
@@ -212,13 +213,14 @@ def _flip(x: Any, name: str, axes: list[int]) -> Any:
     return flipped.copy() if name == "numpy" else flipped
 
 
-def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Array:
+def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Any:
     """Shuffle sequences at random, each by itself.
 
     Parameters
     ----------
-    codes : NumPy array of integers, shape (L,) or (N, L)
-        Letters 0..31 of any alphabet; every other code counts as one more letter, which is 255 in the result.
+    codes : array of integers, shape (L,) or (N, L)
+        NumPy, or a CPU array of PyTorch, TensorFlow or JAX; so is the result. Letters 0..31 of any alphabet; every
+        other code counts as one more letter, which is 255 in the result.
     n : int
         Number of shuffles of each sequence.
     kind : {"mono", "dinucleotide"}
@@ -234,7 +236,7 @@ def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If `codes` is no NumPy array of integers or has other axes, and for another kind, n or seed.
+        If `codes` is no array of integers or has other axes, and for another kind, n or seed.
 
     Warns
     -----
@@ -256,7 +258,7 @@ def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Array:
     >>> decode(shuffle(encode("ACCGTACGGATTAC"), 2, "dinucleotide", seed=1))
     ['ATTACCGGTACGAC', 'ACGTTATACGGACC']
     """
-    rows = _rows(codes)
+    rows, like = _rows(codes)
     n, seed = _integer(n, "n", 2**32), _integer(seed, "seed", 2**64)
     _check_kind(kind)
     if rows.shape[1] > 2**32:
@@ -267,7 +269,7 @@ def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Array:
     if n > 1:
         _warn_of_repeats(np.rint(_exp(cpu_sequences.log_count_shuffles(letters, kind))), n, kind)
     shuffles: Array = cpu_sequences.shuffle(letters, n, kind, seed)
-    return shuffles if codes.ndim == 2 else shuffles[0]
+    return like(shuffles if len(codes.shape) == 2 else shuffles[0])
 
 
 def _warn_of_repeats(counts: Array, n: int, kind: str) -> None:
@@ -308,7 +310,7 @@ def count_shuffles(codes: Any, kind: str = "mono") -> Any:
     >>> count_shuffles(encode(["AAAACAAAAG", "ACACACACAC"]), "dinucleotide")
     array([7., 1.])
     """
-    rows = _rows(codes)
+    rows, _ = _rows(codes)
     _check_kind(kind)
     letters = _letters(rows)
     from .kernels import cpu_sequences, reference_sequences
@@ -317,7 +319,7 @@ def count_shuffles(codes: Any, kind: str = "mono") -> Any:
     counts = _exp(logs)
     for k in np.flatnonzero(logs < 709):  # exp(709) is just below the largest float64
         counts[k] = reference_sequences.count_shuffles(letters[k].tolist(), kind)
-    return counts if codes.ndim == 2 else counts[0]
+    return counts if len(codes.shape) == 2 else counts[0]
 
 
 def _exp(logs: Array) -> Array:
@@ -326,35 +328,37 @@ def _exp(logs: Array) -> Array:
     return counts
 
 
-def _integers(codes: Any) -> Array:
-    """Codes as a plain NumPy array, which is the only kind that is taken."""
+def _integers(codes: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """Codes as a plain NumPy array, and what makes a NumPy array one of their library."""
     name = library(codes)
     if name is None:
         raise TypeError(
-            f"codes must be a NumPy array of integers; got {type(codes).__name__}, gf.sequences.encode makes it of text"
+            f"codes must be an array of integers; got {type(codes).__name__}, gf.sequences.encode makes it of text"
         )
-    if name != "numpy":
-        raise TypeError(f"codes is a {name} array; pass np.asarray(codes), and convert the result back")
-    plain = _plain(codes, "codes")
+    if name == "dask":
+        raise TypeError("codes is a dask array; apply this to its blocks, codes.map_blocks(...)")
+    plain, like = _as_numpy(codes, "codes", name)
     if plain.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers (A C G T = 0..3); got {plain.dtype}, convert them with astype")
-    return plain
+    return plain, like
 
 
-def _plain(array: Any, argument: str) -> Array:
-    """The array as a plain ndarray on the same memory."""
+def _as_numpy(array: Any, argument: str, name: str) -> tuple[Array, Callable[[Array], Any]]:
+    """The array as NumPy sees it, and the way back; NumPy's own need no backend, which would import the compiler."""
+    if name != "numpy":
+        backend = BACKENDS[name]()
+        return backend.to_numpy(array, argument), backend.from_numpy
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled(255)")
-    plain: Array = np.asarray(array)
-    return plain
+    return np.asarray(array), lambda result: result
 
 
-def _rows(codes: Any) -> Array:
-    """Codes as (N, L)."""
-    plain = _integers(codes)
+def _rows(codes: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """Codes as (N, L) or (L,), and what makes a NumPy array one of their library."""
+    plain, like = _integers(codes)
     if plain.ndim not in (1, 2):
         raise ValueError(f"codes has shape {plain.shape}; pass one sequence (L,) or several (N, L)")
-    return plain if plain.ndim == 2 else plain[None]
+    return np.atleast_2d(plain), like
 
 
 def _letters(rows: Array) -> Array:

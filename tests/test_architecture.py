@@ -18,7 +18,9 @@ LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
     {"_check", "_dispatch", "backends"},
     {"ops", "summary", "runtime", "sequences", "targets"},
-    {"hooks"},
+    {"io", "plot"},
+    {"hooks", "demo"},
+    {"cli"},
 ]
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}
 MODULES = [

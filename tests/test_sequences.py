@@ -233,13 +233,39 @@ def test_what_are_no_codes_is_named(name: str, codes: Any, message: str) -> None
         getattr(CALLS, name)(codes)
 
 
-@pytest.mark.parametrize("name", vars(CALLS))
-def test_other_array_libraries_are_named(name: str) -> None:
-    require("torch")
+@pytest.mark.parametrize("kind", KINDS)
+def test_shuffles_and_one_hot_arrays_are_the_same_in_every_library(library: Library, kind: str) -> None:
+    if library.traced or library.name.startswith("dask") or library.name == "torch:requires_grad":
+        pytest.skip("codes of this kind are refused, or are no codes")
+    codes = random_codes(3, 30, n_letters=5)
+    made = library.make(codes)
+    for got, expected in (
+        (sequences.shuffle(made, 4, kind, seed=5), sequences.shuffle(codes, 4, kind, seed=5)),
+        (sequences.one_hot(made, axis=1), sequences.one_hot(codes, axis=1)),
+    ):
+        assert type(got).__module__.split(".")[0] in (library.name.split(":")[0], "jaxlib")
+        np.testing.assert_array_equal(library.read(got), expected)
+    assert sequences.decode(made) == sequences.decode(codes)
+    np.testing.assert_array_equal(sequences.count_shuffles(made, kind), sequences.count_shuffles(codes, kind))
+
+
+def test_codes_that_are_traced_or_in_blocks_are_refused_with_the_mend() -> None:
+    for package in ("torch", "jax", "tensorflow", "dask"):
+        require(package)
+    import dask.array as da
+    import jax
+    import tensorflow as tf
     import torch
 
-    with pytest.raises(TypeError, match=r"torch array; pass np\.asarray"):
-        getattr(CALLS, name)(torch.zeros(3, dtype=torch.uint8))
+    codes = random_codes(2, 9)
+    with pytest.raises(TypeError, match="apply this to its blocks"):
+        sequences.shuffle(da.from_array(codes), 1)
+    with pytest.raises(ValueError, match="pass a concrete CPU array"):
+        jax.jit(lambda c: sequences.shuffle(c, 1))(codes)
+    with pytest.raises(ValueError, match="pass an eager CPU tensor"):
+        tf.function(lambda c: sequences.shuffle(c, 1))(tf.constant(codes))
+    with pytest.raises(ValueError, match=r"on meta or traced; pass a plain CPU tensor, codes\.cpu\(\)"):
+        sequences.shuffle(torch.empty(2, 9, dtype=torch.uint8, device="meta"), 1)
 
 
 @pytest.mark.parametrize(

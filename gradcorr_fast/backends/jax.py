@@ -96,6 +96,18 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     return numpy_backend.angle_summary(np.asarray(grad), axis, thresholds, bins, mask)
 
 
+def to_numpy(array: Any, argument: str) -> Any:
+    """The array as NumPy sees it, on the same memory."""
+    if not _is_native(array):
+        raise ValueError(f"{argument} is traced or not on one CPU device; pass a concrete CPU array")
+    return np.asarray(array)
+
+
+def from_numpy(array: Any) -> Any:
+    """A new array as one of this library."""
+    return jnp.asarray(array)
+
+
 def _is_native(array: Any) -> bool:
     """Whether the kernels may read the array's memory: concrete, on one CPU device."""
     if isinstance(array, jax.core.Tracer):

@@ -119,6 +119,18 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
 
 
+def to_numpy(tensor: Any, argument: str) -> Any:
+    """The tensor as NumPy sees it, on the same memory."""
+    if not tf.executing_eagerly() or not _is_native(tensor):
+        raise ValueError(f"{argument} is traced or not on the CPU; pass an eager CPU tensor")
+    return _as_numpy(tf.convert_to_tensor(tensor))
+
+
+def from_numpy(array: Any) -> Any:
+    """A new array as one of this library."""
+    return tf.convert_to_tensor(array)
+
+
 def _differentiable(call: Call) -> Any:
     """The kernels forward; backward, to any order, through the reference formula."""
 

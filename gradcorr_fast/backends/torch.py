@@ -99,6 +99,18 @@ def angle_summary(
     return tuple(reference.summarize_angles(angle, mask, thresholds, bins))
 
 
+def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
+    """The tensor as NumPy sees it, on the same memory."""
+    if not _is_native(tensor):
+        raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
+    return _as_numpy(tensor)
+
+
+def from_numpy(array: Any) -> torch.Tensor:
+    """A new array as one of this library."""
+    return _from_numpy(array)
+
+
 class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here
     """The kernels forward; backward, to any order, through the reference formula on the saved inputs."""
 
