@@ -5,6 +5,7 @@ An output has the sequences first: (N,), (N, tracks) or, for profiles, (N, bins,
 """
 
 import ast
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -20,18 +21,46 @@ Chosen = int | slice | Sequence[int] | None
 
 
 class _Target:
-    """What all targets share: a text form, and equality by it."""
+    """What all targets share: a text form, equality by fields, and fields in one form."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            object.__setattr__(self, f.name, self._check(getattr(self, f.name)))
+
+    def _check(self, value: Any) -> Any:
+        """Return a field in the form that is kept."""
+        return _position(value)
 
     def __str__(self) -> str:
-        given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]  # subclasses are dataclasses
-        positional = isinstance(self, index | logit | contrast | before_activation)
-        return f"{type(self).__name__}({', '.join(_show(v) if positional else f'{k}={_show(v)}' for k, v in given)})"
+        given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
+        with_names = isinstance(self, _Reduction)
+        return f"{type(self).__name__}({', '.join(f'{k}={_show(v)}' if with_names else _show(v) for k, v in given)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and str(self) == str(other)
+        return type(self) is type(other) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+@dataclass(frozen=True, eq=False)
+class _Reduction(_Target):
+    """A target that reduces bins and tracks to one number."""
+
+    bins: Chosen = None
+    tracks: Chosen = None
+    track_axis: int = -1
+
+    def _check(self, value: Any) -> Any:
+        return _chosen(value)
+
+    def __call__(self, output: Any) -> Any:
+        """Return one number for each sequence."""
+        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+        return self._reduce(part, axes, xp)
+
+    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} is no target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +86,6 @@ class index(_Target):
 
     where: int | tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        _check_where(self.where)
-
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
         shape = find_backend(output=output).shape(output)
@@ -77,8 +103,7 @@ class index(_Target):
         return output[(slice(None), *where)]
 
 
-@dataclass(frozen=True, eq=False)
-class sum_over(_Target):
+class sum_over(_Reduction):
     """Sum the output over bins and tracks.
 
     Parameters
@@ -102,21 +127,11 @@ class sum_over(_Target):
     'sum_over(bins=0:2, tracks=1)'
     """
 
-    bins: Chosen = None
-    tracks: Chosen = None
-    track_axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_chosen(self.bins, self.tracks)
-
-    def __call__(self, output: Any) -> Any:
-        """Return one number for each sequence."""
-        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
         return xp.sum(part, axis=axes) if axes else part
 
 
-@dataclass(frozen=True, eq=False)
-class mean(_Target):
+class mean(_Reduction):
     """Average the output over bins and tracks; see `sum_over` for the parameters.
 
     Examples
@@ -125,21 +140,11 @@ class mean(_Target):
     array([2.])
     """
 
-    bins: Chosen = None
-    tracks: Chosen = None
-    track_axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_chosen(self.bins, self.tracks)
-
-    def __call__(self, output: Any) -> Any:
-        """Return one number for each sequence."""
-        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
         return xp.mean(part, axis=axes) if axes else part
 
 
-@dataclass(frozen=True, eq=False)
-class log1p_sum(_Target):
+class log1p_sum(_Reduction):
     """Take log(1 + sum) of a non-negative output such as counts; see `sum_over` for the parameters.
 
     Examples
@@ -148,16 +153,7 @@ class log1p_sum(_Target):
     array([2.3026])
     """
 
-    bins: Chosen = None
-    tracks: Chosen = None
-    track_axis: int = -1
-
-    def __post_init__(self) -> None:
-        _check_chosen(self.bins, self.tracks)
-
-    def __call__(self, output: Any) -> Any:
-        """Return one number for each sequence."""
-        part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
+    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
         return xp.log1p(xp.sum(part, axis=axes) if axes else part)
 
 
@@ -179,9 +175,6 @@ class logit(_Target):
     """
 
     where: int | tuple[int, ...] = 0
-
-    def __post_init__(self) -> None:
-        _check_where(self.where)
 
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
@@ -208,12 +201,14 @@ class contrast(_Target):
     a: Any
     b: Any
 
-    def __post_init__(self) -> None:
-        as_target(self.a), as_target(self.b)
+    def _check(self, value: Any) -> Any:
+        if isinstance(value, before_activation):
+            raise TypeError("before_activation goes outside: before_activation(contrast(a, b))")
+        return as_target(value)
 
     def __call__(self, output: Any) -> Any:
         """Return one number for each sequence."""
-        return as_target(self.a)(output) - as_target(self.b)(output)
+        return self.a(output) - self.b(output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,17 +227,19 @@ class before_activation(_Target):
     Examples
     --------
     >>> str(before_activation(1))
-    'before_activation(1)'
+    'before_activation(index(1))'
     """
 
     target: Any = 0
 
-    def __post_init__(self) -> None:
-        as_target(self.target)
+    def _check(self, value: Any) -> Any:
+        if isinstance(value, before_activation):
+            raise TypeError("before_activation is already there; pass it once")
+        return as_target(value)
 
     def __call__(self, output: Any) -> Any:
-        """Return one number for each sequence, of an output that a hook took from before the activation."""
-        return as_target(self.target)(output)
+        """Refuse: an output does not show what was before it."""
+        raise TypeError("before_activation is for hooks, which look inside the model; pass it as target=")
 
 
 TARGETS: dict[str, Callable[..., Any]] = {
@@ -252,11 +249,18 @@ TARGETS: dict[str, Callable[..., Any]] = {
 
 def as_target(target: Any) -> Callable[[Any], Any]:
     """Return what makes one number for each sequence: an int or tuple becomes the `index`, a callable stays."""
-    if not (callable(target) or _is_int(target) or isinstance(target, tuple)):
-        raise TypeError(f"target must be an int, a tuple, a callable or one of gf.targets; got {target!r}")
     if callable(target):
         return target  # type: ignore[no-any-return]
-    return index(target if isinstance(target, tuple) else int(target))
+    try:
+        return index(target)
+    except TypeError:
+        raise TypeError(f"target must be an int, a tuple, a callable or one of gf.targets; got {target!r}") from None
+
+
+def is_plain(target: Any) -> bool:
+    """Whether a target is one of these through and through, whose fields say all that it does."""
+    inner = [value for value in vars(target).values() if callable(value)] if isinstance(target, _Target) else []
+    return isinstance(target, _Target) and all(map(is_plain, inner))
 
 
 def parse(text: str) -> Callable[[Any], Any]:
@@ -290,21 +294,28 @@ def parse(text: str) -> Callable[[Any], Any]:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 
-def _check_where(where: Any) -> None:
-    if not all(_is_int(k) for k in (where if isinstance(where, tuple) else (where,))):
-        raise TypeError(f"a position is an int or a tuple of ints; got {where!r}")
+def _int(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"positions are ints; got {value!r}")
+    return operator.index(value)
 
 
-def _check_chosen(*several: Any) -> None:
-    for chosen in several:
-        parts = (chosen.start, chosen.stop, chosen.step) if isinstance(chosen, slice) else chosen
-        parts = parts if isinstance(parts, Sequence | np.ndarray) and not isinstance(parts, str) else (parts,)
-        if not all(k is None or _is_int(k) for k in parts):
-            raise TypeError(f"bins and tracks are ints, slices or sequences of ints; got {chosen!r}")
+def _position(where: Any) -> int | tuple[int, ...]:
+    return tuple(map(_int, where)) if isinstance(where, tuple) else _int(where)
 
 
-def _is_int(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+def _chosen(value: Any) -> Any:
+    """Chosen bins or tracks as an int, a slice of ints, or a tuple of ints."""
+    try:
+        if value is None:
+            return None
+        if isinstance(value, slice):
+            return slice(*[None if k is None else _int(k) for k in (value.start, value.stop, value.step)])
+        if hasattr(value, "__len__") and not isinstance(value, str):
+            return tuple(map(_int, value))
+        return _int(value)
+    except TypeError:
+        raise TypeError(f"bins and tracks are ints, slices or sequences of ints; got {value!r}") from None
 
 
 def _read(node: ast.expr) -> Any:
@@ -326,7 +337,7 @@ def _show(value: Any) -> str:
         return ":".join(
             "" if k is None else str(k) for k in (value.start, value.stop, value.step)[: 2 + (value.step is not None)]
         )
-    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+    if isinstance(value, tuple):
         return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
     return str(value)
 
@@ -344,7 +355,10 @@ def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple
             continue
         if along is None:
             raise ValueError(f"the output has shape {shape} and no axis of {name}; leave {name}= away")
+        length = shape[along]
         if isinstance(chosen, slice):
+            if length is not None and not len(range(*chosen.indices(length))):
+                raise ValueError(f"{name} {_show(chosen)} select nothing in an output of shape {shape}")
             output = output[(slice(None),) * along + (chosen,)]
         else:
             output = backend.XP.take(output, _positions(chosen, shape, along, name), along)
@@ -353,8 +367,10 @@ def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple
 
 def _positions(chosen: Any, shape: tuple[int, ...], axis: int, name: str) -> Any:
     """Positions on an axis, counted from the front."""
-    chosen = [chosen] if hasattr(chosen, "__index__") else list(chosen)
+    chosen = chosen if isinstance(chosen, tuple) else (chosen,)
+    if not chosen:
+        raise ValueError(f"{name} are an empty list; name some, or leave {name}= away")
     try:
         return np.array([range(shape[axis])[k] for k in chosen], np.int64)
     except IndexError:
-        raise ValueError(f"{name} {chosen} do not all exist in an output of shape {shape}") from None
+        raise ValueError(f"{name} {_show(chosen)} do not all exist in an output of shape {shape}") from None

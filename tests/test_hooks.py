@@ -145,24 +145,73 @@ def test_a_torch_model_comes_back_as_it_was(torch: Any, fails: bool) -> None:
     seen: list[Any] = []
 
     def look(output: Any) -> Any:
-        seen.append((model.training, model.dropout.training, model.w1.requires_grad, precision()))
+        seen.append((model.training, model.dropout.training, model.w1.requires_grad))
         return output / 0 if fails else output
-
-    def precision() -> tuple[bool, bool]:
-        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
     model = TORCH.model(look).train()
     model.dropout.eval()
-    before = precision()
     if fails:
         with pytest.raises(ValueError, match="not finite"):
             gf.hooks.torch.saliency(model, XT)
     else:
         gf.hooks.torch.saliency(model, XT)
-    assert seen[0] == (False, False, False, (False, False))
+    assert seen[0] == (False, False, False)
     assert (model.training, model.dropout.training, model.w1.requires_grad) == (True, False, True)
-    assert precision() == before
     assert model.w1.grad is None
+
+
+@pytest.mark.parametrize("before", ["none", "ieee", "tf32"])
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_torch_is_set_to_the_precision_and_back(
+    torch: Any, monkeypatch: pytest.MonkeyPatch, before: str, precision: str
+) -> None:
+    """The older names of these settings and the newer ones cannot be mixed, and reading one may fail ever after."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    defaults = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = before
+        shown = [place.fp32_precision for place in places]
+        with gf.hooks.torch._precision(precision):
+            assert {place.fp32_precision for place in places} == {"tf32" if precision == "tf32" else "ieee"}
+        assert [place.fp32_precision for place in places] == shown
+    finally:
+        for place, default in zip(places, defaults, strict=True):
+            place.fp32_precision = default
+
+
+def test_torch_settings_are_not_touched_without_a_gpu() -> None:
+    require("torch")
+    code = (
+        "import numpy as np, torch, gradcorr_fast as gf\n"
+        "torch.set_float32_matmul_precision('medium')\n"
+        "gf.hooks.torch.saliency(lambda x: x.sum((1, 2)), np.zeros((2, 4, 3), 'float32'))\n"
+        "print(torch.get_float32_matmul_precision())"
+    )
+    assert run_python(code).stdout.strip() == "medium"
+
+
+def test_torch_results_carry_no_graph_and_own_their_memory(torch: Any) -> None:
+    x = torch.from_numpy(XT.copy())
+    maps = gf.hooks.torch.saliency(TORCH.model(), x, outputs=("corrected", "grad_times_input", "prediction"))
+    assert not any(m.requires_grad for m in (maps.corrected, maps.grad_times_input, maps.prediction))
+    assert maps.prediction.untyped_storage().nbytes() == 7 * 4  # not that of the whole output
+    constant = gf.hooks.torch.saliency(lambda x: x.sum((1, 2)), XT, corrected=False)
+    constant[0] = 5
+    np.testing.assert_array_equal(constant[1:], 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_torch_models_of_other_precision(torch: Any, dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    model, x = TORCH.model().eval().to(kind), torch.from_numpy(XT.copy()).to(kind)
+    maps = gf.hooks.torch.saliency(model, x, outputs=("corrected", "angle", "prediction"))
+    assert (maps.corrected.dtype, maps.prediction.dtype) == (kind, kind)
+    tolerance = {"float16": 0.02, "bfloat16": 0.1, "float64": 1e-6}[dtype]
+    np.testing.assert_allclose(TORCH.read(maps.corrected.double()), centred(gradient(0)), atol=tolerance)
+    result = gf.hooks.torch.saliency(lambda x: model(x.to(kind)).float(), XT, outputs=("corrected",)).corrected
+    np.testing.assert_allclose(TORCH.read(result), centred(gradient(0)), atol=tolerance)
 
 
 def test_torch_input_is_left_alone(torch: Any) -> None:
@@ -210,11 +259,35 @@ def test_before_activation_finds_what_went_into_the_last_activation(torch: Any, 
 
 def test_before_activation_says_when_there_is_none(torch: Any) -> None:
     for head in (None, lambda y: 2 * y.sigmoid()):
-        with pytest.raises(ValueError, match="last operation is not an activation"):
+        with pytest.raises(ValueError, match="found no activation at the end of the model"):
             gf.hooks.torch.saliency(TORCH.model(head), XT, target=gf.targets.before_activation())
     pair = TORCH.model(lambda y: (y.relu(), y.sigmoid()))
     result = gf.hooks.torch.saliency(pair, XT, output=1, target=gf.targets.before_activation(1))
     close(TORCH.read(result), centred(gradient(1)))
+    for head in (lambda y: torch.sigmoid(y)[:, :2], lambda y: torch.sigmoid(y).sum(1, keepdim=True)):
+        with pytest.raises(ValueError, match="found no activation"):
+            gf.hooks.torch.saliency(TORCH.model(head), XT, target=gf.targets.before_activation())
+
+
+def test_before_activation_does_not_look_behind_work_in_place(torch: Any) -> None:
+    """Its input is overwritten, or its output is no longer that of the activation alone."""
+
+    def add(y: Any) -> Any:
+        result = torch.relu(y)
+        result += y
+        return result
+
+    for head in (torch.nn.ReLU(inplace=True), lambda y: torch.relu(y).mul_(2), add):
+        with pytest.raises(ValueError, match=r"in place|found no activation"):
+            gf.hooks.torch.saliency(TORCH.model(head), XT, target=gf.targets.before_activation())
+
+
+def test_before_activation_follows_a_profile_that_is_transposed(torch: Any) -> None:
+    model = TORCH.model(lambda y: torch.nn.functional.softplus(torch.stack([y, 2 * y], 1).transpose(1, 2)))
+    target = gf.targets.before_activation((1, 1))  # (N, tracks, bins), not contiguous
+    close(TORCH.read(gf.hooks.torch.saliency(model, XT, target=target)), centred(2 * gradient(1)))
+    named = TORCH.model(lambda y: torch.softmax(input=y, dim=1))
+    close(TORCH.read(gf.hooks.torch.saliency(named, XT, target=gf.targets.before_activation(2))), centred(gradient(2)))
 
 
 def test_a_compiled_torch_model_is_attributed(torch: Any) -> None:
@@ -350,8 +423,41 @@ def test_a_jax_pytree_is_compiled_once_and_its_weights_may_change(jax: Any) -> N
     n_traced = len(traced)
     close(gf.hooks.jax.saliency(Module(w1, 2 * w2, jax.nn.softplus), X), centred(2 * gradient(0)))
     assert len(traced) == n_traced
+    close(gf.hooks.jax.saliency(Module(w1, w2, jax.nn.softplus), X, target=1), centred(gradient(1)))
     linear = gf.hooks.jax.saliency(Module(w1, w2, lambda y: y), X)
     close(linear[0], centred(np.einsum("h,lah->la", W2[:, 0], W1)))
+
+
+def test_a_target_function_with_a_state_is_asked_anew_for_every_jax_model(jax: Any) -> None:
+    network = next(f for f in FRAMEWORKS if f.name == "jax").model()
+    state = {"track": 0}
+    for model in (network, jax.jit(network), jax.tree_util.Partial(network)):
+        for track in (0, 1):
+            state["track"] = track
+            got = gf.hooks.jax.saliency(model, X, target=lambda y: y[:, state["track"]], batch_size=4)
+            close(got, centred(gradient(track)))
+
+
+def test_jax_batches_go_to_the_device_that_was_asked_for() -> None:
+    require("jax")
+    code = (
+        "import jax, numpy as np, gradcorr_fast as gf\n"
+        "f = jax.jit(lambda x: x.sum((1, 2)))\n"
+        "r = gf.hooks.jax.saliency(f, jax.numpy.zeros((2, 3, 4)), device=jax.devices()[1])\n"
+        "print(r.devices() == {jax.devices()[1]})"
+    )
+    assert run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2").stdout.strip() == "True"
+
+
+def test_long_sequences_come_in_small_batches(torch: Any) -> None:
+    sizes: list[int] = []
+
+    def model(x: Any) -> Any:
+        sizes.append(len(x))
+        return x.sum((1, 2))
+
+    gf.hooks.torch.saliency(model, np.zeros((5, 4, 1 << 17), np.float32))
+    assert sizes == [2, 2, 1]
 
 
 def test_a_jitted_jax_function_is_compiled_once(jax: Any) -> None:

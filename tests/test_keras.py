@@ -76,13 +76,13 @@ def test_attached_layer_corrects_every_gradient_until_removed() -> None:
 
 def test_attached_layers_are_removed_once_and_in_order() -> None:
     model = NETWORK()
-    outer = gf.hooks.keras.attach(model)
-    inner = gf.hooks.keras.attach(model)
-    inner.remove()
-    inner.remove()
+    first, second = gf.hooks.keras.attach(model), gf.hooks.keras.attach(model)
+    first.remove()
+    first.remove()
     close(plain_gradient(model), centred(gradient(0)))
-    outer.remove()
+    second.remove()
     close(plain_gradient(model), gradient(0))
+    assert "call" not in vars(model)
 
 
 def test_a_kept_graph_sees_replaced_activations_and_new_weights() -> None:
@@ -97,21 +97,49 @@ def test_a_kept_graph_sees_replaced_activations_and_new_weights() -> None:
     close(plain_gradient(model), 2 * gradient(0))
 
 
-def test_a_kept_graph_is_traced_once() -> None:
+def test_a_kept_graph_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-
-    class Counting(keras.layers.Layer):
-        def call(self, x: Any) -> Any:
-            calls.append(x)
-            return x
-
-    model = keras.Sequential([keras.Input((6, 4)), NETWORK(), Counting()])
+    call = keras.layers.Dense.call
+    monkeypatch.setattr(keras.layers.Dense, "call", lambda self, x, **options: calls.append(x) or call(self, x))
+    model = NETWORK()
     saliency(model, batch_size=4)
     n_calls = len(calls)
     for _ in range(3):
         saliency(model, batch_size=4)
     if keras.backend.backend() != "torch":  # where nothing is traced
         assert len(calls) == n_calls
+
+
+def test_a_graph_sees_what_custom_layers_depend_on() -> None:
+    """Nobody can tell from a layer's attributes what its Python code reads, so such graphs are not kept."""
+    scale = {"value": 1.0}
+
+    class Scaling(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * scale["value"]
+
+    for layer in (Scaling(), keras.layers.Lambda(lambda x: x * scale["value"])):
+        model = keras.Sequential([keras.Input((6, 4)), NETWORK(), layer])
+        for value in (1.0, 3.0):
+            scale["value"] = value
+            close(plain_gradient(model), value * gradient(0))
+
+
+def test_a_kept_graph_sees_changed_numbers() -> None:
+    layer = keras.layers.LeakyReLU(negative_slope=1.0)
+    model = keras.Sequential([keras.Input((6, 4)), NETWORK(), layer])
+    close(plain_gradient(model), gradient(0))
+    layer.negative_slope = 0.0
+    y = NETWORK().predict(X, verbose=0)[:, 0]
+    close(plain_gradient(model), gradient(0) * (y > 0)[:, None, None])
+
+
+def test_a_kept_graph_takes_sequences_of_several_lengths() -> None:
+    inputs = keras.Input((None, 4))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(inputs))
+    for length in (3, 6, 5):
+        x = np.ones((2, length, 4), np.float32)
+        close(saliency(model, x, corrected=False)[0, :, 0], np.full(length, 1 / length))
 
 
 def test_a_kept_graph_dies_with_its_model() -> None:
@@ -137,6 +165,51 @@ def test_before_activation_takes_the_logit_of_a_keras_model_and_puts_the_layer_b
         assert model.layers[-1].activation is keras.activations.softmax
     with pytest.raises(ValueError, match="ordinary target"):
         saliency(network, target=gf.targets.before_activation())
+
+
+def test_before_activation_takes_the_head_that_was_asked_for() -> None:
+    """Keras' names of outputs are those of layers, which need not be the keys of a dict."""
+    network = NETWORK()
+    inputs = keras.Input((6, 4))
+    y = network(inputs)
+    heads = {
+        "profile": keras.layers.Activation("sigmoid", name="counts_out")(y),
+        "counts": keras.layers.Activation("sigmoid", name="profile_out")(2 * y),
+    }
+    model = keras.Model(inputs, heads)
+    for name, scale in (("profile", 1), ("counts", 2)):
+        maps = saliency(model, output=name, target=gf.targets.before_activation(1), outputs=("corrected", "prediction"))
+        close(maps.corrected, centred(scale * gradient(1)))
+        close(maps.prediction, scale * network.predict(X, verbose=0)[:, 1])
+
+
+def test_before_activation_takes_the_last_use_of_a_shared_layer_and_nothing_else() -> None:
+    inputs = keras.Input((6, 4))
+    activation = keras.layers.Activation("sigmoid")
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(inputs, activation(dense(activation(NETWORK()(inputs)))))
+    dense.set_weights([np.eye(3)])
+    p = 1 / (1 + np.exp(-NETWORK().predict(X, verbose=0)[:, 0]))
+    got = saliency(model, target=gf.targets.before_activation(0), outputs=("prediction", "corrected"))
+    close(got.prediction, p)
+    close(got.corrected, centred(gradient(0) * (p * (1 - p))[:, None, None]))
+    scaled = keras.Model(inputs, 2 * activation(NETWORK()(inputs)))
+    with pytest.raises(ValueError, match="ordinary target"):
+        saliency(scaled, target=gf.targets.before_activation(0))
+
+
+def test_keras_model_without_a_training_argument_is_attributed() -> None:
+    class Plain(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = NETWORK()
+
+        def call(self, x: Any) -> Any:
+            return self.network(x)
+
+    model = Plain()
+    model(X)
+    close(plain_gradient(model), gradient(0))
 
 
 def test_keras_model_and_hook_of_another_backend_do_not_mix() -> None:

@@ -30,8 +30,8 @@ CASES = [
     (targets.log1p_sum(range(3), 4), PROFILE, np.log1p(PROFILE[:, :3, 4].sum(1))),
     (targets.logit(1), TABLE, np.log(TABLE[:, 1] / (1 - TABLE[:, 1]))),
     (targets.contrast(0, targets.mean()), TABLE, TABLE[:, 0] - TABLE.mean(1)),
-    (targets.before_activation(targets.contrast(1, 0)), TABLE, TABLE[:, 1] - TABLE[:, 0]),
 ]
+TEXTS = [target for target, _, _ in CASES] + [targets.before_activation(targets.contrast(1, 0))]
 
 
 @pytest.mark.parametrize(("target", "output", "expected"), CASES, ids=[str(target) for target, _, _ in CASES])
@@ -42,7 +42,7 @@ def test_targets_take_what_their_name_says(library: Library, target: Any, output
     np.testing.assert_allclose(library.read(got), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("target", [target for target, _, _ in CASES], ids=str)
+@pytest.mark.parametrize("target", TEXTS, ids=str)
 def test_targets_can_be_written_read_pickled_and_compared(target: Any) -> None:
     assert targets.parse(str(target)) == target
     assert pickle.loads(pickle.dumps(target)) == target
@@ -76,9 +76,7 @@ def test_every_text_form_reads_back(target: Any) -> None:
     ],
 )
 def test_texts_that_people_write(text: str, target: Any) -> None:
-    parsed = targets.parse(text)
-    assert type(parsed) is type(target)
-    np.testing.assert_array_equal(str(parsed).replace(", None", ""), str(target).replace(", None", ""))
+    assert targets.parse(text) == target
 
 
 @pytest.mark.parametrize("text", ["", "maximum(3)", "__import__('os')", "index('a')", "index(", "1.5", "mean(bin=3)"])
@@ -98,10 +96,12 @@ def test_different_targets_are_not_equal() -> None:
     [
         (targets.index(5), (2, 5), r"target 5 does not exist in an output of shape \(2, 5\)"),
         (targets.index(0), (2, 5, 3), r"0 does not name one number for each sequence; pass 2 positions"),
-        (targets.index(1), (2,), r"pass 0 positions|does not name one number"),
+        (targets.index(1), (2,), r"does not name one number"),
+        (targets.sum_over(tracks=slice(7, None)), (2, 5), r"tracks 7: select nothing in an output of shape \(2, 5\)"),
+        (targets.sum_over(tracks=()), (2, 5), "tracks are an empty list"),
         (targets.sum_over(bins=2), (2, 5), "no axis of bins; leave bins= away"),
         (targets.mean(tracks=2), (2,), "no axis of tracks; leave tracks= away"),
-        (targets.sum_over(tracks=[1, 7]), (2, 5), r"tracks \[1, 7\] do not all exist"),
+        (targets.sum_over(tracks=[1, 7]), (2, 5), r"tracks \(1, 7\) do not all exist"),
         (targets.mean(), (2, 3, 4, 5), r"for \(N, tracks\) and \(N, bins, tracks\)"),
         (targets.mean(track_axis=0), (2, 3, 4), r"for \(N, tracks\) and \(N, bins, tracks\)"),
     ],
@@ -109,6 +109,25 @@ def test_different_targets_are_not_equal() -> None:
 def test_outputs_of_another_shape_are_refused(target: Any, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         target(np.zeros(shape))
+
+
+def test_what_is_no_position_is_refused_when_the_target_is_made() -> None:
+    for make, message in (
+        (lambda: targets.index(1.0), "interpreted as an integer"),
+        (lambda: targets.sum_over(tracks="a"), "bins and tracks are ints"),
+        (lambda: targets.mean(tracks=[True]), "bins and tracks are ints"),
+        (lambda: targets.contrast(0, "a"), "target must be an int"),
+        (lambda: targets.contrast(targets.before_activation(), 0), "before_activation goes outside"),
+        (lambda: targets.before_activation(targets.before_activation()), "already there"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            make()
+
+
+def test_before_activation_cannot_be_applied_to_an_output() -> None:
+    """Inside a function of the user's it once took the output itself, which is not what was asked for."""
+    with pytest.raises(TypeError, match="is for hooks"):
+        targets.before_activation()(TABLE)
 
 
 def test_a_target_of_something_else_than_an_array_is_refused() -> None:

@@ -3,9 +3,10 @@
 A framework brings `Framework`: how rows of the input reach the model, their gradients, and how results come back.
 """
 
+import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES, check_axis, select_letters
 from .._dispatch import find_backend, library
-from ..targets import as_target, before_activation, parse
+from ..targets import as_target, before_activation, is_plain
 
 MAPS = ops.AttributionMaps._fields[:3]
 ROWS, POSITIONS = 128, 1 << 18
@@ -30,21 +31,21 @@ NO_PATH = (
 
 @dataclass(frozen=True)
 class OwnPosition:
-    """A target that takes for every sequence a position of its own on the last axis of an output (N, T)."""
+    """A target that takes for every sequence a position of its own on the last axis of an output (N, T).
 
-    lowest: int
-    highest: int
-    """The range that all positions lie in."""
+    A position that does not exist gives NaN, which `Checks` reports: a graph that was traced cannot.
+    """
 
     def __call__(self, output: Any, positions: Any) -> Any:
         """Return one number for each sequence of a batch with these `positions`."""
         backend = find_backend(output=output)
         shape, xp = backend.shape(output), backend.XP
-        if len(shape) != 2 or self.highest >= shape[1] or self.lowest < -shape[1]:
-            raise ValueError(f"the positions given as target do not all exist in an output of shape {shape}")
+        if len(shape) != 2:
+            raise ValueError(f"a position for each sequence needs an output (N, T); the output has shape {shape}")
         tracks = xp.asarray(range(shape[1]), positions)[None]
         chosen = (tracks == positions[:, None]) | (tracks - shape[1] == positions[:, None])
-        return xp.sum(xp.where(chosen, output, 0.0), axis=1)
+        exists = (positions < shape[1]) & (positions >= -shape[1])
+        return xp.where(exists, xp.sum(xp.where(chosen, output, 0.0), axis=1), math.nan)
 
 
 class Request(NamedTuple):
@@ -59,6 +60,8 @@ class Request(NamedTuple):
     fields: tuple[str, ...] | None
     """Fields of AttributionMaps to return, or None for the map alone."""
     corrected: bool
+    before_activation: bool
+    """Whether the targets are of what goes into the last activation."""
     letters: dict[str, Any]
     """Arguments that name the letter axis, as the operations take them."""
     args: tuple[Any, ...]
@@ -66,18 +69,11 @@ class Request(NamedTuple):
     verbose: bool
 
     @property
-    def before_activation(self) -> bool:
-        """Whether the targets are of what goes into the last activation."""
-        return isinstance(self.targets[0], before_activation)
-
-    @property
     def key(self) -> tuple[Any, ...] | None:
         """What tells programs made for this request from others, or None with targets that are the user's functions."""
-        try:
-            targets = [t if isinstance(t, OwnPosition) else parse(str(t)) for t in self.targets]
-        except ValueError:
+        if not all(isinstance(t, OwnPosition) or is_plain(t) for t in self.targets):
             return None
-        return (*targets, self.output, self.several)
+        return (*self.targets, self.output, self.several, self.before_activation)
 
     @property
     def program(self) -> "Request":
@@ -88,6 +84,8 @@ class Request(NamedTuple):
         """Return for each target one number for each sequence, from what the model returned."""
         head = pick(outputs, self.output)
         n = find_backend(output=head).shape(head)[:1]
+        if not n:
+            raise ValueError("the model returned one number for all sequences; let it return a row for each")
         found = []
         for target, own in zip(self.targets, positions, strict=True):
             value = target(head, own) if own is not None else target(head)
@@ -151,9 +149,13 @@ def make_request(
     if len(shape) < 2 or axis in (0, -len(shape)):
         raise ValueError(f"X has shape {shape}; pass one-hot sequences with the sequences first, such as (N, L, 4)")
     checked, positions = _targets(target, targets, shape[0])
+    is_before = {isinstance(t, before_activation) for t in checked}
+    if len(is_before) > 1:
+        raise ValueError("either all targets are before_activation or none is; call once for each kind")
     return Request(
-        targets=checked,
+        targets=tuple(t.target if isinstance(t, before_activation) else t for t in checked),
         positions=positions,
+        before_activation=is_before == {True},
         several=targets is not None,
         output=output,
         fields=_fields(outputs, corrected),
@@ -167,7 +169,7 @@ def make_request(
 
 def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     if targets is not None:
-        if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
+        if not isinstance(targets, list | tuple) or not targets:
             raise TypeError(f"targets must be a list of targets; got {targets!r}")
         if not (isinstance(target, int) and target == 0):
             raise TypeError("target and targets are both given; pass one of them")
@@ -176,8 +178,6 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ..
         return _own_positions(target, n_sequences)
     else:
         checked = (as_target(target),)
-    if len({isinstance(t, before_activation) for t in checked}) > 1:
-        raise ValueError("either all targets are before_activation or none is; call once for each kind")
     return checked, (None,) * len(checked)
 
 
@@ -188,8 +188,7 @@ def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tupl
             f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "
             f"{positions.shape}, {positions.dtype} (several targets for all: targets=[...])"
         )
-    lowest, highest = int(positions.min(initial=0)), int(positions.max(initial=0))
-    return (OwnPosition(lowest, highest),), (positions.astype(np.int32),)
+    return (OwnPosition(),), (positions.astype(np.int32),)
 
 
 def _fields(outputs: Any, corrected: bool) -> tuple[str, ...] | None:
@@ -249,9 +248,9 @@ def run(request: Request, X: Any, framework: Framework) -> Any:
     fields = ("map",) if request.fields is None else request.fields
     parts: dict[str, list[Any]] = {field: [] for field in fields}
     checks = Checks(framework, request)
-    for rows in batches(len(X), request):
+    for rows in batches(X.shape[0], request):
         x = framework.enter(X[rows])
-        if len(x):
+        if rows.stop > rows.start:
             arguments = tuple(framework.enter(array[rows]) for array in request.args)
             own = [None if positions is None else positions[rows] for positions in request.positions]
             values, grads = framework.gradients(x, arguments, own)
@@ -324,15 +323,24 @@ class Checks:
             sizes, values, target = self._framework.read(size), self._framework.read(value), self._request.targets[k]
             if start == 0 and has_path is not None and not sizes.any() and not has_path(*self._inputs, k):
                 raise ValueError(NO_PATH)
+            if isinstance(target, OwnPosition) and np.isnan(values).any() and np.isfinite(sizes).all():
+                names = _some(start + int(n) for n in np.flatnonzero(np.isnan(values)))
+                raise ValueError(f"the positions given as target for the sequences {names} do not exist in the output")
             suspicious = np.flatnonzero(~np.isfinite(sizes))  # or a sum of finite numbers that overflowed
             bad = [n for n in suspicious if not np.all(np.isfinite(self._framework.read(grad[int(n)])))]
             if bad:
-                names = ", ".join(str(start + n) for n in bad[:10]) + (", ..." if len(bad) > 10 else "")
+                names = _some(start + int(n) for n in bad)
                 raise ValueError(
                     f"the gradient of {len(bad)} sequences is not finite ({names}; target {target}); look at what the "
                     f"model returns for them, or leave them out"
                 )
             self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
+
+
+def _some(numbers: Iterable[int]) -> str:
+    """Ten of the numbers, for a message."""
+    names = [str(number) for number in numbers]
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def is_keras(model: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -160,9 +160,10 @@ def saliency(
 
     Notes
     -----
-    A function made by jax.jit is used as it is, and compiles once for each shape, however often this is called. Any
-    other function is compiled anew in every call that has several batches, since what it closes over may have changed.
-    A pytree is compiled once for each structure, a Keras model once until an attribute of a layer is replaced.
+    The gradient of a function made by jax.jit is compiled once for each shape, however often this is called. Any other
+    function is compiled anew in every call that has several batches, since what it closes over may have changed. A
+    pytree is compiled once for each structure (what is no array in it is taken as fixed), a Keras model of Keras' own
+    layers once until an attribute of a layer is replaced. A target that is your function has everything compiled anew.
 
     Examples
     --------
@@ -177,20 +178,9 @@ def saliency(
         raise ValueError(f'precision must be "float32"; got {precision!r}')
     if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
         raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
-    without_activation: AbstractContextManager[Any] = nullcontext()
-    if _batches.is_keras(model):
-        from . import keras
-
-        keras.backend(model, "jax")
-        if request.before_activation:
-            without_activation = keras.without_activation(model, output)
-        step = _keras_step(model, request)
-    elif request.before_activation:
-        raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
-    else:
-        step = _function_step(model, request, several=len(X) > request.batch_size)
+    step = _step_of(model, request, several=X.shape[0] > request.batch_size)
     on_cpu = jax.default_backend() == "cpu"
-    with without_activation, nullcontext() if on_cpu else jax.default_matmul_precision("highest"):
+    with nullcontext() if on_cpu else jax.default_matmul_precision("highest"):
         return _batches.run(request, X, _framework(step, X, device))
 
 
@@ -240,8 +230,12 @@ _kept: weakref.WeakKeyDictionary[Any, dict[Any, Step]] = weakref.WeakKeyDictiona
 """Programs made for functions that users compiled themselves."""
 
 
-def _function_step(model: Any, request: _batches.Request, several: bool) -> Step:
-    """The step of a function or pytree, compiled where that pays and cannot go stale."""
+def _step_of(model: Any, request: _batches.Request, several: bool) -> Step:
+    """The step of a model, compiled where that pays and cannot go stale."""
+    if _batches.is_keras(model):
+        return _keras_step(model, request)
+    if request.before_activation:
+        raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
     leaves, structure = jax.tree.flatten(model)
     if isinstance(model, jax.stages.Wrapped):
         if request.key is None:
@@ -251,10 +245,10 @@ def _function_step(model: Any, request: _batches.Request, several: bool) -> Step
         if request.key not in steps:
             steps[request.key] = jax.jit(_step(lambda *inputs: cast(Any, reference())(*inputs), request.program))
         return steps[request.key]
-    if structure != jax.tree.structure(0):  # a pytree: its arrays are arguments, the rest is part of the program
+    if structure != jax.tree.structure(0) and request.key is not None:  # a pytree: its arrays are arguments
         arrays = [leaf if isinstance(leaf, jax.Array | np.ndarray) else None for leaf in leaves]
         rest = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays, strict=True))
-        return partial(_pytree_step, _Program(structure, rest, request.key or request.targets, request.program), arrays)
+        return partial(_pytree_step, _Program(structure, rest, request.key, request.program), arrays)
     step = _step(model, request)
     return jax.jit(step) if several else step
 
@@ -268,7 +262,10 @@ class _Program(NamedTuple):
     request: _batches.Request
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Program) and self[:3] == other[:3]
+        try:
+            return isinstance(other, _Program) and self[:3] == other[:3]
+        except ValueError:  # arrays among what is not a leaf: compile again
+            return False
 
     def __hash__(self) -> int:
         return hash(self[:3])
@@ -284,16 +281,22 @@ def _keras_step(model: Any, request: _batches.Request) -> Step:
     """The step of a Keras model; compiled with its weights as arguments, and kept with the model."""
     from . import keras
 
-    def build(reference: Callable[[], Any]) -> Any:
-        def step(trainable: Any, other: Any, x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
-            def call(*inputs: Any) -> Any:
-                given = list(inputs) if len(inputs) > 1 else inputs[0]
-                return reference().stateless_call(trainable, other, given, training=False)[0]
+    keras.backend(model, "jax")
 
-            return _step(call, request.program)(x, args, positions)
+    request = request.program
+
+    def build(reference: Callable[[], Any]) -> Any:
+        def step(weights: list[Any], x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
+            def call(x: Any, *args: Any) -> Any:
+                model = reference()
+                with keras.stateless(model, weights):
+                    if request.before_activation:
+                        return keras.call_before_activation(model, x, args, request.output)
+                    return keras.call(model, x, args)
+
+            return _step(call, request)(x, args, positions)
 
         return jax.jit(step)
 
-    compiled = build(lambda: model) if request.key is None else keras.keep(model, request.key, build)
-    weights = [[v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
-    return partial(compiled, *weights)
+    compiled = keras.keep(model, request.key, build)
+    return partial(compiled, [variable.value for variable in model.variables])

@@ -1,8 +1,8 @@
 """What Keras 3 models need on any backend: the projection as a layer, attaching it, and graphs that are kept."""
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from .._check import check_axis, missing_backend, select_letters
@@ -13,6 +13,8 @@ except ModuleNotFoundError as error:
     raise missing_backend("Keras", "tensorflow") from error
 
 import numpy as np
+
+from ._batches import pick
 
 __all__ = ["SimplexProjection", "attach"]
 
@@ -100,31 +102,22 @@ class attach:
                 f"model must be a Keras model; got a {type(model).__name__}, put project_gradient in front of it"
             )
         self._model = model
-        self._before = vars(model).get("call")
-        projection, call = SimplexProjection(axis, letters=letters, n_letters=n_letters), model.call
-
-        def corrected(inputs: Any, *args: Any, **options: Any) -> Any:
-            if isinstance(inputs, dict):
-                raise ValueError(
-                    "attach cannot tell which entry of a dict is the sequence; put SimplexProjection there"
-                )
-            if isinstance(inputs, list | tuple):
-                inputs = type(inputs)([projection(inputs[0]), *inputs[1:]])
-            else:
-                inputs = projection(inputs)
-            return call(inputs, *args, **options)
-
-        model.call = corrected
+        self._projection = SimplexProjection(axis, letters=letters, n_letters=n_letters)
+        call = vars(model).get("call")
+        if not isinstance(call, _ProjectedCall):
+            call = model.call = _ProjectedCall(model.call, before=call)
+        call.projections.append(self._projection)
 
     def remove(self) -> None:
         """Leave the model as it was; a second call does nothing."""
-        model, self._model = self._model, None
-        if model is None:
+        call = vars(self._model).get("call")
+        if not isinstance(call, _ProjectedCall):
             return
-        if self._before is None:
-            del model.call
-        else:
-            model.call = self._before
+        call.projections = [p for p in call.projections if p is not self._projection]
+        if not call.projections and call.before is not None:
+            self._model.call = call.before
+        elif not call.projections:
+            del self._model.call
 
     def __enter__(self) -> Any:
         return self._model
@@ -133,29 +126,68 @@ class attach:
         self.remove()
 
 
+class _ProjectedCall:
+    """A model's `call` behind the projections that are attached to it, in whatever order they come and go."""
+
+    def __init__(self, call: Any, before: Any) -> None:
+        self._call, self.before = call, before
+        self.projections: list[Any] = []
+
+    def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(inputs, dict):
+            raise ValueError("attach cannot tell which entry of a dict is the sequence; put SimplexProjection there")
+        for projection in self.projections:
+            if isinstance(inputs, list | tuple):
+                inputs = type(inputs)([projection(inputs[0]), *inputs[1:]])
+            else:
+                inputs = projection(inputs)
+        return self._call(inputs, *args, **options)
+
+
 def call(model: Any, x: Any, args: tuple[Any, ...]) -> Any:
     """Call a model for inference; further inputs follow the sequences in a list."""
+    names = getattr(model, "_inputs_struct", None)
+    if isinstance(names, dict) and len(names) > 1:
+        raise ValueError(
+            f"{model.name} takes a dict of inputs; wrap it in a function, lambda x, a: model({{'name': x, 'other': a}})"
+        )
     return model([x, *args] if args else x, training=False)
 
 
-@contextmanager
-def without_activation(model: Any, output: Any) -> Iterator[None]:
-    """Let the layer that makes an output return what goes into its activation."""
-    heads = getattr(model, "outputs", None) or []
-    names = list(getattr(model, "output_names", range(len(heads))))
-    number = names.index(output) if output in names else output if isinstance(output, int) else 0
-    layer = heads[number]._keras_history.operation if number < len(heads) else None
-    activation = getattr(layer, "activation", None)
-    if layer is None or activation in (None, keras.activations.linear):
-        raise ValueError(
-            f"{model.name} has no layer with an activation at that output; use an ordinary target, of a model that "
-            f"returns the value before the activation"
-        )
-    layer.activation = keras.activations.linear
+def stateless(model: Any, weights: list[Any]) -> Any:
+    """Return a context in which a model's variables have other values; Keras on JAX needs it to be traced."""
+    return keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True)))
+
+
+def call_before_activation(model: Any, x: Any, args: tuple[Any, ...], output: Any) -> Any:
+    """Call a model, and return what went into the activation that made an output, in the model's structure."""
+    seen: list[tuple[Any, Any]] = []
+
+    def note(activation: Any) -> Any:
+        def noted(given: Any) -> Any:
+            result = activation(given)
+            seen.append((result, given))
+            return result
+
+        return noted
+
+    layers = [layer for layer in model._flatten_layers() if "activation" in vars(layer)]
+    activations = [layer.activation for layer in layers]
     try:
-        yield
+        for layer, activation in zip(layers, activations, strict=True):
+            layer.activation = note(activation)
+        outputs = call(model, x, args)
     finally:
-        layer.activation = activation
+        for layer, activation in zip(layers, activations, strict=True):
+            layer.activation = activation
+    head = pick(outputs, output)
+    for result, given in reversed(seen):
+        if result is head and given is not head:
+            return given if output is None else {output: given}
+    raise ValueError(
+        f"before_activation found no layer of {model.name} whose activation makes that output; use an ordinary target, "
+        f"of a model that returns the value before it"
+    )
 
 
 # --- graphs that are kept with a model, as long as nothing in it was exchanged ---
@@ -164,15 +196,28 @@ _kept: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Any]]] = weakref.Weak
 
 
 def keep(model: Any, key: Any, build: Callable[[Callable[[], Any]], Any]) -> Any:
-    """Return ``build(weak reference to the model)``, made anew if an attribute of any layer is another than then.
+    """Return ``build(function that returns the model)``, made anew if any attribute of any layer is another than then.
 
-    Tracing takes as long as a hundred batches, but a graph does not see that a layer's activation was replaced.
+    Tracing takes as long as tens of batches, but a graph does not see that a layer's activation was replaced. It is
+    kept for models of Keras' own layers alone: of others nobody knows what their Python code depends on.
     """
+    layers = model._flatten_layers()
+    if key is None or not all(map(_is_known, layers)):
+        return build(lambda: model)
     graphs = _kept.setdefault(model, {})
-    state = [_freeze(vars(layer) | {"_called": None}) for layer in model._flatten_layers()]  # tracing sets _called
+    state = [_freeze(vars(layer) | {"_called": None}) for layer in layers]  # tracing sets _called
     if key not in graphs or not _same(graphs[key][0], state):
         graphs[key] = state, build(weakref.ref(model))
     return graphs[key][1]
+
+
+def _is_known(layer: Any) -> bool:
+    """Whether a layer does nothing but what Keras' or our own code and its attributes say."""
+    held = list(vars(layer).values())
+    code = [type(layer), *(value for value in held if isinstance(value, FunctionType))]
+    is_own = {thing.__module__.partition(".")[0] for thing in code} <= {"keras", "gradcorr_fast"}
+    changes = isinstance(layer, keras.layers.Lambda) or any(isinstance(value, _ProjectedCall) for value in held)
+    return is_own and not changes
 
 
 def _freeze(value: Any) -> Any:

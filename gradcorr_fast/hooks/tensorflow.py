@@ -1,6 +1,6 @@
 """TensorFlow functions and Keras models: corrected attributions, and the projection that corrects what passes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -93,39 +93,26 @@ def saliency(
 
     Notes
     -----
-    The gradient of a Keras model is traced into one tf.function, which is kept with the model and made anew when an
-    attribute of any of its layers has been replaced. A callable is traced in every call that has several batches.
+    The gradient of a Keras model is traced into one tf.function. If all layers are Keras' own, it is kept with the
+    model, and made anew when an attribute of any layer has been replaced; otherwise it lives as long as the call. A
+    callable is traced in every call that has several batches.
 
     Examples
     --------
     >>> saliency(lambda x: tf.reduce_sum(x * [1.0, 2.0, 3.0, 6.0], axis=(1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    is_keras = _batches.is_keras(model)
     options = {
         "target": target, "targets": targets, "output": output, "axis": axis, "batch_size": batch_size,
         "corrected": corrected, "verbose": verbose, "outputs": outputs, "letters": letters, "n_letters": n_letters,
     }  # fmt: skip
-    if is_keras and keras_hooks.backend(model) != "tensorflow":
+    if _batches.is_keras(model) and keras_hooks.backend(model) != "tensorflow":
         return _other_backend(model)(model, X, args, device=device, precision=precision, **options)
     if precision != "float32":
         raise ValueError(f'precision must be "float32"; got {precision!r}')
     request = _batches.make_request(X, args, "tensorflow", **options)
-    if is_keras:
-        step = _kept_step(model, request)
-    elif len(X) > request.batch_size:
-        traced = tf.function(model)  # whose Python branches become those of a graph
-        step = _graph(lambda: traced, request)
-    else:
-        step = _step(lambda: model, request)
-    swapped = is_keras and request.before_activation
-    if request.before_activation and not is_keras:
-        raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
-    with (
-        keras_hooks.without_activation(model, output) if swapped else nullcontext(),
-        nullcontext() if device is None else tf.device(device),
-    ):
-        return _batches.run(request, X, _framework(X, step))
+    with nullcontext() if device is None else tf.device(device):
+        return _batches.run(request, X, _framework(X, _step_of(model, X, request)))
 
 
 def _other_backend(model: Any) -> Any:
@@ -140,25 +127,41 @@ def _other_backend(model: Any) -> Any:
     return other
 
 
-def _kept_step(model: Any, request: _batches.Request) -> Any:
-    """A graph that is kept with a Keras model, unless a target is a function of the user's."""
-    if request.key is None:
-        return _graph(lambda: model, request)
-    return keras_hooks.keep(model, request.key, partial(_graph, request=request.program))
+Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
+"""From input, arguments and positions to values and gradients."""
 
 
-def _graph(reference: Any, request: _batches.Request) -> Any:
-    return tf.function(_step(reference, request), autograph=False, reduce_retracing=True)
+def _step_of(model: Any, X: Any, request: _batches.Request) -> Step:
+    """The step of a model, as a graph where that pays and cannot go stale."""
+    if _batches.is_keras(model):
+        shapes = [tuple(array.shape)[1:] for array in (X, *request.args)]  # of each, TensorFlow relaxes the batch alone
+        key = None if request.key is None else (request.key, *shapes)
+        kept: Step = keras_hooks.keep(model, key, partial(_graph, request=request.program))
+        return kept
+    if request.before_activation:
+        raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
+    if X.shape[0] <= request.batch_size:
+        return _step(lambda: model, request)
+    traced = tf.function(model)  # whose Python branches become those of a graph
+    return _graph(lambda: traced, request)
 
 
-def _step(reference: Any, request: _batches.Request) -> Any:
+def _graph(reference: Callable[[], Any], request: _batches.Request) -> Step:
+    graph: Step = tf.function(_step(reference, request), autograph=False, reduce_retracing=True)
+    return graph
+
+
+def _step(reference: Callable[[], Any], request: _batches.Request) -> Step:
     """Values and gradients of a batch, for a model that `reference` returns."""
 
     def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
         model = reference()
         with tf.GradientTape(persistent=request.several, watch_accessed_variables=False) as tape:
             tape.watch(x)
-            outputs = keras_hooks.call(model, x, args) if _batches.is_keras(model) else model(x, *args)
+            if request.before_activation:
+                outputs = keras_hooks.call_before_activation(model, x, args, request.output)
+            else:
+                outputs = keras_hooks.call(model, x, args) if _batches.is_keras(model) else model(x, *args)
             values = request.values(outputs, positions)
         grads = [tape.gradient(value, x) for value in values]
         if any(grad is None for grad in grads):
@@ -168,7 +171,7 @@ def _step(reference: Any, request: _batches.Request) -> Any:
     return step
 
 
-def _framework(X: Any, step: Any) -> _batches.Framework:
+def _framework(X: Any, step: Step) -> _batches.Framework:
     return _batches.Framework(
         enter=tf.convert_to_tensor,
         gradients=lambda x, args, positions: step(

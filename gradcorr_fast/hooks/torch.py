@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +84,8 @@ class SimplexProjection(torch.nn.Module):  # type: ignore[misc]  # torch is not 
 class attach:
     """Correct the input gradients of an existing model, until removed; the model is not edited.
 
-    The first positional argument of every call of the model goes through `project_gradient`.
+    The first positional argument of every call of the model goes through `project_gradient`. What torch.compile made of
+    the model before does not see it: attach to the compiled object, or attach first.
 
     Parameters
     ----------
@@ -214,10 +215,16 @@ def saliency(
     >>> saliency(model, torch.eye(4)[None, :, :2], target=1).shape
     torch.Size([1, 4, 2])
     """
+    if _batches.is_keras(model):
+        from . import keras
+
+        keras.backend(model, "torch")
     request = _batches.make_request(
         X, args, "torch", target=target, targets=targets, output=output, axis=axis, batch_size=batch_size,
         corrected=corrected, verbose=verbose, outputs=outputs, letters=letters, n_letters=n_letters,
     )  # fmt: skip
+    if precision not in ("float32", "tf32"):
+        raise ValueError(f'precision must be "float32" or "tf32"; got {precision!r}')
     with _prepared(model, device) as where, _precision(precision):
         return _batches.run(request, X, _framework(model, X, request, where))
 
@@ -232,15 +239,19 @@ def _framework(model: Any, X: Any, request: _batches.Request, device: torch.devi
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
         with torch.inference_mode(False), torch.enable_grad():
-            x = (x.clone() if x.is_inference() else x).requires_grad_()
+            x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             values = request.values(_forward(model, x, args, request), own)
             grads = [_gradient(value, x, k + 1 < len(values)) for k, value in enumerate(values)]
-        return [value.detach() for value in values], grads
+        return [value.detach().clone() for value in values], grads  # views would keep whole outputs in memory
 
     def leave(tensor: torch.Tensor) -> Any:
-        return tensor.to(X.device) if isinstance(X, torch.Tensor) else tensor.numpy(force=True)
+        return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
 
-    return _batches.Framework(enter, gradients, leave, lambda tensor: tensor.numpy(force=True))
+    return _batches.Framework(enter, gradients, leave, _to_numpy)
+
+
+def _to_numpy(tensor: torch.Tensor) -> Any:
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)  # NumPy has no bfloat16
 
 
 def _from_numpy(rows: Any) -> torch.Tensor:
@@ -277,24 +288,34 @@ class _Activations(TorchFunctionMode):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._seen: list[tuple[torch.Tensor, int, torch.Tensor, int]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in self.FUNCTIONS:
-            self._seen.append((result, args[0]))
+        kwargs = kwargs or {}
+        if func not in self.FUNCTIONS:
+            return func(*args, **kwargs)
+        given = args[0] if args else kwargs["input"]
+        version = given._version
+        result = func(*args, **kwargs)
+        self._seen.append((result, result._version, given, version))
         return result
 
     def before(self, head: torch.Tensor, output: Any) -> Any:
         """Return what went into the activation that made `head`, in the shape of `head` and the model's structure."""
-        for result, given in reversed(self._seen):
-            same = result.data_ptr() == head.data_ptr() and result.numel() == head.numel() == given.numel()
-            if same and result.is_contiguous() and head.is_contiguous():  # head may be a squeezed view of it
-                value = given.reshape(head.shape)
-                return value if output is None else {output: value}
+        for result, version, given, given_version in reversed(self._seen):
+            is_view = result.data_ptr() == head.data_ptr() and result.numel() == head.numel() == given.numel()
+            same_order = is_view and result.is_contiguous() and head.is_contiguous()  # as after a squeeze
+            if result is not head and not same_order:
+                continue
+            if result._version != version or given._version != given_version:
+                raise ValueError(
+                    "before_activation cannot look behind operations that work in place; set inplace=False"
+                )
+            value = given.reshape(head.shape)
+            return value if output is None else {output: value}
         raise ValueError(
-            "the model's last operation is not an activation that before_activation knows; return the value before it "
-            "from the model, and use an ordinary target"
+            "before_activation found no activation at the end of the model (inside a scripted one it cannot look); "
+            "return the value before it from the model, and use an ordinary target"
         )
 
 
@@ -304,7 +325,7 @@ def _gradient(value: torch.Tensor, x: torch.Tensor, retain_graph: bool) -> torch
         (grad,) = torch.autograd.grad(value.sum(), x, retain_graph=retain_graph, allow_unused=True)
     if grad is None:
         raise ValueError(_batches.NO_PATH)
-    return grad
+    return grad.contiguous() if 0 in grad.stride() else grad  # one number seen as many cannot be written to
 
 
 @contextmanager
@@ -314,7 +335,9 @@ def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
     if not isinstance(model, torch.nn.Module):
         yield wanted
         return
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [
+        (module, module.training) for module in model.modules() if hasattr(module, "training")
+    ]  # frozen ones lack it
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tensors = [*model.parameters(), *model.buffers()]
     home = tensors[0].device if tensors else None
@@ -322,7 +345,7 @@ def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
         for module, _ in modes:
             module.training = False
         for parameter in trainable:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(False)  # what their gradients would need is not kept
         if wanted is not None and wanted != home:
             model.to(wanted)
         yield wanted or home
@@ -337,15 +360,21 @@ def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
 
 @contextmanager
 def _precision(name: str) -> Iterator[None]:
-    """Allow or forbid TF32 in CUDA's matrix products and convolutions."""
-    if name not in ("float32", "tf32"):
-        raise ValueError(f'precision must be "float32" or "tf32"; got {name!r}')
-    places = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [place.allow_tf32 for place in places]
+    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    places: tuple[Any, ...] = (cuda, cudnn)
+    attribute, value = "allow_tf32", cast(Any, name == "tf32")
+    if hasattr(cuda, "fp32_precision"):  # torch 2.9, which does not let the older names be used beside it
+        places = (cuda, cudnn.conv, cudnn.rnn)
+        attribute, value = "fp32_precision", "tf32" if name == "tf32" else "ieee"
+    before = [getattr(place, attribute) for place in places]
     try:
         for place in places:
-            place.allow_tf32 = name == "tf32"
+            setattr(place, attribute, value)
         yield
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.allow_tf32 = value
+        for place, setting in zip(places, before, strict=True):
+            setattr(place, attribute, setting)
