@@ -1,0 +1,385 @@
+"""Pictures along a sequence: logos, angles, and both before and after the correction."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import logomaker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.path import Path
+
+from .. import ops, sequences
+from .._check import check_mask
+from ..kernels.reference import edge_tolerance
+from ._figures import (
+    BAND_COLORS,
+    THRESHOLDS,
+    Array,
+    axes_or_new,
+    check_angles,
+    check_start,
+    coordinates,
+    hide_frame,
+    host_array,
+    size_in_points,
+    style_positions,
+    width_for,
+)
+
+LETTER_COLORS = {"A": "#009980", "C": "#59B3E6", "G": "#E69B04", "T": "#1A1A1A"}
+"""Green, sky blue, orange and black of Okabe and Ito, logomaker's scheme "colorblind_safe"."""
+FONT = "DejaVu Sans"  # comes with matplotlib, so that letters look the same everywhere
+LETTER_WIDTH = 0.95
+BAR_WIDTH = 0.9
+NARROW_POINTS = 2  # a letter narrower than this is seen as a bar
+
+
+def logo(
+    values: Any,
+    ax: Axes | None = None,
+    *,
+    x: Any = None,
+    axis: int = -1,
+    start: int | None = None,
+    chrom: str | None = None,
+    colors: Mapping[str, Any] | None = None,
+) -> Axes:
+    """Draw an attribution map of one sequence as a logo, each letter as high as its value.
+
+    Parameters
+    ----------
+    values : array, shape (L, 4), (4, L) with ``axis=0``, or (L,)
+        Attribution map, drawn as it is: pass ``gf.correct(grad)`` for a corrected one. (L,) are values of the observed
+        letters, such as `gf.grad_times_input` returns, and needs `x`. Of any supported array library.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    x : array, optional
+        One-hot (or soft) sequence shaped like the map, or integer codes (L,), A C G T = 0..3. With it only the observed
+        letters are drawn: the logo of grad-times-input.
+    axis : int
+        Letter axis of `values` and of a one-hot `x`.
+    start : int, optional
+        0-based genome position of the first letter, as in BED. The axis then shows 1-based coordinates, as genome
+        browsers do; without it, the index of the position.
+    chrom : str, optional
+        Name of the chromosome, for the label of the axis.
+    colors : mapping, optional
+        Colours of letters that are to differ from `LETTER_COLORS`.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`, with one PathCollection for each letter, labelled "_A", "_C", "_G" and "_T".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not hold one sequence of four letters, or do not fit each other.
+
+    Notes
+    -----
+    Positive letters stand upright above zero, negative ones upside down below; the larger, the farther from zero.
+    Nothing is drawn where a value is 0, NaN or infinite, or the letter is unknown. The picture is that of
+    logomaker (Tareen, Kinney 2020, doi:10.1093/bioinformatics/btz921), whose glyphs are placed all at once, because
+    logomaker itself takes seconds for some hundreds of positions.
+
+    Examples
+    --------
+    >>> ax = logo(np.array([[0.5, -1.0, 0.0, 0.25], [0.0, 0.0, 2.0, 0.0]]), start=999, chrom="chr2")
+    >>> [len(letter.get_paths()) for letter in ax.collections], ax.get_xlabel()
+    ([1, 1, 1, 1], 'position on chr2 (1-based)')
+    """
+    check_start(start, chrom)
+    palette = _palette(colors)
+    heights = _letter_heights(values, x, axis, "values")
+    ax = axes_or_new(ax, width_for(len(heights)), 2)
+    positions = coordinates(len(heights), start)
+    bases, heights = _stack(heights)
+    narrow = size_in_points(ax)[0] / len(heights) < NARROW_POINTS
+    for k, letter in enumerate("ACGT"):
+        drawn = heights[:, k] != 0
+        letters = _letters(letter, positions[drawn], bases[drawn, k], heights[drawn, k])
+        # A stroke keeps narrow letters from fading.
+        letters.set(color=palette[letter], linewidth=0.3 if narrow else 0, label=f"_{letter}")
+        ax.add_collection(letters, autolim=False)
+    ax.axhline(0, color="black", linewidth=0.5)
+    ax.set_ylim(_limits(heights))
+    style_positions(ax, positions, start, chrom)
+    hide_frame(ax)
+    return ax
+
+
+def angle_track(
+    angle: Any,
+    ax: Axes | None = None,
+    *,
+    mask: Any = None,
+    start: int | None = None,
+    chrom: str | None = None,
+) -> Axes:
+    """Draw the signed angle to the simplex at each position of one sequence.
+
+    Parameters
+    ----------
+    angle : array, shape (L,)
+        Degrees, as `gf.simplex_angle` returns them. NaN is undefined.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    mask : boolean array, shape (L,), optional
+        True where there is an angle: ``(grad != 0).any(-1)`` leaves out zero gradients, whose angle is given as 0.
+    start, chrom
+        See `logo`.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`, with one bar for each defined position in a PolyCollection; undefined positions are blank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `angle` is not that of one sequence in degrees, or `mask` does not fit it.
+
+    Notes
+    -----
+    The range is always -90 to 90 degrees, with lines at 30, 45 and 60, the thresholds of Majdandzic, Rajesh, Koo,
+    Genome Biology 24:109 (2023), Fig. 1c. Bars beyond them are darker.
+
+    Examples
+    --------
+    >>> ax = angle_track(np.array([10.0, np.nan, -75.0]))
+    >>> len(ax.collections[0].get_paths())
+    2
+    """
+    check_start(start, chrom)
+    degrees = check_angles(angle, "angle")
+    if degrees.ndim != 1 or degrees.size == 0:
+        raise ValueError(f"angle has shape {degrees.shape}; pass that of one sequence, (L,), such as angle[0]")
+    drawn = np.isfinite(degrees) & _mask(mask, degrees.shape)
+    ax = axes_or_new(ax, width_for(len(degrees)), 2)
+    positions = coordinates(len(degrees), start)
+    left, right = positions[drawn] - BAR_WIDTH / 2, positions[drawn] + BAR_WIDTH / 2
+    zero, tip = np.zeros(len(left)), degrees[drawn].astype(np.float64)
+    corners = np.stack([left, zero, left, tip, right, tip, right, zero], axis=-1).reshape(-1, 4, 2)
+    band = np.searchsorted(np.array(THRESHOLDS) + edge_tolerance(degrees.dtype), np.abs(tip))
+    colors = np.array(BAND_COLORS)[band]
+    ax.add_collection(PolyCollection(list(corners), facecolors=colors, linewidths=0, snap=False), autolim=False)
+    # The zero line breaks where there is no angle, so that undefined and zero look different.
+    ax.stairs(
+        np.where(drawn, 0, np.nan),
+        np.append(positions - 0.5, positions[-1] + 0.5),
+        baseline=None,
+        color="black",
+        linewidth=0.5,
+    )
+    for line in THRESHOLDS:
+        for side in (-line, line):
+            ax.axhline(side, color="black", linewidth=0.4, linestyle=(0, (4, 4)), alpha=0.6, zorder=0.5)
+    ax.set_ylabel("angle (degrees)")
+    ax.set_ylim(-90, 90)
+    ax.set_yticks([-90, -60, -30, 0, 30, 60, 90])
+    ax.set_yticks([-45, 45], minor=True)
+    style_positions(ax, positions, start, chrom)
+    hide_frame(ax)
+    return ax
+
+
+def correction_figure(
+    grad: Any,
+    x: Any = None,
+    *,
+    axis: int = -1,
+    truth: Any = None,
+    start: int | None = None,
+    chrom: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Show what the correction does to the attribution map of one sequence: before, angle, after, ground truth.
+
+    Parameters
+    ----------
+    grad : array, shape (L, 4), or (4, L) with ``axis=0``
+        Uncorrected gradient of one sequence, of any supported array library.
+    x : array, optional
+        Sequence, see `logo`: grad-times-input is drawn. Without it, all four letters of the gradient.
+    axis : int
+        Letter axis of `grad`, `truth` and a one-hot `x`.
+    truth : array, shape of `grad`, optional
+        Position probability matrix, drawn as letters whose heights at a position add up to its information in bits.
+    start, chrom
+        See `logo`.
+    figsize : pair of float, optional
+        Width and height in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With the panels as `axes`, from above; it does not belong to pyplot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `logo`, and if `truth` does not hold probabilities.
+
+    Notes
+    -----
+    Fig. 2 of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023). The panels before and after have one range.
+    Positions with a zero or non-finite gradient have no angle and are blank.
+
+    Examples
+    --------
+    >>> figure = correction_figure(np.array([[1.0, 2.0, 3.0, 6.0], [1.0, 1.0, 0.0, 0.0]]), np.array([3, 0]))
+    >>> [ax.get_title(loc="left") for ax in figure.axes]
+    ['before: grad-times-input', 'angle to the simplex', 'after: corrected grad-times-input']
+    """
+    check_start(start, chrom)
+    raw = _sequence_map(grad, axis, "grad")
+    maps = ops.analyze(raw, outputs=("corrected", "angle"))
+    letters = np.ones_like(raw) if x is None else _one_hot(x, axis, len(raw))
+    panels = 3 if truth is None else 4
+    figure = Figure(figsize=figsize or (width_for(len(raw)), 0.6 + 1.2 * panels), layout="constrained")
+    axes = _panels(figure, panels)
+    before, after = _observed(raw, letters), _observed(maps.corrected, letters)
+    logo(before, axes[0], start=start, chrom=chrom)
+    angle_track(maps.angle, axes[1], mask=raw.any(axis=-1), start=start, chrom=chrom)
+    logo(after, axes[2], start=start, chrom=chrom)
+    ranges = [_limits(_stack(heights)[1]) for heights in (before, after)]
+    axes[0].set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
+    if truth is not None:
+        logo(_information(_sequence_map(truth, axis, "truth"), len(raw)), axes[3], start=start, chrom=chrom)
+        axes[3].set_ylim(0, 2)
+    shown = "gradient" if x is None else "grad-times-input"
+    titles = (
+        f"before: {shown}",
+        "angle to the simplex",
+        f"after: corrected {shown}",
+        "ground truth: information content",
+    )
+    for ax, title, unit in zip(axes, titles, ("attribution", "degrees", "attribution", "bits"), strict=False):
+        ax.set_title(title, loc="left", fontsize="medium")
+        ax.set_ylabel(unit)
+        ax.label_outer()
+    figure.align_ylabels(axes)
+    return figure
+
+
+def _panels(figure: Figure, n: int) -> list[Axes]:
+    """Axes below each other with one horizontal range, and the first and third with one vertical range."""
+    grid = figure.add_gridspec(n, 1)
+    axes = [figure.add_subplot(grid[0])]
+    for k in range(1, n):
+        axes.append(figure.add_subplot(grid[k], sharex=axes[0], sharey=axes[0] if k == 2 else None))
+    return axes
+
+
+def _palette(colors: Mapping[str, Any] | None) -> dict[str, Any]:
+    unknown = sorted(set(colors or {}) - set(LETTER_COLORS))
+    if unknown:
+        raise ValueError(f"colors has {', '.join(map(str, unknown))}; its keys must be some of A, C, G, T")
+    return LETTER_COLORS | dict(colors or {})
+
+
+def _sequence_map(array: Any, axis: int, argument: str) -> Array:
+    """One sequence as (L, 4) in float64."""
+    plain = host_array(array, argument)
+    if plain.ndim != 2 or plain.size == 0:
+        raise ValueError(
+            f"{argument} has shape {plain.shape}; a picture shows one sequence, (L, 4) or (4, L), such as {argument}[0]"
+        )
+    if isinstance(axis, bool) or axis not in (-2, -1, 0, 1):
+        raise ValueError(f"axis must be the letter axis, -1 for (L, 4) and 0 for (4, L); got {axis!r}")
+    if plain.shape[axis] != 4:
+        other = 0 if axis in (-1, 1) else -1
+        mend = f"pass axis={other}" if plain.shape[other] == 4 else "pass the four letters A, C, G, T"
+        raise ValueError(f"axis {axis} of {argument} has length {plain.shape[axis]}, not 4; {mend}")
+    return np.moveaxis(plain, axis, -1).astype(np.float64)
+
+
+def _one_hot(x: Any, axis: int, length: int) -> Array:
+    """The sequence as one-hot (L, 4), whether it came so or as codes."""
+    plain = host_array(x, "x")
+    if plain.ndim == 1 and plain.dtype.kind not in "iu":
+        raise TypeError(f"codes must be integers (A C G T = 0..3); got {plain.dtype}, convert them with astype")
+    letters = sequences.one_hot(plain, np.float64) if plain.ndim == 1 else _sequence_map(plain, axis, "x")
+    if len(letters) != length:
+        raise ValueError(f"x has {len(letters)} positions and the map {length}; pass the sequence of this map")
+    return letters
+
+
+def _letter_heights(values: Any, x: Any, axis: int, argument: str) -> Array:
+    """Signed height of each letter, shape (L, 4)."""
+    plain = host_array(values, argument)
+    if plain.ndim == 1 and plain.size:
+        if x is None:
+            raise ValueError(f"{argument} has shape {plain.shape} and x is missing; pass x, which names the letters")
+        return _observed(plain.astype(np.float64)[:, None], _one_hot(x, axis, len(plain)))
+    heights = _sequence_map(plain, axis, argument)
+    return heights if x is None else _observed(heights, _one_hot(x, axis, len(heights)))
+
+
+def _observed(values: Array, letters: Array) -> Array:
+    with np.errstate(invalid="ignore"):  # an infinite value at a letter that is not there
+        heights: Array = values * letters
+    return heights
+
+
+def _mask(mask: Any, shape: tuple[int, ...]) -> Array:
+    if mask is None:
+        return np.ones(shape, bool)
+    plain = host_array(mask, "mask")
+    check_mask(plain.shape, str(plain.dtype), shape)
+    return plain
+
+
+def _information(ppm: Array, length: int) -> Array:
+    """Heights in bits: each probability times the information of its position."""
+    if len(ppm) != length:
+        raise ValueError(f"truth has {len(ppm)} positions and grad {length}; pass that of this sequence")
+    if not (np.all(ppm >= 0) and np.allclose(ppm.sum(axis=-1), 1, atol=1e-3)):
+        raise ValueError("truth must hold probabilities that sum to 1 at each position; divide counts by their sum")
+    logs = np.log2(ppm, out=np.zeros_like(ppm), where=ppm > 0)
+    # Not logomaker.transform_matrix, which refuses nearly uniform positions where rounding gives -1e-17 bits.
+    heights: Array = ppm * np.maximum(2 + (ppm * logs).sum(axis=-1, keepdims=True), 0)
+    return heights
+
+
+def _stack(heights: Array) -> tuple[Array, Array]:
+    """Where each letter starts, and its signed height: away from zero, the larger the farther; 0 if not finite."""
+    heights = np.where(np.isfinite(heights), heights, 0)
+    order = np.argsort(heights, axis=-1, kind="stable")
+    ordered = np.take_along_axis(heights, order, axis=-1)
+    up, down = np.maximum(ordered, 0), np.minimum(ordered, 0)[:, ::-1]
+    starts = (np.cumsum(up, axis=-1) - up) + (np.cumsum(down, axis=-1) - down)[:, ::-1] * (ordered < 0)
+    bases = np.empty_like(heights)
+    np.put_along_axis(bases, order, starts, axis=-1)
+    return bases, heights
+
+
+def _limits(heights: Array) -> tuple[float, float]:
+    """Range that holds the stacks and zero, with a margin of a twentieth."""
+    low = float(np.minimum(heights, 0).sum(axis=-1).min())
+    high = float(np.maximum(heights, 0).sum(axis=-1).max())
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin * (low < 0 or high == 0), high + margin * (high > 0 or low == 0)
+
+
+@lru_cache
+def _glyph(letter: str) -> Path:
+    """Outline of a letter in the unit square, as logomaker draws it."""
+    scratch = Figure().add_subplot()
+    glyph = logomaker.Glyph(0.5, letter, 0, 1, ax=scratch, width=1.0, font_name=FONT)
+    outline: Path = glyph.patch.get_path()
+    return outline
+
+
+def _letters(letter: str, positions: Array, bases: Array, heights: Array) -> PathCollection:
+    """One letter at many positions; a negative height turns it upside down."""
+    outline = _glyph(letter)
+    scale = np.stack([np.full(len(heights), LETTER_WIDTH), heights], axis=-1)[:, None]
+    corner = np.stack([positions - LETTER_WIDTH / 2, bases], axis=-1)[:, None]
+    letters = PathCollection([Path(vertices, outline.codes) for vertices in outline.vertices * scale + corner])
+    letters.set_snap(False)  # else the rectangles of a T move to whole pixels, and its stem vanishes
+    return letters
