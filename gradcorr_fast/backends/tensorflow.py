@@ -91,7 +91,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
         check_x(inputs[1].shape, inputs[1].dtype.is_integer, inputs[1].dtype.name, grad.shape, call.axis)
         if inputs[1].device != grad.device:
             raise ValueError(f"grad is on {grad.device} and x on {inputs[1].device}; move one with tf.identity")
-    if tf.executing_eagerly() and all(_is_native(tensor) for tensor in inputs):
+    if tf.executing_eagerly() and all(is_native(tensor) for tensor in inputs):
         # A custom gradient costs 0.1 to 0.7 ms; TensorFlow has no public question for whether a tape would want it.
         function = _differentiable(call) if record.could_possibly_record() else partial(_native, call)
         return tuple(function(*inputs))
@@ -121,7 +121,7 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
 
 def to_numpy(tensor: Any, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if not tf.executing_eagerly() or not _is_native(tensor):
+    if not tf.executing_eagerly() or not is_native(tensor):
         raise ValueError(f"{argument} is traced or not on the CPU; pass an eager CPU tensor")
     return _as_numpy(tf.convert_to_tensor(tensor))
 
@@ -162,7 +162,8 @@ def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
     )
 
 
-def _is_native(tensor: Any) -> bool:
+def is_native(tensor: Any) -> bool:
+    """Whether the kernels may read the tensor's memory: concrete and on the CPU."""
     return not tf.is_symbolic_tensor(tensor) and "CPU" in tensor.device
 
 

@@ -52,7 +52,7 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*inputs, *given))
     if given and differentiable:
         raise ValueError("out= cannot be differentiated; leave it away, or call under torch.no_grad()")
-    if torch.compiler.is_compiling() or not all(_is_native(tensor) for tensor in inputs):
+    if torch.compiler.is_compiling() or not all(is_native(tensor) for tensor in inputs):
         if x is not None:
             is_integer = not (x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool)
             check_x(x.shape, is_integer, _dtype_name(x), grad.shape, call.axis)
@@ -87,11 +87,11 @@ def angle_summary(
     if mask is not None:
         _check_placement(mask, grad)
         mask = mask.numpy(force=True)
-    if torch.compiler.is_compiling() or (grad.device.type == "cpu" and not _is_native(grad)):
+    if torch.compiler.is_compiling() or (grad.device.type == "cpu" and not is_native(grad)):
         raise TypeError(
             "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
         )
-    if _is_native(grad):
+    if is_native(grad):
         return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=XP).numpy(force=True)
     if mask is not None:
@@ -101,7 +101,7 @@ def angle_summary(
 
 def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if not _is_native(tensor):
+    if not is_native(tensor):
         raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
     return _as_numpy(tensor)
 
@@ -161,7 +161,7 @@ def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ..
     )
 
 
-def _is_native(tensor: torch.Tensor) -> bool:
+def is_native(tensor: torch.Tensor) -> bool:
     """Whether the kernels may read the tensor's memory: a plain CPU tensor outside of every transform.
 
     torch has no public question for functorch's wrappers, forward-mode levels and dispatch modes (make_fx has one).

@@ -299,10 +299,7 @@ class Checks:
 
     def add(self, start: int, values: list[Any], grads: list[Any], inputs: tuple[Any, ...]) -> None:
         """Take in a batch, and check the one before."""
-        sizes = []
-        for grad in grads:
-            xp = find_backend(grad=grad).XP
-            sizes.append(xp.sum(xp.abs(grad), axis=tuple(range(1, len(grad.shape)))))
+        sizes = [_size(grad) for grad in grads]
         self._check_pending()
         self._pending = [(start, *each) for each in zip(values, sizes, grads, strict=True)]
         self._inputs = inputs
@@ -320,7 +317,8 @@ class Checks:
     def _check_pending(self) -> None:
         has_path = self._framework.has_path
         for k, (start, value, size, grad) in enumerate(self._pending):
-            sizes, values, target = self._framework.read(size), self._framework.read(value), self._request.targets[k]
+            sizes = size if isinstance(size, np.ndarray) else self._framework.read(size)
+            values, target = self._framework.read(value), self._request.targets[k]
             if start == 0 and has_path is not None and not sizes.any() and not has_path(*self._inputs, k):
                 raise ValueError(NO_PATH)
             if isinstance(target, OwnPosition) and np.isnan(values).any() and np.isfinite(sizes).all():
@@ -335,6 +333,14 @@ class Checks:
                     f"model returns for them, or leave them out"
                 )
             self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
+
+
+def _size(grad: Any) -> Any:
+    """Sum of magnitudes for each sequence; on the CPU by NumPy, since waking a framework's threads takes longer."""
+    backend, axes = find_backend(grad=grad), tuple(range(1, len(grad.shape)))
+    if backend.is_native(grad) and "bfloat16" not in str(grad.dtype):
+        return np.sum(np.abs(backend.to_numpy(grad, "grad")), axis=axes, dtype=np.float64)
+    return backend.XP.sum(backend.XP.abs(grad), axis=axes)
 
 
 def _some(numbers: Iterable[int]) -> str:
