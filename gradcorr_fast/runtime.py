@@ -12,7 +12,13 @@ from ._dispatch import BACKENDS
 
 __all__ = ["info", "set_num_threads", "warmup"]
 
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "tensorflow", "jax", "dask")
+EXTRAS = {
+    "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "dask": "dask", "h5py": "io", "zarr": "io",
+    "matplotlib": "plot", "logomaker": "plot", "scikit-learn": "demo", "pybigtools": "genome",
+}  # fmt: skip
+"""Optional packages, and the extra of ours that brings each."""
+
+PACKAGES = ("numpy", "numba", "llvmlite", *EXTRAS)
 
 
 def info() -> dict[str, Any]:
@@ -22,8 +28,8 @@ def info() -> dict[str, Any]:
     -------
     dict
         `versions` (None if not installed), `threads`, `cache` (folder of compiled kernels) and `backends`: for each
-        library and device "native" (our kernels), "reference" (the formula in the library's own operations) or
-        "not installed".
+        library and device "native" (our kernels), "reference" (the formula in the library's own operations), with
+        "untested" where no test has seen it, or "not installed".
 
     Examples
     --------
@@ -33,10 +39,10 @@ def info() -> dict[str, Any]:
     from .kernels import cpu, threads
 
     versions = {package: _version(package) for package in PACKAGES}
-    traced = {"gpu": "reference", "traced": "reference"}
+    traced = {"gpu": "reference, untested", "traced": "reference"}
     devices = {
         "numpy": {"cpu": "native"},
-        "torch": {"cpu": "native", "mps": "reference", "xpu": "reference", **traced},
+        "torch": {"cpu": "native", "mps": "reference, untested", "xpu": "reference, untested", **traced},
         "tensorflow": {"cpu": "native", **traced},
         "jax": {"cpu": "native", **traced},
         "dask": {"blocks": "as the library of the blocks"},

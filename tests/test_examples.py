@@ -1,12 +1,15 @@
 """The examples of the README run as they stand."""
 
+import json
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from gradcorr_fast.cli import main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -19,25 +22,20 @@ def test_python_blocks_of_the_readme_run(code: str) -> None:
     exec(compile(code, "README.md", "exec"), {})
 
 
-def run_example(*arguments: str, folder: Path) -> str:
-    command = [sys.executable, str(ROOT / "examples/correct_file.py"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
-def test_the_example_corrects_a_file(tmp_path: Path) -> None:
-    grad = np.random.default_rng(0).standard_normal((3, 4, 50)).astype(np.float32)
-    np.save(tmp_path / "grad.npy", grad)
-    assert "above 30" in run_example("grad.npy", "corrected.npy", "1", folder=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "corrected.npy"), grad - grad.mean(1, keepdims=True))
-
-
-@pytest.mark.parametrize("arguments", [("grad.npy",), ("grad.npy", "grad.npy")])
-def test_the_example_overwrites_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    np.save(tmp_path / "grad.npy", np.ones((2, 3, 4)))
-    with pytest.raises(subprocess.CalledProcessError):
-        run_example(*arguments, folder=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "grad.npy"), np.ones((2, 3, 4)))
-
-
-def test_the_example_needs_no_input(tmp_path: Path) -> None:
-    assert "2000000 positions of 1000 sequences" in run_example(folder=tmp_path)
+def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    grad = np.random.default_rng(0).standard_normal((30, 4, 50)).astype(np.float32)
+    one_hot = np.eye(4, dtype=np.int8)[np.random.default_rng(1).integers(0, 4, (30, 50))]
+    monkeypatch.chdir(tmp_path)
+    np.save("gradients.npy", grad)
+    np.save("onehot.npy", one_hot.transpose(0, 2, 1))
+    with h5py.File("gradients.h5", "w") as file:
+        file["attributions"] = grad
+    commands = re.findall(r"^gradcorr-fast (correct .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        done = CliRunner().invoke(main, shlex.split(command))
+        assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(np.load("corrected.npy"), grad - grad.mean(1, keepdims=True))
+    assert json.loads(Path("angles.json").read_text())
+    assert Path("prefix.attr.npz").exists()

@@ -140,3 +140,10 @@ def test_a_summary_allocates_less_than_one_byte_a_position(axis: int) -> None:
 def test_strided_memory_is_copied_by_slabs() -> None:
     grad = np.ones((2400, 2000, 8), np.float32)[..., ::2]
     assert peak(gf.correct, grad, out=np.empty(grad.shape, np.float32)) < grad.size * 4 / 10
+
+
+@pytest.mark.parametrize("shape", [(5, 0, 4), (0, 3, 4)])
+def test_empty_arrays_are_corrected_in_place(shape: tuple[int, ...]) -> None:
+    """Their strides once looked like those of elements that share memory."""
+    grad = np.empty(shape)
+    assert gf.correct(grad, out=grad) is not None

@@ -216,6 +216,8 @@ def _overlap(a: Array, b: Array) -> bool:
 
 def _overlaps_itself(array: Array) -> bool:
     """Whether elements may share memory: some stride is shorter than what the smaller ones span."""
+    if array.size == 0:
+        return False
     span = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < span:

@@ -1,0 +1,45 @@
+"""The command line, `gradcorr-fast`: each command is a file here, which loads when it is called."""
+
+import signal
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "demo": "Show on planted motifs what the correction does; needs no input.",
+    "correct": "Correct the attributions in a file of any size.",
+    "doctor": "Show what is installed, what each device will use, and how to get the rest.",
+}
+"""Name of each command, of its file and of the function in it, with a line of help."""
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without loading them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gradcorr-fast")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Correct, measure and use the input gradients of genomic neural networks.
+
+    Exit status: 0 done, 1 failed, 2 the call was wrong.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a scheduler: clean up as for Ctrl-C
+    context.call_on_close(lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL))

@@ -1,0 +1,95 @@
+"""What `gradcorr-fast demo` does: attributions of a trained network where the truth is known, before and after."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import io, plot
+from ..ops import correct, grad_times_input, simplex_angle
+from ..summary import AngleSummary, angle_summary
+from . import planted
+
+Array = np.ndarray[Any, Any]
+
+SEED = 3  # the network was trained on sequences of others
+
+
+class Agreement(NamedTuple):
+    """How well grad-times-input or the map agrees with what was planted, one number for each sequence."""
+
+    auroc: Array
+    aupr: Array
+    cosine: Array
+
+
+class Result(NamedTuple):
+    """What the demo found."""
+
+    n_sequences: int
+    summary: AngleSummary
+    before: Agreement
+    after: Agreement
+    shown: dict[str, int]
+    """Name of each figure and the sequence that it shows."""
+
+
+def run(folder: Path, n_sequences: int = 300) -> Result:
+    """Attribute, correct, measure, and write maps and pictures to a folder that exists."""
+    from matplotlib.figure import Figure
+
+    from ..hooks.torch import saliency
+    from .torch import load, one_hot
+
+    # Twice as many: the first half of what is drawn is positive, and only there the network has motifs to find.
+    codes, _, ppm = (array[:n_sequences] for array in planted.generate(2 * n_sequences, SEED))
+    grad = saliency(load(), one_hot(codes).numpy(), corrected=False)
+    corrected = correct(grad, axis=1)
+    summary = angle_summary(grad, axis=1)
+    shares = summary.fractions[:, 0]
+    shown = {"largest-angles": int(np.argmax(shares)), "typical": int(np.argsort(shares)[n_sequences // 2])}
+    for name, k in shown.items():
+        figure = plot.correction_figure(grad[k].T, codes[k], truth=ppm[k])
+        plot.save(figure, folder / f"{name}.png", dpi=150)
+    for name, draw, data in (
+        ("angles", plot.angle_histogram, summary),
+        ("large-angles", plot.large_angle_histogram, {"demo": summary}),
+    ):
+        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        draw(data, figure.subplots())
+        plot.save(figure, folder / f"{name}.png", dpi=150)
+    np.save(folder / "gradients.npy", grad)
+    np.save(folder / "one-hot.npy", one_hot(codes).numpy())
+    np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
+    io.save_modisco(folder / "modisco", grad, codes, axis=1)
+    return Result(
+        n_sequences,
+        summary,
+        agreement(grad, grad_times_input(grad, codes, axis=1, corrected=False), ppm),
+        agreement(corrected, grad_times_input(corrected, codes, axis=1, corrected=False), ppm),
+        shown,
+    )
+
+
+def agreement(maps: Array, observed: Array, ppm: Array) -> Agreement:
+    """Compare maps (N, 4, L) and their values at the observed letters (N, L) with what was planted (N, L, 4).
+
+    Notes
+    -----
+    Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023), Methods: positions with more than 0.1 bits are motif, those
+    without information background, the others are left out; AUPR is the trapezoid below the curve.
+    """
+    from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
+
+    information = 2 + np.sum(ppm * np.log2(np.maximum(ppm, 1e-10)), axis=-1)
+    auroc, aupr = np.empty(len(ppm)), np.empty(len(ppm))
+    for k, bits in enumerate(information):
+        kept = (bits > 0.1) | (bits < 1e-6)
+        is_motif, scores = bits[kept] > 0.1, observed[k][kept]
+        auroc[k] = roc_auc_score(is_motif, scores)
+        precision, recall, _ = precision_recall_curve(is_motif, scores)
+        aupr[k] = auc(recall, precision)
+    truth = np.moveaxis(ppm - 0.25, -1, 1)
+    products = np.sum(maps * truth, axis=(1, 2))
+    lengths = np.sqrt(np.sum(maps**2, axis=(1, 2)) * np.sum(truth**2, axis=(1, 2)))
+    return Agreement(auroc, aupr, products / lengths)

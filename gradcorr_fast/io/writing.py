@@ -1,0 +1,193 @@
+"""Arrays into npy, npz, HDF5 and Zarr files, a block of rows at a time; files that are whole or not there."""
+
+import math
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .reading import Array, Entry, optional
+
+NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
+"""Names of arrays that came without one."""
+ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
+
+Writer = Callable[[Array], None]
+"""Appends rows to an array in a file."""
+
+
+@contextmanager
+def replacing(paths: Sequence[Path], inputs: Sequence[Path] = (), *, force: bool = False) -> Iterator[list[Path]]:
+    """Yield temporary paths beside `paths`, whose files take their places together, or vanish after an error.
+
+    Files that exist are replaced with `force` only, and what is read in the meantime, `inputs`, never.
+    """
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    for k, target in enumerate(targets):
+        _check_target(target, [*inputs, *targets[:k]], force)
+    token = secrets.token_hex(4)
+    temporaries = [target.with_name(f".{target.stem}.{token}.partial{target.suffix}") for target in targets]
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            _sync(temporary)
+        for temporary, target in zip(temporaries, targets, strict=True):
+            _put(temporary, target)
+    finally:
+        for temporary in temporaries:
+            _remove(temporary)
+
+
+def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
+    for other in (Path(os.path.realpath(path)) for path in others):
+        same = target == other or (target.exists() and other.exists() and target.samefile(other))
+        if same or target in other.parents or other in target.parents:
+            raise ValueError(f"{target} would be written while {other} is in use; give the output another path")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; make it, or write elsewhere")
+    if not target.exists():
+        return
+    if not force:
+        raise FileExistsError(f"{target} exists already; force (--force) replaces it")
+    is_store = target.is_dir() and any((target / mark).exists() for mark in ZARR_MARKS)
+    if is_store != (target.suffix == ".zarr") or is_store != target.is_dir():
+        raise FileExistsError(f"{target} is {'a folder' if target.is_dir() else 'a file'}; move it away first")
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or all in a folder, on the disk before its name is changed."""
+    for each in path.rglob("*") if path.is_dir() else [path]:
+        if each.is_file():
+            with open(each, "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _put(temporary: Path, target: Path) -> None:
+    if target.is_dir():  # which nothing replaces in one step
+        old = temporary.with_suffix(".replaced")
+        os.replace(target, old)
+        try:
+            os.replace(temporary, target)
+        finally:
+            if not target.exists():
+                os.replace(old, target)
+        _remove(old)
+    else:
+        os.replace(temporary, target)
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def create(
+    path: Path, kind: str, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
+) -> list[Writer]:
+    """Create a file with `entries` and return their writers; leaving `stack` closes it. npy and npz hold one array."""
+    return CREATORS[kind](path, entries, chunk_rows, filters, stack)
+
+
+def _create_npy(
+    path: Path, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
+) -> list[Writer]:
+    file = stack.enter_context(FileIO(path, "xb"))
+    return [_append_npy(file, *entries)]
+
+
+def _create_npz(
+    path: Path, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
+) -> list[Writer]:
+    (entry,) = entries
+    info = zipfile.ZipInfo(f"{entry.name}.npy", date_time=(1980, 1, 1, 0, 0, 0))  # the same bytes at any time
+    info.compress_type = filters.get("compression", zipfile.ZIP_STORED)
+    info.external_attr = 0o644 << 16
+    archive = stack.enter_context(zipfile.ZipFile(path, "x"))
+    return [_append_npy(stack.enter_context(archive.open(info, "w", force_zip64=True)), entry)]
+
+
+def _append_npy(file: Any, entry: Entry) -> Writer:
+    header = {"descr": np.lib.format.dtype_to_descr(entry.dtype), "fortran_order": False, "shape": entry.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return _append_bytes(file)
+
+
+def _append_bytes(file: Any) -> Writer:
+    def write(block: Array) -> None:
+        memory = memoryview(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        while len(memory):
+            memory = memory[file.write(memory) :]
+
+    return write
+
+
+def _create_hdf5(
+    path: Path, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
+) -> list[Writer]:
+    h5py = optional("h5py", "io")
+    if filters:
+        file = stack.enter_context(h5py.File(path, "x"))
+        datasets = []
+        for entry in entries:
+            chunks = (min(chunk_rows, entry.shape[0]), *entry.shape[1:]) if math.prod(entry.shape) else None
+            options = filters if chunks else {}
+            datasets.append(file.create_dataset(entry.name, entry.shape, entry.dtype, chunks=chunks, **options))
+        return [_append_slices(dataset) for dataset in datasets]
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)  # places are given at once, and filled without the lock of HDF5
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(path, "x") as file:
+        made = [file.create_dataset(entry.name, entry.shape, entry.dtype, dcpl=layout) for entry in entries]
+        offsets = [dataset.id.get_offset() or 0 for dataset in made]
+    writers = []
+    for offset in offsets:
+        raw = stack.enter_context(FileIO(path, "rb+"))
+        raw.seek(offset)
+        writers.append(_append_bytes(raw))
+    return writers
+
+
+def _create_zarr(
+    path: Path, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
+) -> list[Writer]:
+    zarr = optional("zarr", "io")
+    arrays = []
+    group = zarr.open_group(path, mode="w-", zarr_format=3) if entries[0].name else None
+    for entry in entries:
+        chunks = tuple(max(1, length) for length in (min(chunk_rows, entry.shape[0]), *entry.shape[1:]))
+        options = {"shape": entry.shape, "dtype": entry.dtype, "chunks": chunks}
+        options["config"] = {"write_empty_chunks": True}  # the test for emptiness would cost as much as writing
+        if group is None:
+            arrays.append(zarr.create_array(store=path, zarr_format=3, **options))
+        else:
+            arrays.append(group.create_array(entry.name, **options))
+    return [_append_slices(array) for array in arrays]
+
+
+def _append_slices(array: Any) -> Writer:
+    start = 0
+
+    def write(block: Array) -> None:
+        nonlocal start
+        array[start : start + len(block)] = block
+        start += len(block)
+
+    return write
+
+
+CREATORS = {"npy": _create_npy, "npz": _create_npz, "hdf5": _create_hdf5, "zarr": _create_zarr}

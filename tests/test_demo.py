@@ -1,0 +1,81 @@
+"""The demo: planted sequences, the network that ships, and the command that people try first."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import gradcorr_fast as gf
+from gradcorr_fast.demo import planted
+from tests.conftest import require
+
+
+def test_planted_sequences_are_drawn_from_their_probabilities() -> None:
+    drawn = planted.generate(2_000, seed=0)
+    np.testing.assert_allclose(drawn.ppm.sum(-1), 1, atol=1e-6)
+    one_hot = gf.sequences.one_hot(drawn.codes)
+    for probability in (0.25, 0.5, 0.94):  # of how often a letter comes where it has this probability
+        where = np.isclose(drawn.ppm, probability, atol=0.03 if probability == 0.5 else 1e-6)
+        expected = drawn.ppm[where].mean()
+        assert abs(one_hot[where].mean() - expected) < 5 / np.sqrt(where.sum())
+    assert drawn.labels.sum() == 1_000
+    n_planted = (drawn.ppm.max(-1) > 0.25).sum(1)
+    assert n_planted.min() >= 3 * 8
+    assert n_planted.max() <= 5 * 12
+    again = planted.generate(2_000, seed=0)
+    np.testing.assert_array_equal(drawn.codes, again.codes)
+
+
+def test_motifs_of_both_strands_are_planted() -> None:
+    consensus, *_ = planted.CORE.values()
+    forward, reverse = planted._both_strands(consensus)
+    np.testing.assert_array_equal(gf.sequences.reverse_complement(forward, axis=-1), reverse)
+    assert all(set(text) <= set(planted.IUPAC) for text in (*planted.CORE.values(), *planted.OTHERS.values()))
+
+
+def test_the_network_of_the_demo_is_trained_and_small() -> None:
+    require("torch")
+    from gradcorr_fast.demo import torch as network
+
+    assert network.WEIGHTS.stat().st_size < 300_000
+    assert network.evaluate(network.load()) == pytest.approx(0.970, abs=0.002)
+
+
+def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> None:
+    for package in ("torch", "matplotlib", "logomaker", "sklearn"):
+        require(package)
+    from gradcorr_fast.cli.demo import demo
+    from gradcorr_fast.demo.run import run
+
+    (tmp_path / "maps").mkdir()
+    result = run(tmp_path / "maps", n_sequences=60)
+    assert np.mean(result.after.auroc > result.before.auroc) > 0.7
+    grad = np.load(tmp_path / "maps/gradients.npy")
+    ratio = np.sqrt((grad**2).sum((1, 2)) / (gf.correct(grad, axis=1) ** 2).sum((1, 2)))
+    np.testing.assert_allclose(result.after.cosine, result.before.cosine * ratio, rtol=1e-4)  # so it is no evidence
+    np.testing.assert_allclose(gf.angle_summary(grad, axis=1).counts, result.summary.counts)
+
+    out = tmp_path / "demo"
+    done = CliRunner().invoke(demo, ["-o", str(out), "--sequences", "10"])
+    assert done.exit_code == 0, done.output
+    assert f"Look at {out / 'largest-angles.png'}: its third panel" in done.output.strip().splitlines()[-1]
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"largest-angles.png", "typical.png", "angles.png", "gradients.npy", "report.txt"}
+    assert names >= {"modisco.ohe.npz", "modisco.attr.npz"}
+    assert f"modisco motifs -s {out / 'modisco.ohe.npz'}" in done.output
+    again = CliRunner().invoke(demo, ["-o", str(out)])
+    assert again.exit_code == 2
+    assert "exists; pass --force" in again.output
+
+
+def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradcorr_fast import runtime
+    from gradcorr_fast.cli.doctor import doctor
+
+    monkeypatch.setattr(runtime, "_version", lambda package: None if package in ("torch", "zarr") else "1.0")
+    output = CliRunner().invoke(doctor, []).output
+    assert "pip install 'gradcorr-fast[torch]'" in output
+    assert "pip install 'gradcorr-fast[io]'" in output
+    assert "gradcorr-fast[jax]" not in output
+    assert "not installed" in output
