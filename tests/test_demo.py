@@ -64,6 +64,12 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     assert names >= {"largest-angles.png", "typical.png", "angles.png", "gradients.npy", "report.txt"}
     assert names >= {"modisco.ohe.npz", "modisco.attr.npz"}
     assert f"modisco motifs -s {out / 'modisco.ohe.npz'}" in done.output
+    assert CliRunner().invoke(demo, ["-o", str(out), "--sequences", "4", "--force"]).exit_code == 0
+    assert len(np.load(out / "gradients.npy")) == 4
+    for place in (out / "report.txt", out / "report.txt/below"):
+        failed = CliRunner().invoke(demo, ["-o", str(place)])
+        assert failed.exit_code in (1, 2)
+        assert failed.output.strip().splitlines()[-1].startswith("Error: ")
     again = CliRunner().invoke(demo, ["-o", str(out)])
     assert again.exit_code == 2
     assert "exists; pass --force" in again.output

@@ -387,3 +387,95 @@ def test_gradients_of_a_network_raise_no_alarm() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert io.find_misuse(grad, axis=1) == []
+
+
+def test_masked_arrays_are_refused_since_their_mask_would_be_lost(tmp_path: Path) -> None:
+    grad = np.ma.array(np.ones((2, 5, 4)), mask=False)
+    with pytest.raises(TypeError, match="masked array"):
+        gf.io.save_modisco(tmp_path / "run", grad, np.zeros((2, 5), np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "npy", "zarr"])
+def test_the_file_that_an_input_is_read_from_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    """With force an output once took the place of the gradients it was made of."""
+    require("h5py")
+    require("zarr")
+    import h5py
+    import zarr
+
+    grad = np.random.default_rng(0).standard_normal((3, 5, 4)).astype(np.float32)
+    codes = np.zeros((3, 5), np.uint8)
+    path = tmp_path / {"hdf5": "run.h5", "npy": "run.attr.npz", "zarr": "run.zarr"}[kind]
+    if kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["grad"] = grad
+        with pytest.raises(ValueError, match=r"while .* is in use"):
+            gf.io.save_contribs_h5(path, gf.io.load(path), codes, force=True)
+    elif kind == "npy":
+        np.save(tmp_path / "run.npy", grad)
+        memory = gf.io.load(tmp_path / "run.npy")
+        (tmp_path / "run.attr.npz").symlink_to(tmp_path / "run.npy")
+        with pytest.raises(ValueError, match=r"while .* is in use"):
+            gf.io.save_modisco(tmp_path / "run", memory, codes, force=True)
+    else:
+        zarr.save_array(path, grad)
+        with pytest.raises(ValueError, match=r"while .* is in use"):
+            gf.io.correct_file(path, path, force=True)
+    np.testing.assert_array_equal(gf.io.load(tmp_path / "run.npy" if kind == "npy" else path)[:], grad)
+
+
+def test_a_zarr_group_of_several_arrays_is_not_replaced(tmp_path: Path) -> None:
+    require("zarr")
+    import zarr
+
+    group = zarr.open_group(tmp_path / "study.zarr", mode="w")
+    for name in ("a", "b"):
+        group.create_array(name, data=np.ones(3))
+    np.save(tmp_path / "grad.npy", np.ones((2, 3, 4), np.float32))
+    for out in ("study.zarr", "study.zarr/c.zarr"):
+        with pytest.raises((FileExistsError, ValueError), match=r"several arrays|lies inside the Zarr store"):
+            gf.io.correct_file(tmp_path / "grad.npy", tmp_path / out, force=True)
+    assert sorted(zarr.open_group(tmp_path / "study.zarr", mode="r").array_keys()) == ["a", "b"]
+
+
+def test_permissions_of_a_file_that_is_replaced_stay(tmp_path: Path) -> None:
+    np.save(tmp_path / "grad.npy", np.ones((2, 3, 4), np.float32))
+    (tmp_path / "out.npy").touch(mode=0o600)
+    gf.io.correct_file(tmp_path / "grad.npy", tmp_path / "out.npy", force=True)
+    assert (tmp_path / "out.npy").stat().st_mode & 0o777 == 0o600
+
+
+def test_missing_chunks_of_zarr_warn(tmp_path: Path) -> None:
+    require("zarr")
+    import zarr
+
+    grad = np.ones((4, 3, 4), np.float32)
+    zarr.create_array(tmp_path / "grad.zarr", data=grad, chunks=(2, 3, 4))
+    next(path for path in (tmp_path / "grad.zarr/c").rglob("*") if path.is_file()).unlink()
+    with pytest.warns(UserWarning, match=r"1 of 2 chunks of .* are not there"):
+        gf.io.correct_file(tmp_path / "grad.zarr", tmp_path / "out.npy")
+
+
+@pytest.mark.parametrize(
+    ("bed", "sizes", "message"),
+    [
+        ("chr1 0 3\nchr1 x 6\n", "chr1 9\n", "line 2 of .*regions.bed is 'chr1 x 6'"),
+        ("chr1 0 3\nchr1 3\n", "chr1 9\n", "line 2 of .*regions.bed"),
+        ("chr1 0 3\nchr1 3 6\n", "chr1\n", "line 1 of .*sizes.txt is 'chr1'; it must begin with a name and 1 whole"),
+    ],
+)
+def test_lines_that_cannot_be_read_are_named(tmp_path: Path, bed: str, sizes: str, message: str) -> None:
+    require("pybigtools")
+    (tmp_path / "regions.bed").write_text(bed)
+    (tmp_path / "sizes.txt").write_text(sizes)
+    with pytest.raises(ValueError, match=message):
+        gf.io.save_bigwig(tmp_path / "a.bw", np.ones((2, 3)), tmp_path / "regions.bed", tmp_path / "sizes.txt")
+
+
+def test_a_chromosome_whose_name_begins_like_a_header_is_kept(tmp_path: Path) -> None:
+    require("pybigtools")
+    (tmp_path / "regions.bed").write_text("track name=x\n# comment\ntrack1\t0\t3\ntrack1 3 6\n")
+    gf.io.save_bigwig(tmp_path / "a.bw", np.ones((2, 3)), tmp_path / "regions.bed", {"track1": 9})
+    for values, error in ((np.full((2, 3), 1e60), ValueError), (np.ones((2, 3), complex), TypeError)):
+        with pytest.raises(error, match=r"too large for float32|must be real numbers"):
+            gf.io.save_bigwig(tmp_path / "b.bw", values, tmp_path / "regions.bed", {"track1": 9})

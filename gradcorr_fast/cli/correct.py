@@ -1,13 +1,13 @@
 """`gradcorr-fast correct`: attributions in a file, corrected into another."""
 
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from ._errors import told
 
 FILE = click.Path()  # checked by gf.io, whose messages name the mend
 
@@ -55,24 +55,13 @@ def correct(
         raise click.UsageError("--x FILE and --format modisco go together; give both or neither")
     from .. import io
 
-    with _told(), _warnings_told():
+    with told(), _warnings_told():
         if x is None:
             total = io.correct_file(source, out, verbose=not quiet, **options)
         else:
             total = io.correct_to_modisco(source, out, x, x_dataset=x_dataset, verbose=not quiet, **options)
     if total is not None:
         click.echo(total)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn errors into a message and an exit status: 2 for what a user can mend in the call, otherwise 1."""
-    try:
-        yield
-    except (TypeError, ValueError, FileExistsError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from error
-    except (ImportError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise click.ClickException(str(error)) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._check import missing_backend
 from ..demo.run import Result, run
+from ._errors import told
 
 NEEDED = {"torch": "PyTorch", "matplotlib": "matplotlib", "logomaker": "logomaker", "sklearn": "scikit-learn"}
 
@@ -29,9 +30,10 @@ def demo(out: Path, sequences: int, force: bool) -> None:
             raise click.ClickException(str(missing_backend(name, "demo")))
     if out.exists() and not (force and out.is_dir()):
         raise click.UsageError(f"{out} exists; pass --force to write into that folder, or -o with another one")
-    out.mkdir(parents=True, exist_ok=True)
-    text = report(run(out, sequences))
-    (out / "report.txt").write_text(text)
+    with told():
+        out.mkdir(parents=True, exist_ok=True)
+        text = report(run(out, sequences))
+        (out / "report.txt").write_text(text)
     click.echo(text)
     click.echo(f"Look at {out / 'largest-angles.png'}: its third panel is the first without what was off the simplex.")
 

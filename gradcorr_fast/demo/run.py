@@ -61,7 +61,7 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "gradients.npy", grad)
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
-    io.save_modisco(folder / "modisco", grad, codes, axis=1)
+    io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     return Result(
         n_sequences,
         summary,

@@ -148,7 +148,7 @@ def correct_to_modisco(
         shapes = (shape, shape[:front] + shape[front + 1 :])
 
         def wanted(entry: Entry) -> bool:
-            is_source = source == x and entry.name == grad.entry.name
+            is_source = x.samefile(source) and entry.name == grad.entry.name
             return not is_source and entry.dtype.kind in "biuf" and entry.shape in shapes
 
         sequences = open_rows(x, choose(x, x_dataset, wanted), stack)

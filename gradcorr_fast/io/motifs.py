@@ -8,7 +8,7 @@ import numpy as np
 
 from .._check import check_axis, check_float, check_x
 from .maps import Output, Request, write_maps
-from .reading import Entry, Rows, from_array
+from .reading import Entry, Rows, file_behind, from_array
 
 WINDOW = 400
 """Positions about the middle that `modisco motifs` looks at unless told otherwise."""
@@ -162,7 +162,8 @@ def _checked(grad: Any, x: Any, axis: int, corrected: bool, force: bool, verbose
     front = check_axis(rows[0].entry.shape, axis, None)
     check_float(rows[0].entry.dtype.name)
     check_pair(rows[0].entry, rows[1].entry, front)
-    return rows, Request("grad", front, corrected=corrected, force=force, verbose=verbose)
+    inputs = (*file_behind(grad), *file_behind(x))
+    return rows, Request("grad", front, corrected=corrected, inputs=inputs, force=force, verbose=verbose)
 
 
 def check_pair(grad: Entry, x: Entry, axis: int) -> None:

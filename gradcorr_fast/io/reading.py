@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from importlib import import_module
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,7 +126,7 @@ def choose(path: Path, dataset: str | None = None, wanted: Callable[[Entry], boo
     kind = format_of(path)
     try:
         entries = LISTERS[kind](path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile) as error:
         raise OSError(
             f"{path} cannot be read as {kind}; check that it is whole and that its suffix is right ({error})"
         ) from error
@@ -209,7 +211,11 @@ def _open(path: Path, kind: str, entry: Entry, stack: ExitStack) -> Rows:
         filters = {key: getattr(dataset, key) for key in ("compression", "compression_opts", "shuffle", "fletcher32")}
         return from_array(dataset, entry.name)._replace(filters=filters if dataset.compression else {})
     found = optional("zarr", "io").open(path, mode="r")
-    return from_array(found[entry.name] if entry.name else found, entry.name)
+    array = found[entry.name] if entry.name else found
+    if array.nchunks_initialized < array.nchunks:  # allowed by the format, and what an incomplete copy looks like
+        n_missing = array.nchunks - array.nchunks_initialized
+        warnings.warn(f"{n_missing} of {array.nchunks} chunks of {path} are not there and read as empty", stacklevel=5)
+    return from_array(array, entry.name)
 
 
 def _open_bytes(path: Path) -> FileIO:
@@ -236,6 +242,20 @@ def from_array(array: Any, name: str = "") -> Rows:
     )
 
 
+def file_behind(array: Any) -> tuple[Path, ...]:
+    """Return the file that an array reads from when it is sliced, which must not be replaced before."""
+    if type(array).__module__.partition(".")[0] == "h5py":
+        return (Path(array.file.filename),)
+    if type(array).__module__.partition(".")[0] == "zarr":
+        root = getattr(array.store, "root", None)
+        return () if root is None else (Path(root),)
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array.filename is not None:
+            return (Path(array.filename),)
+        array = array.base
+    return ()
+
+
 def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], None]:
     """Return a reader that holds a chunk until all of its rows are read, instead of decompressing it for each block."""
     held: dict[int, Array] = {}
@@ -253,6 +273,8 @@ def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], 
 
 def as_numpy(array: Any) -> Array:
     """Return an array of any supported library as NumPy's; bfloat16, which NumPy lacks, as float32."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("got a masked array, whose mask would be lost; pass array.filled(0), or NaN for a track")
     if library(array) == "torch":
         array = array.detach().cpu()
         array = array.float() if str(array.dtype) == "torch.bfloat16" else array

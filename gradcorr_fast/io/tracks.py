@@ -1,6 +1,7 @@
 """Scores of regions as a bigWig track, which genome browsers show."""
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .reading import Array, as_numpy, optional
+from .reading import Array, as_numpy, file_behind, optional
 from .writing import replacing
 
 OVERLAPS = ("mean", "max", "first")
@@ -82,9 +83,12 @@ def save_bigwig(
         raise ValueError(f"overlap must be one of {', '.join(OVERLAPS)}; got {overlap!r}")
     if len(getattr(values, "shape", ())) != 2 or 0 in values.shape:
         raise ValueError("values must be an array (N, L) that is not empty; gf.grad_times_input makes one of a map")
+    if (kind := as_numpy(values[:1]).dtype).kind not in "biuf":
+        raise TypeError(f"values must be real numbers; got {kind}")
     windows = _windows(regions, values.shape, sizes)
     write = _write_pybigtools if find_spec("pybigtools") or not find_spec("pyBigWig") else _write_pybigwig
     inputs = [Path(given) for given in (regions, chrom_sizes) if isinstance(given, str | Path)]
+    inputs += file_behind(values)
     with replacing([path], inputs, force=force) as (temporary,):
         counts = np.zeros(1, np.int64)
         write(temporary, sizes, _intervals(windows, values, sizes, overlap, counts))
@@ -96,21 +100,30 @@ def save_bigwig(
 def _sizes(chrom_sizes: str | Path | Mapping[str, int]) -> dict[str, int]:
     if isinstance(chrom_sizes, Mapping):
         return {str(name): int(size) for name, size in chrom_sizes.items()}
-    lines = Path(chrom_sizes).read_text().splitlines()
-    return {name: int(size) for name, size, *_ in (line.split() for line in lines if line.strip())}
+    return {name: size for name, size in _table(Path(chrom_sizes), 2)}  # noqa: C416  (a row has unknown length)
 
 
-def _read_bed(path: Path) -> Iterator[tuple[str, int, int]]:
+def _table(path: Path, n_columns: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the first columns of a table: a name, then whole numbers. Lines of comment and of browsers are skipped."""
     with open(path) as lines:
-        for line in lines:
-            if line.strip() and not line.startswith(("#", "track", "browser")):
-                name, start, end, *_ = line.split("\t")
-                yield name, int(start), int(end)
+        for number, line in enumerate(lines, 1):
+            words = line.split()
+            if not words or words[0] in ("track", "browser") or words[0].startswith("#"):
+                continue
+            try:
+                name, *numbers = words[:n_columns]
+                yield name, *map(int, numbers + [""] * (n_columns - len(words)))
+            except ValueError:
+                raise ValueError(
+                    f"line {number} of {path} is {line.strip()!r}; it must begin with a name and {n_columns - 1} whole "
+                    f"numbers"
+                ) from None
 
 
 def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> list[Regions]:
     """Check the regions, and sort them by chromosome and start."""
-    triples = list(_read_bed(Path(regions)) if isinstance(regions, str | Path) else regions)
+    rows = _table(Path(regions), 3) if isinstance(regions, str | Path) else regions
+    triples = [(name, operator.index(start), operator.index(end)) for name, start, end in rows]
     if len(triples) != shape[0]:
         raise ValueError(f"there are {len(triples)} regions and {shape[0]} rows of values; give one region a row")
     found: dict[str, tuple[list[int], list[int]]] = {}
@@ -160,8 +173,12 @@ def _merge(offsets: Array, rows: Array, values: Any, overlap: str) -> Array:
     total, count = (np.zeros(len(track)), np.zeros(len(track))) if overlap == "mean" else (track, track)
     for k in np.argsort(rows):  # in the order they were given in
         place = slice(int(offsets[k]), int(offsets[k]) + length)
-        score = as_numpy(values[int(rows[k])]).astype(np.float32)
+        given = as_numpy(values[int(rows[k])])
+        with np.errstate(over="ignore"):  # which is refused below
+            score = given.astype(np.float32)
         is_finite = np.isfinite(score)
+        if (is_finite != np.isfinite(given)).any():
+            raise ValueError(f"row {rows[k]} of values is too large for float32; scale the values down")
         if overlap == "mean":
             total[place] += np.where(is_finite, score, 0)
             count[place] += is_finite

@@ -50,6 +50,8 @@ def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
         same = target == other or (target.exists() and other.exists() and target.samefile(other))
         if same or target in other.parents or other in target.parents:
             raise ValueError(f"{target} would be written while {other} is in use; give the output another path")
+    if any((target.parent / mark).exists() for mark in ZARR_MARKS):
+        raise ValueError(f"{target} lies inside the Zarr store {target.parent}; give the output another path")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; make it, or write elsewhere")
     if not target.exists():
@@ -59,6 +61,8 @@ def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
     is_store = target.is_dir() and any((target / mark).exists() for mark in ZARR_MARKS)
     if is_store != (target.suffix == ".zarr") or is_store != target.is_dir():
         raise FileExistsError(f"{target} is {'a folder' if target.is_dir() else 'a file'}; move it away first")
+    if is_store and sum((part / mark).exists() for part in target.iterdir() for mark in ZARR_MARKS) > 1:
+        raise FileExistsError(f"{target} is a Zarr group of several arrays, which would all go; move it away first")
 
 
 def _sync(path: Path) -> None:
@@ -70,6 +74,8 @@ def _sync(path: Path) -> None:
 
 
 def _put(temporary: Path, target: Path) -> None:
+    if target.exists():
+        shutil.copymode(target, temporary)
     if target.is_dir():  # which nothing replaces in one step
         old = temporary.with_suffix(".replaced")
         os.replace(target, old)

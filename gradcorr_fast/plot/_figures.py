@@ -68,6 +68,8 @@ def host_array(array: Any, argument: str) -> Array:
     if found == "torch":
         array = (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy(force=True)
     plain: Array = np.asarray(array)
+    if plain.dtype.kind not in "biuf" and plain.dtype.name != "bfloat16":
+        raise TypeError(f"{argument} must be real numbers; got {plain.dtype}")
     return plain
 
 

@@ -1,0 +1,21 @@
+"""Errors as people see them on the command line: a message and an exit status, not a traceback."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn errors into a message and an exit status: 2 for what a user can mend in the call, otherwise 1."""
+    try:
+        yield
+    except (TypeError, ValueError, FileExistsError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except (ImportError, OSError, EOFError) as error:
+        raise click.ClickException(str(error)) from error
+    except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # what libraries raise for data that are damaged
+        raise click.ClickException(f"the file cannot be read to its end, it seems to be damaged ({error})") from error
