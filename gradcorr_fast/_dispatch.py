@@ -12,6 +12,12 @@ def _numpy() -> ModuleType:
     return numpy
 
 
+def _cupy() -> ModuleType:
+    from .backends import cupy
+
+    return cupy
+
+
 def _torch() -> ModuleType:
     from .backends import torch
 
@@ -36,7 +42,7 @@ def _dask() -> ModuleType:
     return dask
 
 
-BACKENDS = {"numpy": _numpy, "torch": _torch, "tensorflow": _tensorflow, "jax": _jax, "dask": _dask}
+BACKENDS = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "tensorflow": _tensorflow, "jax": _jax, "dask": _dask}
 
 
 def library(array: Any) -> str | None:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -23,9 +25,35 @@ def require(package: str) -> None:
         pytest.skip(f"{package} is not installed")
 
 
-@pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
+@cache
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that CuPy can use."""
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    import cupy
+
+    return bool(cupy.cuda.is_available())
+
+
+def require_compiler() -> None:
+    """Skip a test that needs g++ where there is none, but fail in CI."""
+    if shutil.which("g++") is None:
+        if os.environ.get("CI"):
+            pytest.fail("g++ is not installed, and CI must run the emulator")
+        pytest.skip("g++ is not installed")
+
+
+def _mark(library: Library) -> object:
+    return pytest.param(library, id=library.name, marks=[pytest.mark.gpu] if library.needs == "gpu" else [])
+
+
+@pytest.fixture(params=[_mark(library) for library in LIBRARIES])
 def library(request: pytest.FixtureRequest) -> Library:
     """Each array library and variant; one that is not installed skips, but fails in CI."""
+    if request.param.needs == "gpu" and not has_gpu():
+        pytest.skip("there is no GPU")
+    if request.param.needs == "g++":
+        require_compiler()
     require(request.param.name.partition(":")[0])
     return request.param
 

@@ -18,6 +18,13 @@ class Library:
     call: Callable[..., Any] = lambda function, *arrays: function(*arrays)
     has_out: bool = True
     traced: bool = False
+    needs: str = ""
+    """What the machine must have beside the library's package: "gpu" or "g++"."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether angles have the bits of NumPy's; compilers fuse other operations than Numba does."""
+        return not self.traced and not self.needs
 
     def __repr__(self) -> str:
         return self.name
@@ -98,6 +105,63 @@ def _compiled(function: Callable[..., Any], *arrays: Any) -> Any:
     return torch.compile(function, fullgraph=True, backend="eager")(*arrays)
 
 
+def _emulated(function: Callable[..., Any], *arrays: Any) -> Any:
+    from tests.emulator.patches import tensors_on_cuda
+
+    with tensors_on_cuda():
+        return function(*arrays)
+
+
+def _fake_cupy_array(array: np.ndarray) -> Any:
+    from tests.emulator.patches import fake_cupy_array
+
+    return fake_cupy_array(array)
+
+
+def _emulated_cupy(function: Callable[..., Any], *arrays: Any) -> Any:
+    from tests.emulator.patches import arrays_of_cupy
+
+    with arrays_of_cupy():
+        return function(*arrays)
+
+
+def _cuda_tensor(array: np.ndarray) -> Any:
+    return _tensor(array).cuda()
+
+
+def _read_cuda_tensor(tensor: Any) -> np.ndarray:
+    return _read_tensor(tensor.cpu())
+
+
+def _permuted_cuda_tensor(array: np.ndarray) -> Any:
+    return _permuted_tensor(array).cuda()
+
+
+def _strided_cuda_tensor(array: np.ndarray) -> Any:
+    import torch
+
+    tensor = _cuda_tensor(array)
+    return torch.stack([tensor, tensor], dim=-1).flatten(-2)[..., ::2]
+
+
+def _cupy_array(array: np.ndarray) -> Any:
+    import cupy
+
+    return cupy.asarray(array)
+
+
+def _read_cupy(array: Any) -> np.ndarray:
+    import cupy
+
+    return cupy.asnumpy(array)
+
+
+def _strided_cupy_array(array: np.ndarray) -> Any:
+    import cupy
+
+    return cupy.repeat(cupy.asarray(array), 2, axis=0)[::2]
+
+
 def _jax_array(array: np.ndarray) -> Any:
     import jax
 
@@ -172,6 +236,16 @@ LIBRARIES = [
     Library("torch:permuted", _permuted_tensor, _read_tensor),
     Library("torch:strided", _strided_tensor, _read_tensor),
     Library("torch:compile", _tensor, _read_tensor, _compiled, has_out=False, traced=True),
+    Library("torch:emulated", _tensor, _read_tensor, _emulated, needs="g++"),
+    Library("torch:emulated,permuted", _permuted_tensor, _read_tensor, _emulated, needs="g++"),
+    Library("torch:emulated,strided", _strided_tensor, _read_tensor, _emulated, needs="g++"),
+    Library("torch:emulated,requires_grad", _requires_grad, _read_tensor, _emulated, has_out=False, needs="g++"),
+    Library("torch:cuda", _cuda_tensor, _read_cuda_tensor, needs="gpu"),
+    Library("torch:cuda,permuted", _permuted_cuda_tensor, _read_cuda_tensor, needs="gpu"),
+    Library("torch:cuda,strided", _strided_cuda_tensor, _read_cuda_tensor, needs="gpu"),
+    Library("cupy:emulated", _fake_cupy_array, call=_emulated_cupy, needs="g++"),
+    Library("cupy", _cupy_array, _read_cupy, needs="gpu"),
+    Library("cupy:strided", _strided_cupy_array, _read_cupy, needs="gpu"),
     Library("jax", _jax_array, has_out=False),
     Library("jax:jit", _jax_array, call=_jitted, has_out=False, traced=True),
     Library("tensorflow", _tf_tensor, _read_tf, has_out=False),

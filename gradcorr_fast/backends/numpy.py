@@ -10,6 +10,7 @@ import numpy as np
 
 from .._check import Call, check_float, check_mask, check_out, check_x
 from ..kernels import cpu, cpu_summary, reference, threads
+from ._overlap import check_overlap, overlaps_itself
 
 SLAB = 1 << 16  # positions copied at a time from memory that the kernels cannot walk through
 SEGMENT = 1 << 20  # positions of one sequence summarised at a time
@@ -52,7 +53,7 @@ def run(
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
         operands.append(_output(name, grad, field, call.axis, given, empty))
     if any(given is not None for given in out):
-        _check_overlap(operands, n_inputs)
+        check_overlap([(operand.name, operand.array) for operand in operands], n_inputs)
     options: dict[str, Any] = {"degrees": call.degrees}
     if call.background is not None:
         options["weights"] = np.array(call.background, cpu.compute_dtype(grad.dtype))
@@ -117,6 +118,16 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     threads.run(work, len(parts))
     results = counts, n_positions, n_undefined, sums, squares
     return *(result.reshape(sequences + result.shape[len(shape) :]) for result in results), histogram
+
+
+def to_numpy(array: Any, argument: str) -> Array:
+    """The array as a plain ndarray on the same memory."""
+    return _plain(array, argument)
+
+
+def from_numpy(array: Array) -> Array:
+    """A new array as one of this library."""
+    return array
 
 
 def _merge_sequences(grad: Array, mask: Array | None) -> tuple[Array, Array | None]:
@@ -189,45 +200,9 @@ def _output(name: str, grad: Array, field: str, axis: int, given: Any, empty: Ca
     check_out(shape, _dtype_name(dtype), given.shape, _dtype_name(given.dtype), field)
     if not given.flags.writeable:
         raise ValueError(f"out for {field} is read-only; pass an array that can be written")
-    if _overlaps_itself(given):
+    if overlaps_itself(given):
         raise ValueError(f"out for {field} has elements that share memory; pass an array of its own, such as np.empty")
     return _Operand(name, given, *_float_dtypes(dtype), has_letters)
-
-
-def _check_overlap(operands: list[_Operand], n_inputs: int) -> None:
-    """Refuse outputs on the memory of others; `corrected` may be `grad`: a position is read before it is written."""
-    for k, output in enumerate(operands[n_inputs:], n_inputs):
-        for other in operands[:k]:
-            if not np.may_share_memory(output.array, other.array):
-                continue
-            in_place = output.name == "corrected" and other.name == "grad" and _same(other.array, output.array)
-            if not in_place and _overlap(output.array, other.array):
-                raise ValueError(
-                    f"out for {output.name} overlaps {other.name}; pass memory of its own (or grad itself to `correct`)"
-                )
-
-
-def _overlap(a: Array, b: Array) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # NumPy's stub knows two of all
-    except np.exceptions.TooHardError:  # views so intertwined that telling takes too long
-        return True
-
-
-def _overlaps_itself(array: Array) -> bool:
-    """Whether elements may share memory: some stride is shorter than what the smaller ones span."""
-    if array.size == 0:
-        return False
-    span = array.itemsize
-    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
-        if stride < span:
-            return True
-        span += stride * (length - 1)
-    return False
-
-
-def _same(a: Array, b: Array) -> bool:
-    return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
 
 
 def _stream(operands: list[_Operand], n_inputs: int, axis: int, options: dict[str, Any]) -> None:

@@ -167,6 +167,11 @@ def is_native(tensor: Any) -> bool:
     return not tf.is_symbolic_tensor(tensor) and "CPU" in tensor.device
 
 
+def is_recording() -> bool:
+    """Whether a tape may record what is computed."""
+    return bool(record.could_possibly_record())
+
+
 def _as_numpy(tensor: Any) -> Any:
     """The tensor's memory as a NumPy array."""
     if tensor.dtype == tf.bfloat16:

@@ -1,7 +1,7 @@
-"""PyTorch tensors: the Numba kernels on the memory of CPU tensors, the reference formula everywhere else.
+"""PyTorch tensors: the Numba kernels on the CPU, the CUDA kernels on NVIDIA GPUs, the reference formula elsewhere.
 
-Everywhere else is other devices, and traced tensors (torch.compile, torch.func, fake tensors, forward-mode AD), where
-the formula is what compilers and transforms can see through.
+Elsewhere is other devices (ROCm among them, whose tensors say "cuda"), and traced tensors (torch.compile,
+torch.func, fake tensors, forward-mode AD), where the formula is what compilers and transforms can see through.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import torch
 from torch.autograd import forward_ad
 
 from .._check import Call, check_float, check_mask, check_out, check_x
-from ..kernels import reference
+from ..kernels import cuda, reference
+from . import _cuda
 from . import numpy as numpy_backend
 
 XP = SimpleNamespace(
@@ -86,11 +87,14 @@ def angle_summary(
     _check_placement(grad, grad)
     if mask is not None:
         _check_placement(mask, grad)
-        mask = mask.numpy(force=True)
-    if torch.compiler.is_compiling() or (grad.device.type == "cpu" and not is_native(grad)):
+    if torch.compiler.is_compiling() or (_has_kernels(grad.device) and not is_native(grad)):
         raise TypeError(
             "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
         )
+    if is_native(grad) and _uses_cuda(grad):
+        return _cuda.angle_summary(grad.detach(), axis, thresholds, bins, mask, LIBRARY)
+    if mask is not None:
+        mask = mask.numpy(force=True)
     if is_native(grad):
         return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=XP).numpy(force=True)
@@ -101,7 +105,7 @@ def angle_summary(
 
 def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if not is_native(tensor):
+    if tensor.device.type != "cpu" or not is_native(tensor):
         raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
     return _as_numpy(tensor)
 
@@ -144,13 +148,20 @@ class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
 
 
 def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[torch.Tensor, ...]:
-    """Run the kernels; NumPy allocates: large fresh outputs take a third of the time of torch.empty (first touch)."""
-    arrays = [None if tensor is None else _as_numpy(tensor) for tensor in out]
-    results = numpy_backend.run(call, _as_numpy(grad), None if x is None else _as_numpy(x), arrays)
+    """Run the kernels.
+
+    On the CPU NumPy allocates: large fresh outputs take a third of the time of torch.empty (first touch).
+    """
+    if _uses_cuda(grad):
+        results = _cuda.run(call, grad.detach(), None if x is None else x.detach(), out, LIBRARY)
+    else:
+        arrays = [None if tensor is None else _as_numpy(tensor) for tensor in out]
+        found = numpy_backend.run(call, _as_numpy(grad), None if x is None else _as_numpy(x), arrays)
+        results = tuple([_from_numpy(array) if t is None else t for t, array in zip(out, found, strict=True)])
     for tensor in out:
         if tensor is not None:
             torch.autograd.graph.increment_version(tensor)  # so that autograd notices what was overwritten
-    return tuple([_from_numpy(array) if tensor is None else tensor for tensor, array in zip(out, results, strict=True)])
+    return results
 
 
 def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
@@ -162,19 +173,45 @@ def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ..
 
 
 def is_native(tensor: torch.Tensor) -> bool:
-    """Whether the kernels may read the tensor's memory: a plain CPU tensor outside of every transform.
+    """Whether the kernels may read the tensor's memory: a plain tensor on a device of theirs, outside every transform.
 
     torch has no public question for functorch's wrappers, forward-mode levels and dispatch modes (make_fx has one).
     """
     return (
         type(tensor) in _PLAIN
-        and tensor.device.type == "cpu"
+        and _has_kernels(tensor.device)
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and forward_ad._current_level < 0
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch.jit.is_tracing()
         and not tensor.is_neg()
     )
+
+
+def _has_kernels(device: torch.device) -> bool:
+    return device.type == "cpu" or (device.type == "cuda" and torch.version.hip is None)
+
+
+def _uses_cuda(tensor: torch.Tensor) -> bool:
+    return bool(tensor.device.type == "cuda")
+
+
+LIBRARY = _cuda.Library(
+    cuda_major=int((torch.version.cuda or "0").partition(".")[0]),
+    out_of_memory=torch.OutOfMemoryError,
+    queue=lambda tensor: cuda.Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream),
+    dtype_name=lambda tensor: _dtype_name(tensor),
+    address=torch.Tensor.data_ptr,
+    strides=lambda tensor: tuple(stride * tensor.element_size() for stride in tensor.stride()),
+    permute=torch.Tensor.permute,
+    is_dense=torch.Tensor.is_contiguous,
+    dense=torch.Tensor.contiguous,
+    empty=lambda lengths, dtype, like: torch.empty(lengths, dtype=getattr(torch, dtype), device=like.device),
+    zero_bytes=lambda n_bytes, like: torch.zeros(n_bytes, dtype=torch.uint8, device=like.device),
+    copy=torch.Tensor.copy_,
+    to_host=lambda tensor: tensor.cpu().numpy(),
+)
+"""How to reach the memory of CUDA tensors."""
 
 
 def _check_placement(tensor: torch.Tensor, grad: torch.Tensor) -> None:

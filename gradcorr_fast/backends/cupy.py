@@ -1,0 +1,118 @@
+"""CuPy arrays: the CUDA kernels, on the array's device and CuPy's current stream."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .._check import Call
+from ..kernels import cuda
+from . import _cuda
+
+XP = SimpleNamespace(
+    sum=cupy.sum,
+    mean=cupy.mean,
+    max=cupy.max,
+    abs=cupy.abs,
+    sqrt=cupy.sqrt,
+    where=cupy.where,
+    atan2=cupy.arctan2,
+    log=cupy.log,
+    log1p=cupy.log1p,
+    take=cupy.take,
+    stack=cupy.stack,
+    concat=cupy.concatenate,
+    asarray=lambda values, like: cupy.asarray(values, dtype=like.dtype),
+    stop_gradient=lambda array: array,
+)
+
+
+def shape(array: Any) -> tuple[int, ...]:
+    """Shape of an array."""
+    return tuple(array.shape)
+
+
+def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
+    """Produce ``call.fields``, filling those of `out` that are not None."""
+    for array in (x, *out):
+        _check_device(array, grad)
+    return _cuda.run(call, grad, x, out, LIBRARY)
+
+
+def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
+    """Return `part` at `index` of an array that is `grad` elsewhere; `part` lies in `out` already if it is given."""
+    with grad.device:
+        if out is None:
+            whole = grad.astype(part.dtype)
+            whole[index] = part
+            return whole
+        rest = np.ones(grad.shape[len(index) - 1], bool)
+        rest[index[-1]] = False
+        channels = np.flatnonzero(rest)
+        out[(*index[:-1], channels)] = grad[(*index[:-1], channels)]
+    return out
+
+
+def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+    """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
+    _check_device(mask, grad)
+    return _cuda.angle_summary(grad, axis, thresholds, bins, mask, LIBRARY)
+
+
+def to_numpy(array: Any, argument: str) -> Any:
+    """Refuse: NumPy cannot see the memory of a GPU."""
+    raise ValueError(f"{argument} is on {array.device}; pass a NumPy array, cupy.asnumpy({argument})")
+
+
+def from_numpy(array: Any) -> Any:
+    """A new array as one of this library, on the current device."""
+    return cupy.asarray(array)
+
+
+def _check_device(array: Any, grad: Any) -> None:
+    if array is not None and array.device != grad.device:
+        raise ValueError(f"grad is on {grad.device} and another argument on {array.device}; copy one with cupy.asarray")
+
+
+def _queue(array: Any) -> cuda.Queue:
+    with array.device:
+        return cuda.Queue(array.device.id, cupy.cuda.get_current_stream().ptr)
+
+
+def _empty(lengths: Sequence[int], dtype: str, like: Any) -> Any:
+    with like.device:
+        return cupy.empty(tuple(lengths), like.dtype if dtype == "bfloat16" else dtype)
+
+
+def _zero_bytes(n_bytes: int, like: Any) -> Any:
+    with like.device:
+        return cupy.zeros(n_bytes, np.uint8)
+
+
+def _dense(array: Any) -> Any:
+    with array.device:
+        return cupy.ascontiguousarray(array)
+
+
+def _copy(to: Any, array: Any) -> None:
+    with to.device:
+        to[...] = array
+
+
+LIBRARY = _cuda.Library(
+    cuda_major=cupy.cuda.runtime.runtimeGetVersion() // 1000,
+    out_of_memory=cupy.cuda.memory.OutOfMemoryError,
+    queue=_queue,
+    dtype_name=lambda array: array.dtype.name,
+    address=lambda array: array.data.ptr,
+    strides=lambda array: array.strides,
+    permute=lambda array, axes: array.transpose(tuple(axes)),
+    is_dense=lambda array: array.flags.c_contiguous,
+    dense=_dense,
+    empty=_empty,
+    zero_bytes=_zero_bytes,
+    copy=_copy,
+    to_host=cupy.asnumpy,
+)

@@ -1,0 +1,176 @@
+// The maps of each position, as many as are asked for, in one pass over memory seen as (outer, letters, inner).
+//
+// A thread takes GROUP neighbouring positions at once, and BATCH such groups before it computes, so that enough is under
+// way. A group's letters lie side by side (SIDE_BY_SIDE: outer is 1, inner counts all positions, and a position's letters
+// are neighbours), or in rows that are `inner` apart.
+//
+// Compiled for one combination of the macros below; outputs that are null are left out.
+#include "values.cuh"
+
+using Grad = GRAD_TYPE;
+using Compute = ComputeOf<Grad>::type;
+constexpr int LETTERS = N_LETTERS;
+constexpr int GROUP = GROUP_SIZE;
+constexpr bool SIDE_BY_SIDE = LETTERS_LAST;
+constexpr int BATCH = LETTERS > 8 ? 1 : GROUP < 4 ? 4 / GROUP : 1;
+
+struct Operands {
+    const Grad* grad;
+    const X_TYPE* x;  // codes, or one-hot in the order of grad; may be null
+    Grad* corrected;
+    Compute* angle;
+    Compute* product;
+    Compute* raw_product;
+    Compute* effects;
+    Index outer, inner;
+    Compute weights[LETTERS];
+    Units<Compute> units;
+    int weighted;
+};
+
+// The letters of a group of positions.
+template <class T> struct Letters {
+    Pack<T, SIDE_BY_SIDE ? LETTERS * GROUP : GROUP> packs[SIDE_BY_SIDE ? 1 : LETTERS];
+
+    __device__ static Index offset(Index o, Index i, int pack, Index inner) {
+        return SIDE_BY_SIDE ? LETTERS * i : (LETTERS * o + pack) * inner + i;
+    }
+
+    __device__ void load(const T* array, Index o, Index i, Index inner) {
+#pragma unroll
+        for (int k = 0; k < (SIDE_BY_SIDE ? 1 : LETTERS); ++k)
+            packs[k] = load_pack<T, sizeof(packs[0]) / sizeof(T)>(array + offset(o, i, k, inner));
+    }
+
+    __device__ void store(T* array, Index o, Index i, Index inner) const {
+#pragma unroll
+        for (int k = 0; k < (SIDE_BY_SIDE ? 1 : LETTERS); ++k) store_pack(array + offset(o, i, k, inner), packs[k]);
+    }
+
+    __device__ T& at(int a, int p) {
+        return SIDE_BY_SIDE ? packs[0].values[p * LETTERS + a] : packs[a].values[p];
+    }
+};
+
+// The input at a group of positions: one-hot, or codes.
+template <class T, bool IS_CODES> struct Input : Letters<T> {
+    // The letters weighted by the input.
+    __device__ Compute observed(const Compute (&values)[LETTERS], int p) {
+        Compute value = values[0] * widen<Compute>(this->at(0, p));
+#pragma unroll
+        for (int a = 1; a < LETTERS; ++a) value += values[a] * widen<Compute>(this->at(a, p));
+        return value;
+    }
+};
+
+template <class T> struct Input<T, true> {
+    Pack<T, GROUP> codes;
+
+    __device__ void load(const T* array, Index o, Index i, Index inner) {
+        codes = load_pack<T, GROUP>(array + o * inner + i);
+    }
+
+    // Codes are compared as they are: cutting 64 bits would make an A of 2**32.
+    __device__ Compute observed(const Compute (&values)[LETTERS], int p) {
+        Compute value = 0;
+#pragma unroll
+        for (int a = 0; a < LETTERS; ++a) value = codes.values[p] == static_cast<T>(a) ? values[a] : value;
+        return value;
+    }
+};
+
+using InputGroup = Input<X_TYPE, HAS_CODES>;
+
+// A position's letters, as they are computed with.
+struct Position {
+    Compute g[LETTERS];
+
+    __device__ Position(Letters<Grad>& grad, int p) {
+#pragma unroll
+        for (int a = 0; a < LETTERS; ++a) g[a] = widen<Compute>(grad.at(a, p));
+    }
+
+    __device__ void subtract(Compute value) {
+#pragma unroll
+        for (int a = 0; a < LETTERS; ++a) g[a] -= value;
+    }
+
+    __device__ Compute mean(const Operands& op) const {
+        Compute total = op.weighted ? g[0] * op.weights[0] : g[0];
+#pragma unroll
+        for (int a = 1; a < LETTERS; ++a) total += op.weighted ? g[a] * op.weights[a] : g[a];
+        return op.weighted ? total : mean_of<LETTERS>(total);
+    }
+};
+
+__device__ inline void write_angle(const Operands& op, Letters<Grad>& grad, Index at) {
+    Pack<Compute, GROUP> angle;
+#pragma unroll
+    for (int p = 0; p < GROUP; ++p) angle.values[p] = simplex_angle(Position(grad, p).g, op.units);
+    store_pack(op.angle + at, angle);
+}
+
+__device__ inline void write_corrected(const Operands& op, Letters<Grad>& grad, InputGroup& x, Index o, Index i) {
+    Letters<Grad> corrected;
+    Pack<Compute, GROUP> product;
+#pragma unroll
+    for (int p = 0; p < GROUP; ++p) {
+        Position position(grad, p);
+        position.subtract(position.mean(op));
+#pragma unroll
+        for (int a = 0; a < LETTERS; ++a) corrected.at(a, p) = Narrow<Grad>::from(position.g[a]);
+        if (op.product) product.values[p] = x.observed(position.g, p);
+    }
+    if (op.corrected) corrected.store(op.corrected, o, i, op.inner);
+    if (op.product) store_pack(op.product + o * op.inner + i, product);
+}
+
+__device__ inline void write_effects(const Operands& op, Letters<Grad>& grad, InputGroup& x, Index o, Index i) {
+    Letters<Compute> effects;
+    Pack<Compute, GROUP> raw_product;
+#pragma unroll
+    for (int p = 0; p < GROUP; ++p) {
+        Position position(grad, p);
+        raw_product.values[p] = x.observed(position.g, p);
+        position.subtract(raw_product.values[p]);
+#pragma unroll
+        for (int a = 0; a < LETTERS; ++a) effects.at(a, p) = position.g[a];
+    }
+    if (op.effects) effects.store(op.effects, o, i, op.inner);
+    if (op.raw_product) store_pack(op.raw_product + o * op.inner + i, raw_product);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK) analyze(const Operands op) {
+    const Index groups = op.inner / GROUP, step = Index(gridDim.x) * blockDim.x;
+    const Index step_o = step / groups, step_i = step % groups;  // divisions are slow: once for each thread
+    const Index first = Index(blockIdx.x) * blockDim.x + threadIdx.x;
+    Index o = first / groups, i = first % groups;
+    while (o < op.outer) {
+        Letters<Grad> grad[BATCH];
+        InputGroup x[BATCH];
+        Index os[BATCH], is[BATCH];
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k) {
+            os[k] = o;
+            is[k] = i * GROUP;
+            if (o < op.outer) {
+                grad[k].load(op.grad, o, is[k], op.inner);
+                if (op.x) x[k].load(op.x, o, is[k], op.inner);
+            }
+            o += step_o;
+            i += step_i;
+            if (i >= groups) {
+                i -= groups;
+                ++o;
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; ++k) {
+            if (os[k] < op.outer) {
+                if (op.angle) write_angle(op, grad[k], os[k] * op.inner + is[k]);
+                if (op.effects || op.raw_product) write_effects(op, grad[k], x[k], os[k], is[k]);
+                if (op.corrected || op.product) write_corrected(op, grad[k], x[k], os[k], is[k]);
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+"""The operations with CUDA: compile what a call needs, and launch it on the caller's device and stream.
+
+Memory is passed by address, C-contiguous; whoever owns it keeps it alive until the launch, and orders what comes later
+on the same stream. CuPy compiles each combination of types once for a device's architecture and keeps it on disk.
+"""
+
+import math
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+BLOCK = 256  # threads; as in values.cuh
+BLOCKS_PER_PROCESSOR = 16
+SEGMENT, THRESHOLDS = 1024, 4  # as in summary.cuh
+SHARED_BYTES = 32768  # of histograms in a block; every device has as much without being asked
+LEAST_CAPABILITY = 75  # of what CUDA 13 compiles for
+
+OPTIONS = ("-std=c++17", "--fmad=false")
+
+FLOATS = {"float16": "Half", "bfloat16": "BFloat16", "float32": "float", "float64": "double"}
+INTEGERS = {
+    "int8": "signed char", "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short",
+    "int32": "int", "uint32": "unsigned", "int64": "long long", "uint64": "unsigned long long",
+}  # fmt: skip
+TYPES = FLOATS | INTEGERS | {"bool": "unsigned char"}
+ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in TYPES}
+
+
+class Memory(NamedTuple):
+    """Where an array begins, and the name of its dtype."""
+
+    address: int
+    dtype: str
+
+
+class Queue(NamedTuple):
+    """Where to launch."""
+
+    device: int
+    stream: int
+    """Address of the stream."""
+
+
+class Kernel(NamedTuple):
+    """A kernel in a file, and the macros that it is compiled with."""
+
+    file: str
+    name: str
+    macros: tuple[str, ...] = ()
+
+
+# --- what is compiled and how it is launched ---
+
+
+@cache
+def source(file):
+    """The file with what it includes, so that the compiler's cache sees all of it."""
+    folder = Path(__file__).parent
+    return re.sub(r'#include "(.+)"', lambda match: (folder / match[1]).read_text(), (folder / file).read_text())
+
+
+@cache
+def _compiled(kernel):
+    import cupy
+
+    options = (*OPTIONS, *(f"-D{macro}" for macro in kernel.macros))
+    return cupy.RawKernel(source(kernel.file), kernel.name, options)
+
+
+@cache
+def _processors(device):
+    from cupy.cuda import runtime
+
+    return runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device)
+
+
+def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
+    """Launch at most as many blocks as keep the device busy; kernels go round until everything is done."""
+    import cupy
+
+    blocks = max(1, min(n_blocks, BLOCKS_PER_PROCESSOR * _processors(queue.device)))
+    stream = cupy.cuda.ExternalStream(queue.stream, queue.device)
+    with cupy.cuda.Device(queue.device), stream:
+        _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes)
+        if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":  # so that a fault is reported by the call that made it
+            stream.synchronize()
+
+
+@cache
+def _layout(fields):
+    """A structure in memory, as C++ lays it out."""
+    return np.dtype([(name, *kind) for name, *kind in fields], align=True)
+
+
+def _pack(fields, values):
+    """The structure as CuPy takes it: passed by value, as an array with one element."""
+    return np.array([tuple(values)], _layout(fields))
+
+
+def _blocks(n_threads):
+    return -(-n_threads // BLOCK)
+
+
+# --- the maps ---
+
+
+def _compute(dtype):
+    return "f8" if dtype == "float64" else "f4"
+
+
+def _units(degrees, undefined):
+    radian = 180 / math.pi if degrees else 1.0
+    return radian, radian * math.pi / 2, undefined
+
+
+@cache
+def _analyze_fields(letters, compute):
+    pointers = ("grad", "x", "corrected", "angle", "product", "raw_product", "effects")
+    return (
+        *((name, "u8") for name in pointers),
+        ("outer", "i8"),
+        ("inner", "i8"),
+        ("weights", compute, (letters,)),
+        ("units", compute, (3,)),
+        ("weighted", "i4"),
+    )
+
+
+def _fits(arrays, row, group, letters):
+    """Whether rows can be walked through in groups: nothing is left over, and no access crosses its alignment."""
+
+    def is_aligned(address, item_bytes, has_letters):
+        return address % min(16, item_bytes * group * (letters if has_letters else 1)) == 0
+
+    return row % group == 0 and all(is_aligned(*array) for array in arrays)
+
+
+def _plan(block, arrays, item_bytes):
+    """Outer, inner, positions in a group, and whether the letters are loaded side by side.
+
+    `arrays` are (address, bytes of an item, has letters).
+    """
+    outer, letters, inner = block
+    if letters == 4 and inner == 1:
+        group = 4 // item_bytes or 1  # 16 bytes of gradient
+        while group:
+            if _fits(arrays, outer, group, letters):
+                return 1, outer, group, True
+            group //= 2
+    group = min(4, 16 // item_bytes) if letters == 4 else 1
+    while not _fits(arrays, inner, group, 1):
+        group //= 2
+    return outer, inner, group, False
+
+
+def analyze(
+    block,
+    queue,
+    *,
+    grad,
+    codes=None,
+    onehot=None,
+    weights=None,
+    degrees=True,
+    undefined=0.0,
+    corrected=None,
+    angle=None,
+    grad_times_input=None,
+    raw_grad_times_input=None,
+    substitution_effects=None,
+):
+    """Fill the outputs that are not None, in one pass; as `cpu.analyze`, with `Memory` in place of arrays."""
+    x = onehot if codes is None else codes
+    outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
+    with_letters = grad, onehot, corrected, substitution_effects
+    arrays = [
+        (memory.address, ITEM_BYTES[memory.dtype], any(memory is other for other in with_letters))
+        for memory in (grad, x, *outputs)
+        if memory is not None
+    ]
+    outer, inner, group, together = _plan(block, arrays, ITEM_BYTES[grad.dtype])
+    letters, compute = block[1], _compute(grad.dtype)
+    addresses = (0 if memory is None else memory.address for memory in (grad, x, *outputs))
+    operands = _pack(
+        _analyze_fields(letters, compute),
+        (*addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined), weights is not None),
+    )
+    kernel = _analyze_kernel(grad.dtype, "uint8" if x is None else x.dtype, onehot is None, letters, group, together)
+    launch(kernel, operands, _blocks(outer * inner // group), queue)
+
+
+@cache
+def _analyze_kernel(grad, x, has_codes, letters, group, together):
+    macros = (
+        f"GRAD_TYPE={FLOATS[grad]}",
+        f"X_TYPE={TYPES[x]}",
+        f"HAS_CODES={int(has_codes)}",
+        f"N_LETTERS={letters}",
+        f"GROUP_SIZE={group}",
+        f"LETTERS_LAST={int(together)}",
+    )
+    return Kernel("analyze.cuh", "analyze", macros)
+
+
+# --- summaries ---
+
+
+@cache
+def _summary_fields(compute):
+    return (
+        ("grad", "u8"), ("mask", "u8"), ("histogram", "u8"), ("sums", "u8"), ("counts", "u8"),
+        ("n_sequences", "i8"), ("length", "i8"), ("letter_stride", "i8"), ("position_stride", "i8"),
+        ("units", compute, (3,)), ("above", compute, (THRESHOLDS,)), ("tolerance", compute), ("width", compute),
+        ("n_bins", "i4"), ("n_tables", "i4"),
+    )  # fmt: skip
+
+
+class SummaryBuffer(NamedTuple):
+    """One piece of memory with all results of a summary; the histogram comes first, and begins with zeros."""
+
+    bins: int
+    shape: tuple[int, int]
+    """Sequences and segments."""
+    n_launches: int
+
+    @classmethod
+    def plan(cls, n_sequences, length, n_thresholds, bins):
+        """What the results of `angle_summary` need."""
+        return cls(bins, (n_sequences, -(-length // SEGMENT)), max(1, -(-n_thresholds // THRESHOLDS)))
+
+    @property
+    def offsets(self):
+        """Where histogram, sums and counts begin and end, in bytes."""
+        rows = math.prod(self.shape)
+        return tuple(int(end) for end in np.cumsum([0, 8 * self.bins, 16 * rows, 24 * rows * self.n_launches]))
+
+    def read(self, memory, n_thresholds, length):
+        """Results as `reference.summarize_angles` orders them, from the bytes of the memory."""
+        histogram, sums, counts = (
+            memory[start:stop] for start, stop in zip(self.offsets, self.offsets[1:], strict=False)
+        )
+        # NumPy adds the segments of each sequence in their order.
+        sums = sums.view(np.float64).reshape(*self.shape, 2).sum(axis=1)
+        counts = counts.view(np.int32).reshape(self.n_launches, *self.shape, THRESHOLDS + 2).sum(axis=2, dtype=np.int64)
+        above = np.moveaxis(counts[..., :THRESHOLDS], 0, 1).reshape(self.shape[0], -1)[:, :n_thresholds]
+        excluded, undefined = counts[0, :, THRESHOLDS], counts[0, :, THRESHOLDS + 1]
+        return above, length - excluded, undefined, sums[:, 0], sums[:, 1], histogram.view(np.int64)
+
+
+def angle_summary(shape, letters_last, queue, *, grad, mask, thresholds, tolerance, buffer, address):
+    """Summarise sequences (n_sequences, length, letters), or with the letters before the positions, into `address`.
+
+    `mask` is one byte for each position, or None; `address` is memory of a `SummaryBuffer` filled with zeros.
+    """
+    n_sequences, length, letters = shape
+    compute = _compute(grad.dtype)
+    together = letters == 4 and letters_last and grad.address % min(16, 4 * ITEM_BYTES[grad.dtype]) == 0
+    strides = (1, letters) if letters_last else (length, 1)
+    histogram, sums, counts = (address + offset for offset in buffer.offsets[:3])
+    n_tables = min(BLOCK // 32, SHARED_BYTES // (4 * buffer.bins))
+    padded = (*thresholds, *[math.inf] * (THRESHOLDS * buffer.n_launches - len(thresholds)))
+    rows = math.prod(buffer.shape)
+    for number in range(buffer.n_launches):
+        above = [threshold + tolerance for threshold in padded[THRESHOLDS * number : THRESHOLDS * (number + 1)]]
+        operands = _pack(
+            _summary_fields(compute),
+            (
+                grad.address, 0 if mask is None else mask, histogram if number == 0 else 0, sums,
+                counts + 24 * rows * number, n_sequences, length, *strides, _units(True, math.nan), tuple(above),
+                tolerance, buffer.bins / 180, buffer.bins, n_tables,
+            ),
+        )  # fmt: skip
+        kernel = _summary_kernel(grad.dtype, letters, together)
+        launch(kernel, operands, -(-rows // (BLOCK // 32)), queue, 4 * n_tables * buffer.bins)
+
+
+@cache
+def _summary_kernel(grad, letters, together):
+    macros = (f"GRAD_TYPE={FLOATS[grad]}", f"N_LETTERS={letters}", f"LETTERS_LAST={int(together)}")
+    return Kernel("summary.cuh", "angle_summary", macros)
+
+
+# --- random words ---
+
+_DIGEST = (("codes", "u8"), ("keys", "u8"), ("n_sequences", "i8"), ("length", "i8"), ("seed", "u4", (2,)))
+_WORDS = (
+    ("keys", "u8"), ("samples", "u8"), ("words", "u8"), ("n_streams", "i8"), ("n_blocks", "i8"),
+    ("purpose", "u4"), ("first", "u4"),
+)  # fmt: skip
+
+
+def digest(shape, queue, *, codes, seed, keys):
+    """Write the keys of sequences, uint32 (n_sequences, 2), from their codes, uint8 of `shape`; all by address."""
+    operands = _pack(_DIGEST, (codes, keys, *shape, (seed % 2**32, seed // 2**32)))
+    launch(Kernel("random.cuh", "digest"), operands, _blocks(shape[0]), queue)
+
+
+def words(shape, queue, *, keys, samples, purpose, first, words):
+    """Write words of streams, uint32 (n_streams, 4 * n_blocks), from block `first` on; `shape` is without the 4."""
+    operands = _pack(_WORDS, (keys, samples, words, *shape, purpose, first))
+    launch(Kernel("random.cuh", "words"), operands, _blocks(math.prod(shape)), queue)

@@ -1,0 +1,114 @@
+"""Sends CPU tensors, and NumPy arrays dressed as CuPy's, through the CUDA code and the emulator."""
+
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from gradcorr_fast.backends import _cuda
+from gradcorr_fast.kernels import cuda
+
+from . import Emulator
+
+
+@cache
+def emulator() -> Emulator:
+    """The one emulator of the session; its folder goes when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="emulator-")
+    emulator = Emulator(Path(folder.name))
+    emulator.keep = folder  # type: ignore[attr-defined]
+    return emulator
+
+
+@contextmanager
+def emulated_launches() -> Iterator[Emulator]:
+    """Launch on the emulator, whatever the device."""
+    with (
+        mock.patch.object(cuda, "launch", emulator().launch),
+        mock.patch.object(_cuda, "check_device"),
+    ):
+        yield emulator()
+
+
+@contextmanager
+def tensors_on_cuda() -> Iterator[None]:
+    """Treat CPU tensors as those of a GPU."""
+    from gradcorr_fast.backends import torch as backend
+
+    library = dataclasses.replace(backend.LIBRARY, queue=lambda _: cuda.Queue(0, 0))
+    with (
+        emulated_launches(),
+        mock.patch.object(backend, "LIBRARY", library),
+        mock.patch.object(backend, "_uses_cuda", return_value=True),
+    ):
+        yield
+
+
+class Device(int):
+    """A device, which is entered as CuPy's are."""
+
+    id = 0
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FakeArray(np.ndarray):
+    """A NumPy array with the attributes of CuPy's that the backend uses."""
+
+    device = Device(0)
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+FakeArray.__module__ = "cupy"
+
+
+def _make(function: Any) -> Any:
+    return lambda *args, **options: function(*args, **options).view(FakeArray)
+
+
+def _fake_cupy() -> ModuleType:
+    fake = ModuleType("cupy")
+    fake.__dict__.update({name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
+    for name in ("asarray", "empty", "zeros", "ascontiguousarray"):
+        setattr(fake, name, _make(getattr(np, name)))
+    fake.asnumpy = np.array
+    fake.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(runtimeGetVersion=lambda: 13000),
+        memory=SimpleNamespace(OutOfMemoryError=MemoryError),
+        get_current_stream=lambda: SimpleNamespace(ptr=0),
+    )
+    return fake
+
+
+@contextmanager
+def arrays_of_cupy() -> Iterator[None]:
+    """Put a CuPy in place whose arrays are NumPy's."""
+    name = "gradcorr_fast.backends.cupy"
+    kept = sys.modules.pop(name, None)
+    with emulated_launches(), mock.patch.dict(sys.modules, {"cupy": _fake_cupy()}):
+        try:
+            yield
+        finally:
+            sys.modules.pop(name, None)
+            if kept is not None:
+                sys.modules[name] = kept
+
+
+def fake_cupy_array(array: np.ndarray) -> FakeArray:
+    """A copy of an array as CuPy's."""
+    return np.array(array, order="C").view(FakeArray)
