@@ -13,10 +13,14 @@ from ._dispatch import BACKENDS
 __all__ = ["info", "set_num_threads", "warmup"]
 
 EXTRAS = {
-    "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "dask": "dask", "h5py": "io", "zarr": "io",
-    "matplotlib": "plot", "logomaker": "plot", "scikit-learn": "demo", "pybigtools": "genome",
+    "cupy": "cuda13x", "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "dask": "dask",
+    "h5py": "io", "zarr": "io", "matplotlib": "plot", "logomaker": "plot", "scikit-learn": "demo",
+    "pybigtools": "genome",
 }  # fmt: skip
-"""Optional packages, and the extra of ours that brings each."""
+"""Optional packages, and the extra of ours that brings each; the drivers of older GPUs take cuda12x."""
+
+DISTRIBUTIONS = {"cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "tensorflow": ("tensorflow", "tensorflow-cpu")}
+"""Where one package comes in several builds."""
 
 PACKAGES = ("numpy", "numba", "llvmlite", *EXTRAS)
 
@@ -39,12 +43,15 @@ def info() -> dict[str, Any]:
     from .kernels import cpu, threads
 
     versions = {package: _version(package) for package in PACKAGES}
-    traced = {"gpu": "reference, untested", "traced": "reference"}
+    traced = {"traced": "reference"}
+    cuda = "native, untested" if versions["cupy"] else "needs cupy"
+    others = dict.fromkeys(("rocm", "mps", "xpu"), "reference, untested")
     devices = {
         "numpy": {"cpu": "native"},
-        "torch": {"cpu": "native", "mps": "reference, untested", "xpu": "reference, untested", **traced},
-        "tensorflow": {"cpu": "native", **traced},
-        "jax": {"cpu": "native", **traced},
+        "cupy": {"cuda": "native, untested"},
+        "torch": {"cpu": "native", "cuda": cuda, **others, **traced},
+        "tensorflow": {"cpu": "native", "cuda": cuda, **traced},
+        "jax": {"cpu": "native", "cuda": "reference, untested", **traced},
         "dask": {"blocks": "as the library of the blocks"},
     }
     return {
@@ -60,11 +67,14 @@ def info() -> dict[str, Any]:
 
 
 def warmup() -> None:
-    """Compile the kernels for float32 gradients with four letters and for shuffles; the cache on disk keeps them.
+    """Compile the kernels for float32 gradients with four letters, metrics and shuffles; the cache on disk keeps them.
 
-    Call it once after installing, before many processes start. Other dtypes are compiled when they are first met.
+    Call it once after installing, before many processes start. Other dtypes are compiled when they are first met. With
+    CuPy and GPUs it also loads the CUDA kernels on each of them, those for half precision too; in a process that
+    captures CUDA graphs, call it before.
     """
-    from . import ops, sequences, summary
+    from . import metrics, ops, sequences, summary
+    from .kernels import cuda
 
     codes = sequences.encode("ACCGTACGGATTAC")
     for kind in sequences.KINDS:
@@ -80,6 +90,15 @@ def warmup() -> None:
         ops.correct(grad, axis=axis)
         ops.simplex_angle(grad, axis=axis)
         summary.angle_summary(grad, axis=axis)
+        metrics.cosine_similarity(grad, grad, axis=axis)
+        metrics.positionwise_cosine_similarity(grad, grad, axis=axis)
+        for measure in (metrics.ensemble_difference, metrics.ensemble_difference_reduction):
+            measure(grad[None], grad, axis=axis % 3 + 1)
+    metrics.ensemble_difference_by_angle(grad[None], grad, axis=2)
+    truth = np.array([[[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]], np.float32)
+    metrics.interpretability(np.ones((1, 2), np.float32), truth)
+    metrics.auroc(np.ones((1, 2), np.float32), np.array([[True, False]]))
+    cuda.warm_up()
 
 
 def set_num_threads(n: int) -> None:
@@ -104,7 +123,7 @@ def set_num_threads(n: int) -> None:
 
 
 def _version(package: str) -> str | None:
-    for name in (package, f"{package}-cpu"):  # TensorFlow's CPU build is a package of its own
+    for name in DISTRIBUTIONS.get(package, (package,)):
         try:
             return version(name)
         except PackageNotFoundError:

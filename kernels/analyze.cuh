@@ -64,17 +64,21 @@ template <class T, bool IS_CODES> struct Input : Letters<T> {
 };
 
 template <class T> struct Input<T, true> {
-    Pack<T, GROUP> codes;
+    Pack<T, GROUP> codes = {};
 
     __device__ void load(const T* array, Index o, Index i, Index inner) {
         codes = load_pack<T, GROUP>(array + o * inner + i);
     }
 
-    // Codes are compared as they are: cutting 64 bits would make an A of 2**32.
+    // Codes are compared as they are: cutting 64 bits would make an A of 2**32. Every letter is read before one is
+    // chosen, since a choice of what to read puts the letters into memory.
     __device__ Compute observed(const Compute (&values)[LETTERS], int p) {
         Compute value = 0;
 #pragma unroll
-        for (int a = 0; a < LETTERS; ++a) value = codes.values[p] == static_cast<T>(a) ? values[a] : value;
+        for (int a = 0; a < LETTERS; ++a) {
+            const Compute letter = values[a];
+            value = codes.values[p] == static_cast<T>(a) ? letter : value;
+        }
         return value;
     }
 };
@@ -140,7 +144,7 @@ __device__ inline void write_effects(const Operands& op, Letters<Grad>& grad, In
     if (op.raw_product) store_pack(op.raw_product + o * op.inner + i, raw_product);
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK) analyze(const Operands op) {
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) analyze(const Operands op) {
     const Index groups = op.inner / GROUP, step = Index(gridDim.x) * blockDim.x;
     const Index step_o = step / groups, step_i = step % groups;  // divisions are slow: once for each thread
     const Index first = Index(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -4,9 +4,11 @@ Memory is passed by address, C-contiguous; whoever owns it keeps it alive until 
 on the same stream. CuPy compiles each combination of types once for a device's architecture and keeps it on disk.
 """
 
+import importlib.util
 import math
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -78,16 +80,59 @@ def _processors(device):
     return runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device)
 
 
+_loaded: set[tuple[Kernel, int]] = set()
+
+
+def load(kernel, device):
+    """Compile the kernel for a device, or find it on disk."""
+    import cupy
+
+    with cupy.cuda.Device(device):
+        _ = _compiled(kernel).kernel
+    _loaded.add((kernel, device))
+
+
 def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
     """Launch at most as many blocks as keep the device busy; kernels go round until everything is done."""
     import cupy
 
-    blocks = max(1, min(n_blocks, BLOCKS_PER_PROCESSOR * _processors(queue.device)))
-    stream = cupy.cuda.ExternalStream(queue.stream, queue.device)
-    with cupy.cuda.Device(queue.device), stream:
+    device, address = queue
+    if (kernel, device) not in _loaded:
+        if cupy.cuda.runtime.streamIsCapturing(address):
+            raise RuntimeError(
+                "a kernel cannot be compiled while a CUDA graph is captured; make the same call once before the capture"
+            )
+        load(kernel, device)
+    blocks = max(1, min(n_blocks, BLOCKS_PER_PROCESSOR * _processors(device)))
+    stream = cupy.cuda.ExternalStream(address, device)
+    with cupy.cuda.Device(device), stream:
         _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes)
         if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":  # so that a fault is reported by the call that made it
             stream.synchronize()
+
+
+def warm_up():
+    """Load the usual kernels on every device there is: four letters, every precision but double."""
+    if importlib.util.find_spec("cupy") is None:
+        return
+    import cupy
+
+    if cupy.cuda.is_available():
+        devices = range(cupy.cuda.runtime.getDeviceCount())
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiler releases the GIL
+            for device in devices:
+                list(pool.map(lambda kernel, device=device: load(kernel, device), usual_kernels()))
+
+
+def usual_kernels():
+    """The kernels for four letters in float32 and half precision: any layout, codes or one-hot of the same dtype."""
+    kernels = [Kernel("random.cuh", "digest"), Kernel("random.cuh", "words")]
+    for grad in ("float32", "float16", "bfloat16"):
+        kernels += [_summary_kernel(grad, 4, together) for together in (True, False)]
+        plans = {(1, False), (2, False), (4, False), (1, True), (4 // ITEM_BYTES[grad], True)}
+        for x, has_codes in (("uint8", True), ("int64", True), (grad, False)):
+            kernels += [_analyze_kernel(grad, x, has_codes, 4, *plan) for plan in sorted(plans)]
+    return kernels
 
 
 @cache
