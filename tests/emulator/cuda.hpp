@@ -6,7 +6,7 @@
 #define __device__
 #define __global__
 #define __shared__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct Dimensions {
     unsigned x;
