@@ -125,6 +125,13 @@ def _emulated_cupy(function: Callable[..., Any], *arrays: Any) -> Any:
         return function(*arrays)
 
 
+def _emulated_tensorflow(function: Callable[..., Any], *arrays: Any) -> Any:
+    from tests.emulator.patches import tensorflow_on_cuda
+
+    with tensorflow_on_cuda():
+        return function(*arrays)
+
+
 def _cuda_tensor(array: np.ndarray) -> Any:
     return _tensor(array).cuda()
 
@@ -250,6 +257,7 @@ LIBRARIES = [
     Library("jax:jit", _jax_array, call=_jitted, has_out=False, traced=True),
     Library("tensorflow", _tf_tensor, _read_tf, has_out=False),
     Library("tensorflow:variable", _tf_variable, _read_tf, has_out=False),
+    Library("tensorflow:emulated", _tf_tensor, _read_tf, _emulated_tensorflow, has_out=False, needs="g++"),
     Library("tensorflow:function", _tf_tensor, _read_tf, _tf_function, has_out=False, traced=True),
     Library("tensorflow:xla", _tf_tensor, _read_tf, _tf_xla, has_out=False, traced=True),
     Library("dask", _dask_array, has_out=False),

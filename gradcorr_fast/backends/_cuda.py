@@ -202,11 +202,16 @@ def _shadow(array: Any, library: Library) -> Array:
     return np.asarray(SimpleNamespace(__array_interface__=interface))
 
 
+def require_cupy(cuda_major: int) -> None:
+    """Say how to install what compiles and launches the kernels, if it is not there."""
+    if importlib.util.find_spec("cupy") is None:
+        raise missing_backend("CuPy, which compiles the kernels for arrays on CUDA devices,", f"cuda{cuda_major}x")
+
+
 @cache
 def check_device(device: int, cuda_major: int) -> None:
     """Refuse what the kernels cannot be compiled for or launched on; nothing falls back to the host."""
-    if importlib.util.find_spec("cupy") is None:
-        raise missing_backend("CuPy, which compiles the kernels for arrays on CUDA devices,", f"cuda{cuda_major}x")
+    require_cupy(cuda_major)
     import cupy
     from cupy.cuda import nvrtc, runtime
 

@@ -71,6 +71,17 @@ def from_numpy(array: Any) -> Any:
     return cupy.asarray(array)
 
 
+def from_dlpack(array: Any) -> Any:
+    """Another library's array as CuPy's, on the same memory; CuPy's current stream waits until it has been written."""
+    return cupy.from_dlpack(array)
+
+
+def synchronize(array: Any) -> None:
+    """Wait until everything is done that was launched for an array on CuPy's current stream."""
+    with array.device:
+        cupy.cuda.get_current_stream().synchronize()
+
+
 def _check_device(array: Any, grad: Any) -> None:
     if array is not None and array.device != grad.device:
         raise ValueError(f"grad is on {grad.device} and another argument on {array.device}; copy one with cupy.asarray")

@@ -1,6 +1,7 @@
-"""TensorFlow tensors: the Numba kernels on the memory of eager CPU tensors, the reference formula everywhere else.
+"""TensorFlow tensors: the Numba kernels for eager CPU tensors, the CUDA kernels for those on NVIDIA GPUs.
 
-Everything else is symbolic tensors (tf.function, with or without XLA, layers in a Keras graph) and other devices.
+Symbolic tensors (tf.function, with or without XLA, layers in a Keras graph) and other devices get the reference
+formula.
 """
 
 import operator
@@ -13,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import record
 
-from .._check import Call, check_float, check_x
+from .._check import Call, check_float, check_mask, check_x
 from ..kernels import reference
+from . import _cuda
 from . import numpy as numpy_backend
 
 
@@ -115,13 +117,19 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
         )
     grad = tf.convert_to_tensor(grad)
     check_float(grad.dtype.name)
+    if _uses_cuda(grad):
+        if mask is not None:
+            mask = tf.convert_to_tensor(mask)
+            check_mask(tuple(mask.shape), mask.dtype.name, tuple(grad.shape[:axis] + grad.shape[axis + 1 :]))
+            mask = _as_cupy(mask).view(bool)  # some versions hand over bytes
+        return tuple(_cupy_backend().angle_summary(_as_cupy(grad), axis, thresholds, bins, mask))
     mask = None if mask is None else np.asarray(mask)
     return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
 
 
 def to_numpy(tensor: Any, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if not tf.executing_eagerly() or not is_native(tensor):
+    if not tf.executing_eagerly() or not is_native(tensor) or _uses_cuda(tensor):
         raise ValueError(f"{argument} is traced or not on the CPU; pass an eager CPU tensor")
     return _as_numpy(tf.convert_to_tensor(tensor))
 
@@ -148,6 +156,12 @@ def _differentiable(call: Call) -> Any:
 
 
 def _native(call: Call, grad: Any, x: Any = None) -> list[Any]:
+    if _uses_cuda(grad):
+        backend = _cupy_backend()
+        arrays = _as_cupy(grad), None if x is None else _as_cupy(x)
+        results = backend.run(call, *arrays, (None,) * len(call.fields))
+        backend.synchronize(arrays[0])  # TensorFlow does not wait for the stream that others work on
+        return [_from_cupy(result) for result in results]
     arrays = _as_numpy(grad), None if x is None else _as_numpy(x)
     results = numpy_backend.run(call, *arrays, (None,) * len(call.fields), empty=numpy_backend.empty_aligned)
     return [_from_numpy(result) for result in results]
@@ -163,8 +177,34 @@ def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
 
 
 def is_native(tensor: Any) -> bool:
-    """Whether the kernels may read the tensor's memory: concrete and on the CPU."""
-    return not tf.is_symbolic_tensor(tensor) and "CPU" in tensor.device
+    """Whether the kernels may read the tensor's memory: concrete, and on a device of theirs."""
+    return not tf.is_symbolic_tensor(tensor) and ("CPU" in tensor.device or _uses_cuda(tensor))
+
+
+def _uses_cuda(tensor: Any) -> bool:
+    return "GPU" in tensor.device and bool(tf.sysconfig.get_build_info()["is_cuda_build"])
+
+
+def _cupy_backend() -> Any:
+    """The backend that GPU tensors pass through; DLPack hands their memory over."""
+    _cuda.require_cupy(int(tf.sysconfig.get_build_info()["cuda_version"].partition(".")[0]))
+    from . import cupy as cupy_backend
+
+    return cupy_backend
+
+
+def _as_cupy(tensor: Any) -> Any:
+    """The tensor's memory as a CuPy array."""
+    if tensor.dtype == tf.bfloat16:
+        return _cupy_backend().from_dlpack(tf.bitcast(tensor, tf.uint16)).view(tf.bfloat16.as_numpy_dtype)
+    return _cupy_backend().from_dlpack(tensor)
+
+
+def _from_cupy(array: Any) -> Any:
+    """A tensor on the memory of a CuPy array that nobody else has."""
+    if array.dtype.name == "bfloat16":
+        return tf.bitcast(_from_cupy(array.view(np.uint16)), tf.bfloat16)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def is_recording() -> bool:

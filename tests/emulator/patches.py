@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from unittest import mock
 import numpy as np
 
 from gradcorr_fast.backends import _cuda
+from gradcorr_fast.backends.numpy import empty_aligned
 from gradcorr_fast.kernels import cuda
 
 from . import Emulator
@@ -83,16 +85,34 @@ def _make(function: Any) -> Any:
 
 def _fake_cupy() -> ModuleType:
     fake = ModuleType("cupy")
+    fake.__spec__ = ModuleSpec("cupy", None)
     fake.__dict__.update({name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
-    for name in ("asarray", "empty", "zeros", "ascontiguousarray"):
+    for name in ("asarray", "zeros", "ascontiguousarray", "from_dlpack"):
         setattr(fake, name, _make(getattr(np, name)))
+    fake.empty = _make(empty_aligned)
     fake.asnumpy = np.array
     fake.cuda = SimpleNamespace(
         runtime=SimpleNamespace(runtimeGetVersion=lambda: 13000),
         memory=SimpleNamespace(OutOfMemoryError=MemoryError),
-        get_current_stream=lambda: SimpleNamespace(ptr=0),
+        get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
     )
     return fake
+
+
+@contextmanager
+def tensorflow_on_cuda() -> Iterator[None]:
+    """Treat eager CPU tensors of TensorFlow as those of a GPU."""
+    import tensorflow as tf
+
+    from gradcorr_fast.backends import tensorflow as backend
+
+    build = {"is_cuda_build": True, "cuda_version": "13.0"}
+    with (
+        arrays_of_cupy(),
+        mock.patch.object(tf.sysconfig, "get_build_info", return_value=build),
+        mock.patch.object(backend, "_uses_cuda", return_value=True),
+    ):
+        yield
 
 
 @contextmanager
