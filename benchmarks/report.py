@@ -44,7 +44,9 @@ def render(header: Row, rows: list[Row]) -> str:
     yardsticks = [row for row in rows if row["provider"] == "yardstick"]
     calls = [row for row in rows if "median_ratio" not in row or "extra_seconds" in row]
     libraries = [row for row in rows if "library" in row]
-    peers = [row for row in rows if row not in yardsticks and row not in calls and row not in libraries]
+    rankings = [row for row in rows if "metric" in row]
+    others = (*yardsticks, *calls, *libraries, *rankings)
+    peers = [row for row in rows if row not in others]
     versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
     parts = [
         table(
@@ -63,6 +65,20 @@ def render(header: Row, rows: list[Row]) -> str:
             [
                 [row["library"], *name(row)[:2], f"{row['n_sequences']:,}", row["provider"], ratio(row, 2), aim(row)]
                 for row in libraries
+            ],
+        ),
+        table(
+            ["metric", "sequences", "length", "compared with", "times as fast (95 %)", "aim"],
+            [
+                [
+                    row["metric"],
+                    f"{row['n_sequences']:,}",
+                    f"{row['length']:,}",
+                    row["provider"],
+                    ratio(row, 0),
+                    aim(row),
+                ]
+                for row in rankings
             ],
         ),
         table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),

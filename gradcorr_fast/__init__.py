@@ -19,7 +19,7 @@ if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the pac
     sys.modules[_spec.name] = kernels = module_from_spec(_spec)
     _spec.loader.exec_module(kernels)
 
-from . import sequences, targets  # noqa: E402
+from . import metrics, sequences, targets  # noqa: E402
 from ._check import MissingBackendError  # noqa: E402
 from .ops import (  # noqa: E402
     AttributionMaps,
@@ -47,6 +47,7 @@ __all__ = [
     "grad_times_input",
     "info",
     "merge",
+    "metrics",
     "sequences",
     "set_num_threads",
     "simplex_angle",

@@ -85,10 +85,10 @@ def select_letters(
     return front, (slice(None),) * front + (letters,)
 
 
-def check_float(dtype_name: str) -> None:
-    """Refuse gradients that are not real floating point."""
+def check_float(dtype_name: str, argument: str = "grad") -> None:
+    """Refuse gradients and scores that are not real floating point."""
     if dtype_name not in FLOAT_NAMES:
-        raise TypeError(f"grad must be one of {', '.join(FLOAT_NAMES)}; got {dtype_name}, convert it first")
+        raise TypeError(f"{argument} must be one of {', '.join(FLOAT_NAMES)}; got {dtype_name}, convert it first")
 
 
 def check_background(background: Any, n_letters: int) -> tuple[float, ...] | None:
@@ -139,6 +139,25 @@ def check_mask(mask_shape: Sequence[int], mask_dtype: str, shape: Sequence[int])
         raise TypeError(f"mask must be boolean, True where a position counts; got {mask_dtype}, compare it first")
     if tuple(mask_shape) != tuple(shape):
         raise ValueError(f"mask has shape {_show(mask_shape)}; it must have shape {_show(shape)}, one entry a position")
+
+
+def check_same_shape(name: str, given: Sequence[int | None], other: str, wanted: Sequence[int | None]) -> None:
+    """Refuse an array that does not have the shape of another one."""
+    if len(given) != len(wanted) or not _agree(given, wanted):
+        raise ValueError(f"{name} has shape {_show(given)}; for {other} it must have shape {_show(wanted)}")
+
+
+def refuse_nan(sequence: int) -> None:
+    """Say that scores without a rank were found."""
+    raise ValueError(
+        f"scores of sequence {sequence} hold NaN, which has no rank; look for what made it, or leave such positions "
+        f'out with nan_policy="omit"'
+    )
+
+
+def refuse_labels(label: Any) -> None:
+    """Say that labels are not those of two classes."""
+    raise ValueError(f"labels must be boolean or 0 and 1; got {label}, compare them with the class to be found")
 
 
 def check_thresholds(thresholds: Iterable[float], bins: int) -> tuple[float, ...]:

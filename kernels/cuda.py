@@ -18,6 +18,7 @@ import numpy as np
 BLOCK = 256  # threads; as in values.cuh
 BLOCKS_PER_PROCESSOR = 16
 SEGMENT, THRESHOLDS = 1024, 4  # as in summary.cuh
+SORTED = 4096  # positions of a sequence that are sorted in shared memory; as in ranking.cuh
 SHARED_BYTES = 32768  # of histograms in a block; every device has as much without being asked
 LEAST_CAPABILITY = 75  # of what CUDA 13 compiles for
 
@@ -127,6 +128,7 @@ def warm_up():
 def usual_kernels():
     """The kernels for four letters in float32 and half precision: any layout, codes or one-hot of the same dtype."""
     kernels = [Kernel("random.cuh", "digest"), Kernel("random.cuh", "words")]
+    kernels += [_RANKING_KERNEL, Kernel("ranking.cuh", "ranking_keys", ("SCORE_TYPE=float",))]
     for grad in ("float32", "float16", "bfloat16"):
         kernels += [_summary_kernel(grad, 4, together) for together in (True, False)]
         plans = {(1, False), (2, False), (4, False), (1, True), (4 // ITEM_BYTES[grad], True)}
@@ -348,3 +350,38 @@ def words(shape, queue, *, keys, samples, purpose, first, words):
     """Write words of streams, uint32 (n_streams, 4 * n_blocks), from block `first` on; `shape` is without the 4."""
     operands = _pack(_WORDS, (keys, samples, words, *shape, purpose, first))
     launch(Kernel("random.cuh", "words"), operands, _blocks(math.prod(shape)), queue)
+
+
+# --- rankings ---
+
+_KEYS = (
+    ("scores", "u8"), ("mask", "u8"), ("keys", "u8"), ("first_nan", "u8"), ("n_sequences", "i8"), ("length", "i8"),
+    ("omit_nan", "i4"),
+)  # fmt: skip
+_RANKING = (
+    ("keys", "u8"), ("labels", "u8"), ("order", "u8"), ("results", "u8"), ("n_sequences", "i8"), ("length", "i8"),
+)  # fmt: skip
+_RANKING_BYTES = 8 * (SORTED + 1) + SORTED + 2 * 8 * BLOCK  # a row in shared memory
+
+
+def ranking_keys(shape, queue, *, scores, mask, keys, first_nan, omit_nan):
+    """Write the scores of `shape`, (n_sequences, length), as int64 in the same order, those left out below all others.
+
+    `scores` is `Memory`, the others addresses; `mask` may be 0. `first_nan`, an int64 to begin with, becomes the first
+    sequence with a NaN that counts and may not be left out, if that is less.
+    """
+    operands = _pack(_KEYS, (scores.address, mask, keys, first_nan, *shape, omit_nan))
+    kernel = Kernel("ranking.cuh", "ranking_keys", (f"SCORE_TYPE={FLOATS[scores.dtype]}",))
+    launch(kernel, operands, _blocks(math.prod(shape)), queue)
+
+
+def ranking(shape, queue, *, keys, labels, order, results):
+    """Write AUROC, AUPR and average precision, float64 (n_sequences, 3); all by address.
+
+    `order` are the positions of each sequence, int64, the highest key first; 0 if they are no more than `SORTED`.
+    """
+    operands = _pack(_RANKING, (keys, labels, order, results, *shape))
+    launch(_RANKING_KERNEL, operands, shape[0], queue, _RANKING_BYTES)
+
+
+_RANKING_KERNEL = Kernel("ranking.cuh", "ranking", ("SCORE_TYPE=float",))  # the type of the scores is in the keys only

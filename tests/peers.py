@@ -51,6 +51,42 @@ def geomath_count_large_angles(scores: Any, thresholds: Any = (30, 45, 60)) -> A
     return np.stack([np.sum(size > threshold, axis=-1) for threshold in thresholds], axis=-1)
 
 
+# --- scikit-learn, in a Python loop as in gradient_correction/metrics.py of the same repository ---
+
+
+def sklearn_auroc_aupr(scores: Any, labels: Any) -> tuple[Any, Any]:
+    """AUROC and AUPR of each row of (N, L): `interpretability_performance` without its label rule."""
+    from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
+
+    auroc, aupr = np.empty(len(scores)), np.empty(len(scores))
+    for k, (row, truth) in enumerate(zip(scores, labels, strict=True)):
+        auroc[k] = roc_auc_score(truth, row)
+        precision, recall, _ = precision_recall_curve(truth, row)
+        aupr[k] = auc(recall, precision)
+    return auroc, aupr
+
+
+def sklearn_interpretability(scores: Any, ppm: Any, threshold: float = 0.1) -> tuple[Any, Any]:
+    """AUROC and AUPR of each row of (N, L) against (N, L, 4), with the paper's label rule.
+
+    Differs from ours: 1e-10 inside the logarithm, which moves the information by at most 6e-10 bits.
+    """
+    information = 2 + np.sum(ppm * np.log2(ppm + 1e-10), axis=-1)
+    found = []
+    for row, bits in zip(scores, information, strict=True):
+        kept = (bits > threshold) | (bits == np.min(bits))
+        found.append(sklearn_auroc_aupr(row[None, kept], (bits > threshold)[None, kept]))
+    auroc, aupr = np.array(found).reshape(-1, 2).T
+    return auroc, aupr
+
+
+def paper_cosine(scores: Any, ppm: Any) -> Any:
+    """Cosine of each map (N, L, 4) with the centred ground truth. NaN at zero maps, and squares over- and underflow."""
+    truth = ppm - 0.25
+    lengths = np.sqrt(np.sum(scores**2, axis=(1, 2)) * np.sum(truth**2, axis=(1, 2)))
+    return np.sum(scores * truth, axis=(1, 2)) / lengths
+
+
 # --- NumPy, packages that correct on the host ---
 
 

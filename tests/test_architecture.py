@@ -68,11 +68,14 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 def test_every_operation_has_one_name_everywhere() -> None:
-    from gradcorr_fast.kernels import reference
+    from gradcorr_fast.kernels import reference, reference_metrics
 
     for operation in kernels.OPERATIONS:
         assert callable(getattr(gf, operation))
         assert callable(getattr(reference, operation))
+    for metric in kernels.METRICS:
+        assert callable(getattr(gf.metrics, metric))
+        assert callable(getattr(reference_metrics, metric))
 
 
 @pytest.mark.parametrize("name", sorted(set(gf.__all__)))
@@ -82,6 +85,14 @@ def test_every_public_name_is_documented(name: str) -> None:
     if inspect.isfunction(getattr(gf, name)) and inspect.signature(getattr(gf, name)).parameters:
         for section in ("Parameters", *(("Returns", "Examples") if name != "set_num_threads" else ())):
             assert f"{section}\n---" in documentation
+
+
+@pytest.mark.parametrize("name", gf.metrics.__all__)
+def test_every_metric_is_documented(name: str) -> None:
+    documentation = inspect.getdoc(getattr(gf.metrics, name))
+    assert documentation
+    if inspect.isfunction(getattr(gf.metrics, name)):
+        assert all(f"{part}\n---" in documentation for part in ("Parameters", "Returns", "Notes", "Examples"))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -43,7 +43,7 @@ def test_the_network_of_the_demo_is_trained_and_small() -> None:
 
 
 def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> None:
-    for package in ("torch", "matplotlib", "logomaker", "sklearn"):
+    for package in ("torch", "matplotlib", "logomaker"):
         require(package)
     from gradcorr_fast.cli.demo import demo
     from gradcorr_fast.demo.run import run

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._check import Call
 from ..kernels import cuda
-from . import _cuda
+from . import _cuda, _cuda_metrics
 
 XP = SimpleNamespace(
     sum=cupy.sum,
@@ -64,6 +64,26 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
 def to_numpy(array: Any, argument: str) -> Any:
     """Refuse: NumPy cannot see the memory of a GPU."""
     raise ValueError(f"{argument} is on {array.device}; pass a NumPy array, cupy.asnumpy({argument})")
+
+
+def to_host(array: Any) -> Any:
+    """A copy of the array in NumPy's memory."""
+    return cupy.asnumpy(array)
+
+
+def ranking(scores: Any, labels: Any, mask: Any, fields: Sequence[str], omit_nan: bool) -> tuple[Any, ...]:
+    """AUROC and the like on the device; see `_cuda_metrics.ranking`."""
+    for array in (labels, mask):
+        _check_device(array, scores)
+    with scores.device:
+        return _cuda_metrics.ranking(scores, labels, mask, fields, omit_nan, LIBRARY)
+
+
+def interpretability(scores: Any, ppm: Any, axis: int, threshold: float, omit_nan: bool) -> tuple[Any, Any, Any]:
+    """AUROC, AUPR and information on the device; see `_cuda_metrics.interpretability`."""
+    _check_device(ppm, scores)
+    with scores.device:
+        return _cuda_metrics.interpretability(scores, ppm, axis, threshold, omit_nan, LIBRARY, XP)
 
 
 def from_numpy(array: Any) -> Any:

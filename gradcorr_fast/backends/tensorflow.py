@@ -157,11 +157,7 @@ def _differentiable(call: Call) -> Any:
 
 def _native(call: Call, grad: Any, x: Any = None) -> list[Any]:
     if _uses_cuda(grad):
-        backend = _cupy_backend()
-        arrays = _as_cupy(grad), None if x is None else _as_cupy(x)
-        results = backend.run(call, *arrays, (None,) * len(call.fields))
-        backend.synchronize(arrays[0])  # TensorFlow does not wait for the stream that others work on
-        return [_from_cupy(result) for result in results]
+        return _through_cupy(lambda backend, *a: backend.run(call, *a, (None,) * len(call.fields)), grad, x)
     arrays = _as_numpy(grad), None if x is None else _as_numpy(x)
     results = numpy_backend.run(call, *arrays, (None,) * len(call.fields), empty=numpy_backend.empty_aligned)
     return [_from_numpy(result) for result in results]
@@ -191,6 +187,42 @@ def _cupy_backend() -> Any:
     from . import cupy as cupy_backend
 
     return cupy_backend
+
+
+def _through_cupy(function: Callable[..., Any], *tensors: Any) -> list[Any]:
+    """Call ``function(backend, *arrays)`` with what CuPy sees of the tensors; its results as tensors."""
+    backend = _cupy_backend()
+    arrays = [None if tensor is None else _as_cupy(tensor) for tensor in tensors]
+    results = function(backend, *arrays)
+    backend.synchronize(arrays[0])  # TensorFlow does not wait for the stream that others work on
+    return [_from_cupy(result) for result in results]
+
+
+def ranking(scores: Any, labels: Any, mask: Any, fields: Sequence[str], omit_nan: bool) -> Any:
+    """AUROC and the like of eager GPU tensors; see `_cuda_metrics.ranking`."""
+    if not _is_on_cuda(scores):
+        return NotImplemented
+    if mask is not None:
+        mask = tf.cast(mask, tf.uint8)  # some versions hand over booleans as bytes
+    return _through_cupy(
+        lambda backend, s, y, m: backend.ranking(s, y, None if m is None else m.view(bool), fields, omit_nan),
+        scores,
+        tf.cast(labels, tf.uint8) if labels.dtype == tf.bool else labels,
+        mask,
+    )
+
+
+def interpretability(scores: Any, ppm: Any, axis: int, threshold: float, omit_nan: bool) -> Any:
+    """AUROC, AUPR and information of eager GPU tensors; see `_cuda_metrics.interpretability`."""
+    if not _is_on_cuda(scores):
+        return NotImplemented
+    return _through_cupy(
+        lambda backend, *arrays: backend.interpretability(*arrays, axis, threshold, omit_nan), scores, ppm
+    )
+
+
+def _is_on_cuda(tensor: Any) -> bool:
+    return tf.executing_eagerly() and not tf.is_symbolic_tensor(tensor) and _uses_cuda(tensor)
 
 
 def _as_cupy(tensor: Any) -> Any:

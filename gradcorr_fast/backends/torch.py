@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from .._check import Call, check_float, check_mask, check_out, check_x
 from ..kernels import cuda, reference
-from . import _cuda
+from . import _cuda, _cuda_metrics
 from . import numpy as numpy_backend
 
 XP = SimpleNamespace(
@@ -105,9 +105,35 @@ def angle_summary(
 
 def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if tensor.device.type != "cpu" or not is_native(tensor):
+    if _uses_cuda(tensor) or not is_native(tensor):
         raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
     return _as_numpy(tensor)
+
+
+def to_host(tensor: torch.Tensor) -> Any:
+    """A copy of the tensor in NumPy's memory, wherever it is."""
+    return tensor.detach().cpu().numpy()
+
+
+def ranking(scores: torch.Tensor, labels: torch.Tensor, mask: Any, fields: Sequence[str], omit_nan: bool) -> Any:
+    """AUROC and the like on the device; see `_cuda_metrics.ranking`."""
+    if not _on_cuda(scores, labels, mask):
+        return NotImplemented
+    return _cuda_metrics.ranking(scores.detach(), labels, mask, fields, omit_nan, LIBRARY)
+
+
+def interpretability(scores: torch.Tensor, ppm: torch.Tensor, axis: int, threshold: float, omit_nan: bool) -> Any:
+    """AUROC, AUPR and information on the device; see `_cuda_metrics.interpretability`."""
+    if not _on_cuda(scores, ppm):
+        return NotImplemented
+    return _cuda_metrics.interpretability(scores.detach(), ppm.detach(), axis, threshold, omit_nan, LIBRARY, XP)
+
+
+def _on_cuda(*tensors: Any) -> bool:
+    given = [tensor for tensor in tensors if tensor is not None]
+    for tensor in given:
+        _check_placement(tensor, given[0])
+    return all(is_native(tensor) and _uses_cuda(tensor) for tensor in given)
 
 
 def from_numpy(array: Any) -> torch.Tensor:

@@ -10,7 +10,7 @@ from .._check import missing_backend
 from ..demo.run import Result, run
 from ._errors import told
 
-NEEDED = {"torch": "PyTorch", "matplotlib": "matplotlib", "logomaker": "logomaker", "sklearn": "scikit-learn"}
+NEEDED = {"torch": "PyTorch", "matplotlib": "matplotlib", "logomaker": "logomaker"}
 
 
 @click.command()

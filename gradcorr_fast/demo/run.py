@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import io, plot
+from ..metrics import cosine_similarity, interpretability
 from ..ops import correct, grad_times_input, simplex_angle
 from ..summary import AngleSummary, angle_summary
 from . import planted
@@ -76,20 +77,7 @@ def agreement(maps: Array, observed: Array, ppm: Array) -> Agreement:
 
     Notes
     -----
-    Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023), Methods: positions with more than 0.1 bits are motif, those
-    without information background, the others are left out; AUPR is the trapezoid below the curve.
+    See `metrics.interpretability` and `metrics.cosine_similarity`, which also tells why its gain is no evidence.
     """
-    from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
-
-    information = 2 + np.sum(ppm * np.log2(np.maximum(ppm, 1e-10)), axis=-1)
-    auroc, aupr = np.empty(len(ppm)), np.empty(len(ppm))
-    for k, bits in enumerate(information):
-        kept = (bits > 0.1) | (bits < 1e-6)
-        is_motif, scores = bits[kept] > 0.1, observed[k][kept]
-        auroc[k] = roc_auc_score(is_motif, scores)
-        precision, recall, _ = precision_recall_curve(is_motif, scores)
-        aupr[k] = auc(recall, precision)
-    truth = np.moveaxis(ppm - 0.25, -1, 1)
-    products = np.sum(maps * truth, axis=(1, 2))
-    lengths = np.sqrt(np.sum(maps**2, axis=(1, 2)) * np.sum(truth**2, axis=(1, 2)))
-    return Agreement(auroc, aupr, products / lengths)
+    found = interpretability(observed, ppm)
+    return Agreement(found.auroc, found.aupr, cosine_similarity(maps, np.moveaxis(ppm - 0.25, -1, 1), axis=1))

@@ -14,6 +14,7 @@ from matplotlib.path import Path
 from .. import ops, sequences
 from .._check import check_mask
 from ..kernels.reference import edge_tolerance
+from ..metrics import information_content
 from ._figures import (
     BAND_COLORS,
     THRESHOLDS,
@@ -338,11 +339,8 @@ def _information(ppm: Array, length: int) -> Array:
     """Heights in bits: each probability times the information of its position."""
     if len(ppm) != length:
         raise ValueError(f"truth has {len(ppm)} positions and grad {length}; pass that of this sequence")
-    if not (np.all(ppm >= 0) and np.allclose(ppm.sum(axis=-1), 1, atol=1e-3)):
-        raise ValueError("truth must hold probabilities that sum to 1 at each position; divide counts by their sum")
-    logs = np.log2(ppm, out=np.zeros_like(ppm), where=ppm > 0)
     # Not logomaker.transform_matrix, which refuses nearly uniform positions where rounding gives -1e-17 bits.
-    heights: Array = ppm * np.maximum(2 + (ppm * logs).sum(axis=-1, keepdims=True), 0)
+    heights: Array = ppm * information_content(ppm)[:, None]
     return heights
 
 

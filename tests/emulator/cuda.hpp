@@ -39,6 +39,12 @@ template <class T> T atomicAdd(T* address, T value) {
     return before;
 }
 
+template <class T> T atomicMin(T* address, T value) {
+    const T before = *address;
+    *address = value < before ? value : before;
+    return before;
+}
+
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned long long>(a) * b >> 32; }
 inline float __int_as_float(int bits) { return bits_as<float>(bits); }
 inline int __float_as_int(float value) { return bits_as<int>(value); }

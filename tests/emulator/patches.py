@@ -87,7 +87,7 @@ def _fake_cupy() -> ModuleType:
     fake = ModuleType("cupy")
     fake.__spec__ = ModuleSpec("cupy", None)
     fake.__dict__.update({name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
-    for name in ("asarray", "zeros", "ascontiguousarray", "from_dlpack"):
+    for name in ("asarray", "zeros", "ascontiguousarray", "from_dlpack", "where"):
         setattr(fake, name, _make(getattr(np, name)))
     fake.empty = _make(empty_aligned)
     fake.asnumpy = np.array
