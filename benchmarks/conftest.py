@@ -35,6 +35,9 @@ QUICK = Sizes(n_sequences=100, n_peer_sequences=20, length=2_000, pairs=3, peer_
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small sizes: shows that the benchmarks run, times nothing")
     parser.addoption("--results", type=Path, help="JSON file for the ratios, such as benchmarks/results/cpu.json")
+    parser.addoption("--gpu-results", type=Path, help="JSON file that rows of benchmarks/gpu are added to")
+    parser.addoption("--dry", action="store_true", help="rehearse benchmarks/gpu on the CPU: times nothing")
+    parser.addoption("--seconds", type=float, default=float("inf"), help="skip what is left of benchmarks/gpu then")
 
 
 @pytest.fixture(scope="session")

@@ -66,12 +66,12 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any], library: Library) -> 
     order = _memory_order(library.strides(grad))
     axes = {True: order, False: [k - (k > call.axis) for k in order if k != call.axis]}
     # These keep alive what is copied to be dense, until the kernel is launched.
-    dense = {name: library.dense(library.permute(array, axes[name != "codes"])) for name, array in inputs.items()}
+    dense = {name: library.dense(_permute(array, axes[name != "codes"], library)) for name, array in inputs.items()}
     memory = {name: cuda.Memory(library.address(array), library.dtype_name(array)) for name, array in dense.items()}
     results = []
     for field, given in zip(call.fields, out, strict=True):
         own = axes[field in reference.WITH_LETTERS]
-        if given is not None and library.is_dense(library.permute(given, own)):
+        if given is not None and library.is_dense(_permute(given, own, library)):
             results.append(given)
         else:
             results.append(_allocate(field, dense["grad"], order.index(call.axis), own, library))
@@ -103,7 +103,7 @@ def _allocate(field: str, grad: Any, axis: int, axes: list[int], library: Librar
             "to as out= (`correct` can write into the gradient itself)."
         )
         raise
-    return library.permute(result, np.argsort(axes).tolist())
+    return _permute(result, [axes.index(k) for k in range(len(axes))], library)
 
 
 def angle_summary(
@@ -152,6 +152,11 @@ def _by_sequence(grad: Any, positions: list[int], axis: int, library: Library) -
         if library.is_dense(rows):
             return rows, False
     return library.dense(letters_last), True
+
+
+def _permute(array: Any, axes: list[int], library: Library) -> Any:
+    """The same memory with its axes in another order; a call of the library is saved where they stay."""
+    return array if axes == list(range(len(axes))) else library.permute(array, axes)
 
 
 def _memory_order(strides: Sequence[int]) -> list[int]:
