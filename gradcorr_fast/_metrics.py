@@ -30,18 +30,19 @@ def run(metric: str, arrays: dict[str, Any], *, on_host: bool = False, **options
     backend = find_backend(**arrays)
     given = {name: array for name, array in arrays.items() if array is not None}
     refused: Exception = TypeError(f"{metric} cannot be traced; call it outside of the compiled function")
+    seen = None
     if not _is_compiling(backend):
         try:
             seen = {name: backend.to_numpy(array, name) for name, array in given.items()}
         except ValueError as error:  # not in the memory of the host, or traced
             refused = error
-            results = getattr(backend, metric, _no_kernel)(*arrays.values(), **options)
-            if results is not NotImplemented:
-                return results
-        else:
-            if metric not in TRACEABLE or not _is_differentiated(backend, given.values()):
-                results = _run_on_host(metric, [seen.get(name) for name in arrays], options)
-                return results if on_host else _convert(backend, results)
+    if seen is not None and (metric not in TRACEABLE or not _is_differentiated(backend, given.values())):
+        results = _run_on_host(metric, [seen.get(name) for name in arrays], options)
+        return results if on_host else _convert(backend, results)
+    if seen is None and not _is_compiling(backend):
+        results = getattr(backend, metric, _no_kernel)(*arrays.values(), **options)
+        if results is not NotImplemented:
+            return results
     if metric not in TRACEABLE:
         raise refused
     for name, array in given.items():

@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 
+from gradcorr_fast import backends
 from gradcorr_fast.backends import _cuda
 from gradcorr_fast.backends.numpy import empty_aligned
 from gradcorr_fast.kernels import cuda
@@ -117,16 +118,17 @@ def tensorflow_on_cuda() -> Iterator[None]:
 
 @contextmanager
 def arrays_of_cupy() -> Iterator[None]:
-    """Put a CuPy in place whose arrays are NumPy's."""
+    """Put a CuPy in place whose arrays are NumPy's, and a backend that has imported it."""
     name = "gradcorr_fast.backends.cupy"
-    kept = sys.modules.pop(name, None)
-    with emulated_launches(), mock.patch.dict(sys.modules, {"cupy": _fake_cupy()}):
-        try:
+    real = sys.modules.pop(name, None), vars(backends).pop("cupy", None)
+    try:
+        with emulated_launches(), mock.patch.dict(sys.modules, {"cupy": _fake_cupy()}):
             yield
-        finally:
-            sys.modules.pop(name, None)
-            if kept is not None:
-                sys.modules[name] = kept
+    finally:
+        sys.modules.pop(name, None)
+        vars(backends).pop("cupy", None)
+        if real[0] is not None:
+            sys.modules[name], backends.cupy = real  # type: ignore[attr-defined]
 
 
 def fake_cupy_array(array: np.ndarray) -> FakeArray:
