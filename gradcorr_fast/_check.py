@@ -85,6 +85,12 @@ def select_letters(
     return front, (slice(None),) * front + (letters,)
 
 
+def rest_of(letters: slice, length: int) -> list[int]:
+    """Return the channels that are none of the letters."""
+    chosen = set(range(length)[letters])
+    return [channel for channel in range(length) if channel not in chosen]
+
+
 def check_float(dtype_name: str, argument: str = "grad") -> None:
     """Refuse gradients and scores that are not real floating point."""
     if dtype_name not in FLOAT_NAMES:

@@ -4,7 +4,8 @@
 // way. A group's letters lie side by side (SIDE_BY_SIDE: outer is 1, inner counts all positions, and a position's letters
 // are neighbours), or in rows that are `inner` apart.
 //
-// Compiled for one combination of the macros below; outputs that are null are left out.
+// Compiled for one combination of the macros below; outputs that are null are left out. Pointers are not __restrict__:
+// `corrected` may be `grad`, which is why it is written last.
 #include "values.cuh"
 
 using Grad = GRAD_TYPE;
@@ -13,6 +14,9 @@ constexpr int LETTERS = N_LETTERS;
 constexpr int GROUP = GROUP_SIZE;
 constexpr bool SIDE_BY_SIDE = LETTERS_LAST;
 constexpr int BATCH = LETTERS > 8 ? 1 : GROUP < 4 ? 4 / GROUP : 1;
+
+// Blocks that are to run on a processor at a time. Where the input is larger, registers would not do.
+constexpr int RESIDENT = LETTERS == 4 && HAS_CODES && sizeof(X_TYPE) == 1 && sizeof(Compute) == 4 ? 4 : 1;
 
 struct Operands {
     const Grad* grad;
@@ -25,7 +29,6 @@ struct Operands {
     Index outer, inner;
     Compute weights[LETTERS];
     Units<Compute> units;
-    int weighted;
 };
 
 // The letters of a group of positions.
@@ -100,10 +103,10 @@ struct Position {
     }
 
     __device__ Compute mean(const Operands& op) const {
-        Compute total = op.weighted ? g[0] * op.weights[0] : g[0];
+        Compute total = HAS_WEIGHTS ? g[0] * op.weights[0] : g[0];
 #pragma unroll
-        for (int a = 1; a < LETTERS; ++a) total += op.weighted ? g[a] * op.weights[a] : g[a];
-        return op.weighted ? total : mean_of<LETTERS>(total);
+        for (int a = 1; a < LETTERS; ++a) total += HAS_WEIGHTS ? g[a] * op.weights[a] : g[a];
+        return HAS_WEIGHTS ? total : mean_of<LETTERS>(total);
     }
 };
 
@@ -144,7 +147,7 @@ __device__ inline void write_effects(const Operands& op, Letters<Grad>& grad, In
     if (op.raw_product) store_pack(op.raw_product + o * op.inner + i, raw_product);
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK, 1) analyze(const Operands op) {
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) analyze(const Operands op) {
     const Index groups = op.inner / GROUP, step = Index(gridDim.x) * blockDim.x;
     const Index step_o = step / groups, step_i = step % groups;  // divisions are slow: once for each thread
     const Index first = Index(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -9,13 +9,14 @@ import math
 import numpy as np
 from numba import njit
 
+from . import reference_sequences as reference
 from . import threads
 from .jit import cached
 
 CHUNK = 1 << 17  # codes a thread writes or reads at a time
 BUFFER = 256  # words drawn at a time
 N_LETTERS = 33  # 32 letters and the unknown one
-PURPOSES = {"mono": 1, "dinucleotide": 2}
+PURPOSES = {"mono": 1, "dinucleotide": 2, "noise": 3, "mutation": 4}
 
 IEEE = {"nogil": True, "error_model": "numpy"}  # here, since the cache on disk sees changes in this file only
 _inline = njit(forceinline=True, **IEEE)
@@ -74,10 +75,10 @@ def _below(n, words, at, stream):
 
 
 @_inline
-def _stream(keys, pair, n, purpose):
-    """Sequence and stream of a pair."""
+def _stream(keys, pair, first, n, purpose):
+    """Sequence and stream of a pair; the samples of a sequence are numbered from `first`."""
     sequence = pair // n
-    sample = np.uint64(pair - sequence * n)
+    sample = np.uint64(first + pair - sequence * n)
     return sequence, (np.uint64(keys[sequence, 0]), np.uint64(keys[sequence, 1]), sample, np.uint64(purpose))
 
 
@@ -115,10 +116,10 @@ def _digest(codes, seed, keys, first, last):
 
 
 @cached(**IEEE)
-def _permute(codes, keys, n, purpose, out, start, stop):
+def _permute(codes, keys, first, n, purpose, out, start, stop):
     words = np.empty(BUFFER, np.uint32)
     for pair in range(start, stop):
-        sequence, stream = _stream(keys, pair, n, purpose)
+        sequence, stream = _stream(keys, pair, first, n, purpose)
         row, source = out[pair], codes[sequence]
         for i in range(row.size):
             row[i] = source[i]
@@ -219,7 +220,7 @@ def _trail(row, first, n_letters, letters, parent, left, totals, words, at, stre
 
 
 @cached(**IEEE)
-def _walk(codes, keys, n, purpose, out, start, stop):
+def _walk(codes, keys, first, n, purpose, out, start, stop):
     words = np.empty(BUFFER, np.uint32)
     rank, letters = np.empty(256, np.int64), np.empty(N_LETTERS, np.uint8)
     pairs, left = np.zeros((N_LETTERS, N_LETTERS), np.int64), np.zeros((N_LETTERS, N_LETTERS), np.int64)
@@ -227,7 +228,7 @@ def _walk(codes, keys, n, purpose, out, start, stop):
     finished = np.empty(N_LETTERS, np.bool_)
     prepared, n_letters = -1, 0
     for pair in range(start, stop):
-        sequence, stream = _stream(keys, pair, n, purpose)
+        sequence, stream = _stream(keys, pair, first, n, purpose)
         source = codes[sequence]
         if sequence != prepared:
             n_letters = _number(source, rank, letters)
@@ -241,6 +242,78 @@ def _walk(codes, keys, n, purpose, out, start, stop):
                 left[a, b] = pairs[a, b] - (a != root and b == parent[a])
                 totals[a] += left[a, b]
         _trail(out[pair], rank[source[0]], n_letters, letters, parent, left, totals, words, at, stream)
+
+
+# --- normal numbers, and mutations ---
+
+_HALF, _ONE, _TWO = np.float32(0.5), np.float32(1), np.float32(2)
+_ROOT = np.float32(0.70710677)
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_QUARTER_TURN = np.float32(np.pi / 2 / 2**24)
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8 = map(np.float32, reference.LOG)
+_S0, _S1, _S2 = map(np.float32, reference.SIN)
+_C0, _C1, _C2 = map(np.float32, reference.COS)
+
+
+@njit(**IEEE)
+def _normals(words, radius, mantissa, numbers):
+    """Turn the words of a buffer into as many numbers; short loops over arrays, which are what vectorises."""
+    bits, mantissa_bits = radius.view(np.int32), mantissa.view(np.int32)
+    for j in range(BUFFER // 2):
+        radius[j] = np.float32(np.int32(words[2 * j] >> np.uint32(8)) + np.int32(1))
+    for j in range(BUFFER // 2):
+        mantissa_bits[j] = (bits[j] & np.int32(0x7FFFFF)) | np.int32(0x3F000000)  # in [0.5, 1)
+    for j in range(BUFFER // 2):
+        m = mantissa[j]
+        power = np.float32((bits[j] >> np.int32(23)) - np.int32(150)) - (_ONE if m < _ROOT else np.float32(0))
+        t = (m + m if m < _ROOT else m) - _ONE
+        z = t * t
+        p = ((((((((_L0 * t + _L1) * t + _L2) * t + _L3) * t + _L4) * t + _L5) * t + _L6) * t + _L7) * t) + _L8
+        tail = t * z * p + power * _LN2_LOW - _HALF * z
+        radius[j] = math.sqrt(-_TWO * (t + tail + power * _LN2_HIGH))
+    for j in range(BUFFER // 2):
+        word = words[2 * j + 1]
+        x = np.float32(np.int32((word >> np.uint32(6)) & np.uint32(0xFFFFFF)) - np.int32(1 << 23)) * _QUARTER_TURN
+        z = x * x
+        sine = x * z * ((_S0 * z + _S1) * z + _S2) + x
+        cosine = z * z * ((_C0 * z + _C1) * z + _C2) - _HALF * z + _ONE
+        is_half, is_odd = word >> np.uint32(31), (word >> np.uint32(30)) & np.uint32(1)
+        across, up = (sine, cosine) if is_odd else (cosine, sine)
+        numbers[2 * j] = radius[j] * (-across if is_half != is_odd else across)
+        numbers[2 * j + 1] = radius[j] * (-up if is_half else up)
+
+
+@cached(**IEEE)
+def _noise(keys, sample, purpose, out, first, last):
+    words, numbers = np.empty(BUFFER, np.uint32), np.empty(BUFFER, np.float32)
+    radius, mantissa = np.empty(BUFFER // 2, np.float32), np.empty(BUFFER // 2, np.float32)
+    _, length, n_letters = out.shape
+    for sequence in range(first, last):
+        stream = np.uint64(keys[sequence, 0]), np.uint64(keys[sequence, 1]), np.uint64(sample), np.uint64(purpose)
+        row, i, a = out[sequence], 0, 0
+        for at in range(0, length * n_letters, BUFFER):
+            _refill(words, at, stream)
+            _normals(words, radius, mantissa, numbers)
+            for j in range(min(BUFFER, length * n_letters - at)):
+                row[i, a] = numbers[j]
+                a += 1
+                if a == n_letters:
+                    i, a = i + 1, 0
+
+
+@cached(**IEEE)
+def _mutate(codes, keys, sample, purpose, threshold, n_letters, out, first, last):
+    words = np.empty(BUFFER, np.uint32)
+    for sequence in range(first, last):
+        stream = np.uint64(keys[sequence, 0]), np.uint64(keys[sequence, 1]), np.uint64(sample), np.uint64(purpose)
+        source, row, at = codes[sequence], out[sequence], 0
+        for i in range(source.size):
+            word, at = _next(words, at, stream)
+            other, at = _next(words, at, stream)
+            row[i] = source[i]
+            if source[i] < n_letters and word < threshold:
+                step = np.int64((other * np.uint64(n_letters - 1)) >> _BITS)
+                row[i] = (np.int64(source[i]) + 1 + step) % n_letters
 
 
 # --- counts ---
@@ -319,13 +392,30 @@ def digest(codes, seed):
     return keys
 
 
-def shuffle(codes, n, kind, seed):
-    """Shuffles 0 to n - 1 of sequences, uint8 (n_sequences, n, length)."""
+def shuffle(codes, n, kind, seed, first=0):
+    """Shuffles `first` to first + n - 1 of sequences, uint8 (n_sequences, n, length)."""
     out = np.empty((len(codes), n, codes.shape[1]), np.uint8)
     if out.size:
         keys, rows = digest(codes, seed), out.reshape(-1, codes.shape[1])
         kernel = _permute if kind == "mono" else _walk
-        _spread(lambda start, stop: kernel(codes, keys, n, PURPOSES[kind], rows, start, stop), *rows.shape)
+        _spread(lambda start, stop: kernel(codes, keys, first, n, PURPOSES[kind], rows, start, stop), *rows.shape)
+    return out
+
+
+def noise(keys, sample, out):
+    """Fill `out`, float32 (n_sequences, length, n_letters) in any order, with the numbers of one sample."""
+    if out.size:
+        n_entries = out.shape[1] * out.shape[2]
+        _spread(lambda first, last: _noise(keys, sample, PURPOSES["noise"], out, first, last), len(out), n_entries)
+    return out
+
+
+def mutate(codes, keys, sample, rate, n_letters):
+    """Mutants with the number `sample` of sequences, uint8, shape of `codes`."""
+    out = np.empty_like(codes)
+    if out.size:
+        drawn = sample, PURPOSES["mutation"], np.uint64(math.floor(rate * 2**32)), n_letters
+        _spread(lambda first, last: _mutate(codes, keys, *drawn, out, first, last), len(codes), 4 * codes.shape[1])
     return out
 
 

@@ -20,7 +20,6 @@ BLOCKS_PER_PROCESSOR = 16
 SEGMENT, THRESHOLDS = 1024, 4  # as in summary.cuh
 SORTED = 4096  # positions of a sequence that are sorted in shared memory; as in ranking.cuh
 SHARED_BYTES = 32768  # of histograms in a block; every device has as much without being asked
-LEAST_CAPABILITY = 75  # of what CUDA 13 compiles for
 
 OPTIONS = ("-std=c++17", "--fmad=false")
 
@@ -46,6 +45,12 @@ class Queue(NamedTuple):
     device: int
     stream: int
     """Address of the stream."""
+
+
+class _Stream(NamedTuple):
+    """What CuPy's kernels want of a stream."""
+
+    ptr: int
 
 
 class Kernel(NamedTuple):
@@ -81,20 +86,22 @@ def _processors(device):
     return runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device)
 
 
-_loaded: set[tuple[Kernel, int]] = set()
+_loaded: dict[tuple[Kernel, int], int] = {}
+"""How many blocks of a kernel run on a processor of a device at a time."""
 
 
-def load(kernel, device):
+def load(kernel, device, shared_bytes=0):
     """Compile the kernel for a device, or find it on disk."""
     import cupy
 
     with cupy.cuda.Device(device):
-        _ = _compiled(kernel).kernel
-    _loaded.add((kernel, device))
+        function = _compiled(kernel).kernel
+        resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, BLOCK, shared_bytes)
+    _loaded[kernel, device] = max(1, resident)
 
 
 def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
-    """Launch at most as many blocks as keep the device busy; kernels go round until everything is done."""
+    """Launch at most as many blocks as keep the device busy, in whole waves; kernels go round until all is done."""
     import cupy
 
     device, address = queue
@@ -103,25 +110,29 @@ def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
             raise RuntimeError(
                 "a kernel cannot be compiled while a CUDA graph is captured; make the same call once before the capture"
             )
-        load(kernel, device)
-    blocks = max(1, min(n_blocks, BLOCKS_PER_PROCESSOR * _processors(device)))
-    stream = cupy.cuda.ExternalStream(address, device)
-    with cupy.cuda.Device(device), stream:
-        _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes)
+        load(kernel, device, shared_bytes)
+    resident = _loaded[kernel, device]
+    per_processor = resident * max(1, BLOCKS_PER_PROCESSOR // resident)
+    blocks = max(1, min(n_blocks, per_processor * _processors(device)))
+    with cupy.cuda.Device(device):
+        _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes, stream=_Stream(address))
         if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":  # so that a fault is reported by the call that made it
-            stream.synchronize()
+            cupy.cuda.runtime.streamSynchronize(address)
 
 
 def warm_up():
-    """Load the usual kernels on every device there is: four letters, every precision but double."""
+    """Load the usual kernels on every device that can run them: four letters, every precision but double."""
     if importlib.util.find_spec("cupy") is None:
         return
     import cupy
+    from cupy.cuda import nvrtc
 
-    if cupy.cuda.is_available():
-        devices = range(cupy.cuda.runtime.getDeviceCount())
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiler releases the GIL
-            for device in devices:
+    if not cupy.cuda.is_available():
+        return
+    least = min(nvrtc.getSupportedArchs())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiler releases the GIL
+        for device in range(cupy.cuda.runtime.getDeviceCount()):
+            if int(cupy.cuda.Device(device).compute_capability) >= least:
                 list(pool.map(lambda kernel, device=device: load(kernel, device), usual_kernels()))
 
 
@@ -173,7 +184,6 @@ def _analyze_fields(letters, compute):
         ("inner", "i8"),
         ("weights", compute, (letters,)),
         ("units", compute, (3,)),
-        ("weighted", "i4"),
     )
 
 
@@ -234,14 +244,15 @@ def analyze(
     addresses = (0 if memory is None else memory.address for memory in (grad, x, *outputs))
     operands = _pack(
         _analyze_fields(letters, compute),
-        (*addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined), weights is not None),
+        (*addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined)),
     )
-    kernel = _analyze_kernel(grad.dtype, "uint8" if x is None else x.dtype, onehot is None, letters, group, together)
+    x_dtype = "uint8" if x is None else x.dtype
+    kernel = _analyze_kernel(grad.dtype, x_dtype, onehot is None, letters, group, together, weights is not None)
     launch(kernel, operands, _blocks(outer * inner // group), queue)
 
 
 @cache
-def _analyze_kernel(grad, x, has_codes, letters, group, together):
+def _analyze_kernel(grad, x, has_codes, letters, group, together, weighted=False):
     macros = (
         f"GRAD_TYPE={FLOATS[grad]}",
         f"X_TYPE={TYPES[x]}",
@@ -249,6 +260,7 @@ def _analyze_kernel(grad, x, has_codes, letters, group, together):
         f"N_LETTERS={letters}",
         f"GROUP_SIZE={group}",
         f"LETTERS_LAST={int(together)}",
+        f"HAS_WEIGHTS={int(weighted)}",
     )
     return Kernel("analyze.cuh", "analyze", macros)
 
@@ -293,7 +305,8 @@ class SummaryBuffer(NamedTuple):
         # NumPy adds the segments of each sequence in their order.
         sums = sums.view(np.float64).reshape(*self.shape, 2).sum(axis=1)
         counts = counts.view(np.int32).reshape(self.n_launches, *self.shape, THRESHOLDS + 2).sum(axis=2, dtype=np.int64)
-        above = np.moveaxis(counts[..., :THRESHOLDS], 0, 1).reshape(self.shape[0], -1)[:, :n_thresholds]
+        above = np.moveaxis(counts[..., :THRESHOLDS], 0, 1)
+        above = above.reshape(self.shape[0], THRESHOLDS * self.n_launches)[:, :n_thresholds]
         excluded, undefined = counts[0, :, THRESHOLDS], counts[0, :, THRESHOLDS + 1]
         return above, length - excluded, undefined, sums[:, 0], sums[:, 1], histogram.view(np.int64)
 

@@ -192,7 +192,7 @@ __device__ inline void write(const Operands& op, Index sequence, const Passed& e
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, 1) ranking(const Operands op) {
-    extern __shared__ unsigned char shared[];
+    alignas(16) extern __shared__ unsigned char shared[];
     Row& row = *reinterpret_cast<Row*>(shared);
     for (Index sequence = blockIdx.x; sequence < op.n_sequences; sequence += gridDim.x) {
         Areas areas;

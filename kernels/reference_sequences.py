@@ -9,16 +9,20 @@ sequence's own codes, the number of the sample and the purpose. In four steps:
    the state, and the state goes through `philox` with the seed as key. The digest is the first two words of the last.
 2. `words`: the stream of 32-bit words of a sample is ``philox((block, sample, purpose, 0), digest)``, block 0, 1, ...
 3. `below`: an unbiased integer from the next words of the stream.
-4. `shuffle`: draws in the order in which they stand here.
+4. `shuffle`: draws in the order in which they stand here. `noise` and `mutate` need no order: which words belong to
+   which position is fixed.
 
-`philox` is plain operators on arrays of any library; the rest is plain Python. Nobody optimises this file.
+`philox` is plain operators on arrays of any library, `normal` on NumPy arrays; the rest is plain Python. Nobody
+optimises this file.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any
+
+import numpy as np
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 INCREMENTS = 0x9E3779B9, 0xBB67AE85  # of the key: golden ratio and sqrt(3) - 1
@@ -189,6 +193,82 @@ def _tree(pairs: Counter[tuple[int, int]], letters: list[int], root: int, draw: 
 def _pick(counts: dict[int, int], number: int) -> int:
     """Letter of the item with this number, when the items are laid out in the order of the letters."""
     return next(letter for letter, end in zip(counts, accumulate(counts.values()), strict=True) if number < end)
+
+
+def normal(first: Any, second: Any) -> tuple[Any, Any]:
+    """Return two independent standard normal numbers, float32, for two words, uint32; of arrays, elementwise.
+
+    Every operation is one of float32, rounded by itself: sums, products, a square root, and polynomials where others
+    call a library's log, sin and cos. So the bits are the same wherever arithmetic is that of IEEE 754 and a product
+    is not fused with a sum. No number is larger than 5.77.
+
+    Notes
+    -----
+    Box, Muller, Ann. Math. Stat. 29:610 (1958), doi:10.1214/aoms/1177706645: ``sqrt(-2 log(u))`` times the cosine and
+    the sine of a uniform angle. u is a multiple of 2**-24 in (0, 1]; the angle is a number of quarter turns and a rest
+    between -1/8 and 1/8 turn in steps of 2**-26. The polynomials are those of the Cephes library (Moshier 1989) for
+    single precision, with errors below 2e-7.
+    """
+    mantissa, exponent = np.frexp(((first >> 8) + 1).astype(np.float32))  # mantissa in [0.5, 1)
+    is_low = mantissa < np.float32(0.70710677)
+    t = np.where(is_low, mantissa + mantissa, mantissa) - np.float32(1)
+    power = (exponent - is_low - 24).astype(np.float32)
+    square = t * t
+    tail = t * square * polynomial(LOG, t) + power * np.float32(-2.12194440e-4) - np.float32(0.5) * square
+    radius = np.sqrt(np.float32(-2) * (t + tail + power * np.float32(0.693359375)))
+
+    turns = second >> 30
+    x = (((second >> 6) & 0xFFFFFF).astype(np.int32) - 2**23).astype(np.float32) * np.float32(np.pi / 2 / 2**24)
+    square = x * x
+    sine = x * square * polynomial(SIN, square) + x
+    cosine = square * square * polynomial(COS, square) - np.float32(0.5) * square + np.float32(1)
+    is_odd = turns % 2 == 1
+    across, up = np.where(is_odd, sine, cosine), np.where(is_odd, cosine, sine)
+    across, up = np.where((turns == 1) | (turns == 2), -across, across), np.where(turns >= 2, -up, up)
+    return radius * across, radius * up
+
+
+LOG = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+       2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)  # fmt: skip
+SIN = -1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1
+COS = 2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2
+
+
+def polynomial(coefficients: Sequence[float], x: Any) -> Any:
+    """Evaluate by Horner's rule, in float32, highest power first."""
+    result = np.float32(coefficients[0])
+    for coefficient in coefficients[1:]:
+        result = result * x + np.float32(coefficient)
+    return result
+
+
+def noise(codes: Sequence[int], sample: int, n_letters: int, seed: int) -> Any:
+    """Return standard normal numbers for all letters of all positions of one sequence, float32 (length, n_letters).
+
+    Entry e, the letters side by side, is one of the pair e // 2, the first if e is even; the pair is `normal` of the
+    words 2 (e // 2) and 2 (e // 2) + 1 of the sample's stream.
+    """
+    n = len(codes) * n_letters
+    stream = words(digest(codes, seed), sample, PURPOSES["noise"])
+    drawn = np.array(list(islice(stream, n + n % 2)), np.uint32)
+    pairs = np.stack(normal(drawn[0::2], drawn[1::2]), axis=1)
+    return pairs.reshape(-1)[:n].reshape(len(codes), n_letters)
+
+
+def mutate(codes: Sequence[int], sample: int, rate: float, n_letters: int, seed: int) -> list[int]:
+    """Return one sequence with about a share `rate` of its letters replaced by others, each other equally likely.
+
+    Position i has the words 2 i and 2 i + 1. It mutates if the first is below ``floor(rate * 2**32)``; its letter then
+    becomes the ``1 + (second * (n_letters - 1) // 2**32)``-th after it, going round. The probabilities of the letters
+    differ by less than 2**-32 n_letters. Codes that are no letters stay.
+    """
+    stream = words(digest(codes, seed), sample, PURPOSES["mutation"])
+    letters = normalize(codes)
+    for i, letter in enumerate(letters):
+        first, second = next(stream), next(stream)
+        if letter < n_letters and first < math.floor(rate * 2**32):
+            letters[i] = (letter + 1 + second * (n_letters - 1) // 2**32) % n_letters
+    return letters
 
 
 def count_shuffles(codes: Sequence[int], kind: str) -> int:

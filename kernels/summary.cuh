@@ -112,7 +112,7 @@ __device__ inline void write(const Operands& op, Index row, const Sums& sums) {
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK) angle_summary(const Operands op) {
-    extern __shared__ unsigned char shared[];
+    alignas(16) extern __shared__ unsigned char shared[];
     unsigned* tables = reinterpret_cast<unsigned*>(shared);
     const int n_slots = op.n_tables * op.n_bins;
     for (int slot = threadIdx.x; slot < n_slots; slot += blockDim.x) tables[slot] = 0;

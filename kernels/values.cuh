@@ -33,8 +33,19 @@ template <class T, int N> __device__ inline Pack<T, N> load_pack(const T* from) 
     return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
+template <int BYTES> struct Word;
+template <> struct Word<1> { using type = unsigned char; };
+template <> struct Word<2> { using type = unsigned short; };
+template <> struct Word<4> { using type = unsigned; };
+template <> struct Word<8> { using type = uint2; };
+template <> struct Word<16> { using type = uint4; };
+
+// Results are not read again soon. Left to itself, the compiler takes some of these stores apart.
 template <class T, int N> __device__ inline void store_pack(T* to, const Pack<T, N>& pack) {
-    *reinterpret_cast<Pack<T, N>*>(to) = pack;
+    using W = typename Word<alignof(Pack<T, N>)>::type;
+#pragma unroll
+    for (int k = 0; k < static_cast<int>(sizeof(pack) / sizeof(W)); ++k)
+        __stcs(reinterpret_cast<W*>(to) + k, reinterpret_cast<const W*>(&pack)[k]);
 }
 
 // --- half precision, computed in single precision ---
@@ -70,9 +81,15 @@ __device__ inline unsigned short float_to_half(float value) {
 }
 
 __device__ inline unsigned short float_to_bfloat16(float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    unsigned short result;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result) : "f"(value));
+    return result;
+#else
     const unsigned bits = static_cast<unsigned>(__float_as_int(value));
     const unsigned rounded = bits + 0x7fff + ((bits >> 16) & 1);
     return static_cast<unsigned short>((value == value ? rounded : bits | 0x00400000) >> 16);
+#endif
 }
 
 template <class Compute, class T> __device__ inline Compute widen(T value) {

@@ -33,6 +33,7 @@ class FakeCuda(ModuleType):
             driverGetVersion=lambda: driver,
             runtimeGetVersion=lambda: runtime,
             streamIsCapturing=lambda _: self.capturing,
+            streamSynchronize=lambda address: self.calls.append(("synchronize", address)),
             deviceGetAttribute=lambda *_: 2,
             cudaDevAttrMultiProcessorCount=16,
         )
@@ -40,8 +41,8 @@ class FakeCuda(ModuleType):
         self.cuda.__dict__.update(
             runtime=runtime_module,
             nvrtc=SimpleNamespace(getSupportedArchs=lambda: (75, 90)),
+            driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 3),
             Device=self.enter("device", compute_capability=capability),
-            ExternalStream=self.enter("stream", synchronize=lambda: self.calls.append("synchronize")),
         )
         self.RawKernel = self.make_kernel
 
@@ -60,8 +61,9 @@ class FakeCuda(ModuleType):
     def make_kernel(self, code: str, name: str, options: tuple[str, ...]) -> Any:
         class Kernel:
             @property
-            def kernel(_) -> None:
+            def kernel(_) -> Any:
                 self.calls.append(("compile", name, options))
+                return SimpleNamespace(ptr=0)
 
             def __call__(_, *launch: Any, **shared: Any) -> None:
                 self.calls.append(("launch", *launch, shared))
@@ -75,7 +77,7 @@ class FakeCuda(ModuleType):
 @pytest.fixture(autouse=True)
 def fresh_caches() -> Iterator[None]:
     caches = _cuda.check_device, cuda._compiled, cuda._processors
-    with mock.patch.object(cuda, "_loaded", set()):
+    with mock.patch.object(cuda, "_loaded", {}):
         for cached in caches:
             cached.cache_clear()
         yield
@@ -90,19 +92,22 @@ def test_kernels_are_launched_on_the_device_and_stream_of_the_array() -> None:
         cuda.launch(kernel, operands, 5, cuda.Queue(3, 77), 128)
         cuda.launch(kernel, operands, 10**9, cuda.Queue(3, 77))
     compiled = ("compile", "words", (*cuda.OPTIONS, "-DA=1"))
-    entered = [("device", 3), ("stream", 77, 3)]
-    launched = [("launch", (n,), (cuda.BLOCK,), (operands,), {"shared_mem": s}) for n, s in ((5, 128), (32, 0))]
-    assert fake.calls == [("device", 3), compiled, *entered, launched[0], *entered, launched[1]]
+    launches = [
+        ("launch", (n,), (cuda.BLOCK,), (operands,), {"shared_mem": shared, "stream": (77,)})
+        for n, shared in ((5, 128), (2 * 15, 0))
+    ]
+    # Two processors, each with three blocks at a time: whole waves of at most 16 blocks.
+    assert fake.calls == [("device", 3), compiled, ("device", 3), launches[0], ("device", 3), launches[1]]
 
 
 def test_launches_wait_when_the_user_looks_for_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeCuda()
-    with fake.install(), mock.patch.object(fake.cuda, "ExternalStream") as stream:
-        cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 0))
-        stream.return_value.synchronize.assert_not_called()
+    with fake.install():
+        cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
+        assert ("synchronize", 7) not in fake.calls
         monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
-        cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 0))
-        stream.return_value.synchronize.assert_called_once()
+        cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
+        assert ("synchronize", 7) in fake.calls
 
 
 def test_compiling_inside_a_graph_capture_is_refused() -> None:

@@ -138,3 +138,98 @@ def test_every_integer_is_drawn_by_equally_many_words(n: int, data: st.DataObjec
     assert draw_from(n, first) == draw_from(n, last) == number
     assert first == 0 or draw_from(n, first - 1) != number
     assert draw_from(n, last + 1) != number
+
+
+CODES = np.random.default_rng(1).integers(0, 4, (3, 37)).astype(np.uint8)
+CODES[1, 5] = 255
+
+
+@pytest.mark.parametrize("n_letters", [4, 5, 1])
+@pytest.mark.parametrize("length", [37, 1, 300])
+@pytest.mark.parametrize("is_strided", [False, True])
+def test_noise_is_that_of_the_definition_to_the_bit(n_letters: int, length: int, is_strided: bool) -> None:
+    codes = np.resize(CODES, (3, length))
+    out = np.empty((3, n_letters, length), np.float32).transpose(0, 2, 1)
+    if not is_strided:
+        out = np.ascontiguousarray(out)
+    cpu_sequences.noise(cpu_sequences.digest(codes, 9), 7, out)
+    expected = [reference_sequences.noise(row, 7, n_letters, 9) for row in codes.tolist()]
+    np.testing.assert_array_equal(out, expected)
+    assert out.dtype == np.float32
+
+
+def test_noise_of_a_pair_of_words_worked_by_hand() -> None:
+    """The largest first word gives u = 1 and the radius 0, the smallest the largest number there is."""
+    words = np.array([2**32 - 1, 0, 0, 2**31 - 1 + 2**31], np.uint32), np.array([5, 2**29, 3 * 2**30, 0], np.uint32)
+    across, up = reference_sequences.normal(*words)
+    largest = np.sqrt(2 * 24 * np.log(2))
+    eighth = np.pi / 4
+    np.testing.assert_allclose(across, [0, largest, largest * np.sin(-eighth), 0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(up, [0, 0, -largest * np.cos(eighth), 0], rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_normal_numbers_are_those_of_box_and_muller(first: int, second: int) -> None:
+    got = reference_sequences.normal(np.array([first], np.uint32), np.array([second], np.uint32))
+    radius = np.sqrt(-2 * np.log(((first >> 8) + 1) / 2**24))
+    angle = np.pi / 2 * ((second >> 30) + ((second >> 6) % 2**24 - 2**23) / 2**24)
+    expected = radius * np.cos(angle), radius * np.sin(angle)
+    np.testing.assert_allclose(np.ravel(got), expected, rtol=0, atol=1e-6)
+
+
+def test_noise_is_normal_and_independent() -> None:
+    codes = np.random.default_rng(2).integers(0, 4, (100, 500)).astype(np.uint8)
+    keys = cpu_sequences.digest(codes, 0)
+    numbers = [cpu_sequences.noise(keys, sample, np.empty((100, 500, 4), np.float32)) for sample in (0, 1)]
+    flat = np.sort(numbers[0].ravel().astype(np.float64))
+    error = 1 / np.sqrt(flat.size)
+    assert abs(flat.mean()) < 4 * error
+    assert abs(flat.var() - 1) < 4 * np.sqrt(2) * error
+    assert abs((flat**4).mean() - 3) < 4 * np.sqrt(96) * error
+    share = np.array([np.mean(flat < x) for x in (-2.0, -1.0, 0.0, 1.0, 2.0)])
+    np.testing.assert_allclose(share, [0.02275, 0.15866, 0.5, 0.84134, 0.97725], atol=4 * error)
+    for other in (numbers[1], np.roll(numbers[0], 1, 0), np.roll(numbers[0], 1, 1), np.roll(numbers[0], 1, 2)):
+        assert abs(np.mean(numbers[0] * other, dtype=np.float64)) < 4 * error
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 1.0])
+def test_mutations_are_those_of_the_definition(rate: float) -> None:
+    keys = cpu_sequences.digest(CODES, 3)
+    got = cpu_sequences.mutate(CODES, keys, 2, rate, 4)
+    np.testing.assert_array_equal(got, [reference_sequences.mutate(row, 2, rate, 4, 3) for row in CODES.tolist()])
+    assert got[1, 5] == 255
+    is_letter = CODES < 4
+    assert np.all(got[is_letter] < 4)
+    if rate in (0, 1):
+        np.testing.assert_array_equal(got != CODES, is_letter & (rate == 1))
+
+
+def test_every_mutation_is_as_likely_as_it_should_be() -> None:
+    codes = np.random.default_rng(2).integers(0, 4, (200, 1000)).astype(np.uint8)
+    mutants = cpu_sequences.mutate(codes, cpu_sequences.digest(codes, 0), 0, 0.2, 4)
+    counts = np.bincount((mutants.astype(int) - codes).ravel() % 4, minlength=4)
+    expected = codes.size * np.array([0.8, 0.2 / 3, 0.2 / 3, 0.2 / 3])
+    assert np.sum((counts - expected) ** 2 / expected) < 21.1  # chi squared, 3 degrees of freedom, p = 1e-4
+
+
+@pytest.mark.parametrize("draw", ["noise", "mutate", "shuffle"])
+def test_draws_depend_on_the_sequence_seed_and_sample_alone(draw: str) -> None:
+    def sample(codes: np.ndarray, number: int, seed: int) -> np.ndarray:
+        if draw == "shuffle":
+            return cpu_sequences.shuffle(codes, 1, "mono", seed, number)[:, 0]
+        keys = cpu_sequences.digest(codes, seed)
+        if draw == "mutate":
+            return cpu_sequences.mutate(codes, keys, number, 0.5, 4)
+        return cpu_sequences.noise(keys, number, np.empty((*codes.shape, 4), np.float32))
+
+    whole = sample(CODES, 4, 6)
+    np.testing.assert_array_equal(sample(CODES[::-1].copy(), 4, 6)[::-1], whole)
+    np.testing.assert_array_equal(sample(CODES[1:2], 4, 6), whole[1:2])
+    for other in (sample(CODES, 5, 6), sample(CODES, 4, 7)):
+        assert np.mean(other == whole) < 0.9
+
+
+@pytest.mark.parametrize("kind", ["mono", "dinucleotide"])
+def test_a_shuffle_can_be_drawn_by_its_number(kind: str) -> None:
+    several = cpu_sequences.shuffle(CODES, 5, kind, 1)
+    np.testing.assert_array_equal(cpu_sequences.shuffle(CODES, 2, kind, 1, 3), several[:, 3:])

@@ -148,6 +148,17 @@ def test_verdicts_of_the_sanitizer(status: int | None, text: str, verdict: str) 
     assert sanitize.judge(status, text)["status"] == verdict
 
 
+@pytest.mark.parametrize(("does", "status"), [("echo '= ERROR SUMMARY: 0 errors'", "passed"), ("sleep 20", "cut off")])
+def test_a_tool_of_the_sanitizer_is_run(tmp_path: Path, monkeypatch: Any, does: str, status: str) -> None:
+    """Also one that starts a child and hangs with it."""
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\n({does})\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    sanitize.watch("memcheck", tmp_path / "results.json", 0.5)
+    assert results.load(tmp_path / "results.json")["sanitizers"]["memcheck"]["status"] == status
+
+
 TESTS = """
 import pytest
 

@@ -166,6 +166,8 @@ def test_torch_is_set_to_the_precision_and_back(
     torch: Any, monkeypatch: pytest.MonkeyPatch, before: str, precision: str
 ) -> None:
     """The older names of these settings and the newer ones cannot be mixed, and reading one may fail ever after."""
+    from gradcorr_fast.hooks._models.torch import set_precision
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     places = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
     defaults = [place.fp32_precision for place in places]
@@ -173,7 +175,7 @@ def test_torch_is_set_to_the_precision_and_back(
         for place in places:
             place.fp32_precision = before
         shown = [place.fp32_precision for place in places]
-        with gf.hooks.torch._precision(precision):
+        with set_precision(precision):
             assert {place.fp32_precision for place in places} == {"tf32" if precision == "tf32" else "ieee"}
         assert [place.fp32_precision for place in places] == shown
     finally:

@@ -239,6 +239,10 @@ def test_shuffles_and_one_hot_arrays_are_the_same_in_every_library(library: Libr
         pytest.skip("codes of this kind are refused, or are no codes")
     codes = random_codes(3, 30, n_letters=5)
     made = library.make(codes)
+    if library.needs == "gpu" or library.name == "cupy:emulated":
+        with pytest.raises(ValueError, match="is on"):
+            sequences.shuffle(made, 4, kind)
+        return
     for got, expected in (
         (sequences.shuffle(made, 4, kind, seed=5), sequences.shuffle(codes, 4, kind, seed=5)),
         (sequences.one_hot(made, axis=1), sequences.one_hot(codes, axis=1)),

@@ -56,6 +56,16 @@ def test_summary_works_in_every_library(library: Library, layout: str) -> None:
     agrees(summary, expect(grad, axis, mask, **options))
 
 
+@pytest.mark.parametrize("shape", [(0, 9, 4), (3, 0, 4), (0, 0, 4)])
+def test_empty_batches_are_summarised_in_every_library(library: Library, shape: tuple[int, ...]) -> None:
+    """Those on a GPU once could not be given a shape."""
+    if library.traced:
+        pytest.skip("returns NumPy arrays, which cannot be traced")
+    summary = library.call(gf.angle_summary, library.make(np.zeros(shape, np.float32)))
+    assert summary.counts.shape == (shape[0], 3)
+    assert summary.histogram.sum() == 0
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_equal", [1, 2, 3])
 def test_equal_letters_lie_exactly_at_a_threshold_and_are_not_above(n_equal: int, dtype: str) -> None:

@@ -42,6 +42,8 @@ class Library:
     """Whether an array is C-contiguous."""
     dense: Callable[[Any], Any]
     """The array, C-contiguous: itself if it is already."""
+    copy_of: Callable[[Any], Any]
+    """A new array, C-contiguous, with the same values."""
     empty: Callable[[Sequence[int], str, Any], Any]
     """A new array of a shape and dtype, on the device of another."""
     zero_bytes: Callable[[int, Any], Any]
@@ -66,12 +68,12 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any], library: Library) -> 
     order = _memory_order(library.strides(grad))
     axes = {True: order, False: [k - (k > call.axis) for k in order if k != call.axis]}
     # These keep alive what is copied to be dense, until the kernel is launched.
-    dense = {name: library.dense(_permute(array, axes[name != "codes"], library)) for name, array in inputs.items()}
+    dense = {name: _dense(_permute(array, axes[name != "codes"], library), library) for name, array in inputs.items()}
     memory = {name: cuda.Memory(library.address(array), library.dtype_name(array)) for name, array in dense.items()}
     results = []
     for field, given in zip(call.fields, out, strict=True):
         own = axes[field in reference.WITH_LETTERS]
-        if given is not None and library.is_dense(_permute(given, own, library)):
+        if given is not None and _is_usable(_permute(given, own, library), library):
             results.append(given)
         else:
             results.append(_allocate(field, dense["grad"], order.index(call.axis), own, library))
@@ -117,7 +119,7 @@ def angle_summary(
     positions = [k for k in range(len(grad.shape)) if k != axis]
     if mask is not None:
         check_mask(mask.shape, library.dtype_name(mask), tuple(grad.shape[k] for k in positions))
-        mask = library.dense(mask)
+        mask = library.dense(mask)  # bytes, which lie wherever they like
     sequences = tuple(grad.shape[k] for k in positions[:-1])
     length = grad.shape[positions[-1]] if positions else 1
     n_sequences = math.prod(sequences)
@@ -147,11 +149,22 @@ def angle_summary(
 def _by_sequence(grad: Any, positions: list[int], axis: int, library: Library) -> tuple[Any, bool]:
     """The gradient with one sequence after the other in memory, and whether the letters come last in it."""
     letters_last = library.permute(grad, [*positions, axis])
-    if not library.is_dense(letters_last):
+    if not _is_usable(letters_last, library):
         rows = library.permute(grad, [*positions[:-1], axis, *positions[-1:]])
-        if library.is_dense(rows):
+        if _is_usable(rows, library):
             return rows, False
-    return library.dense(letters_last), True
+    return _dense(letters_last, library), True
+
+
+def _is_usable(array: Any, library: Library) -> bool:
+    """Whether kernels can work on the memory of an array as it lies."""
+    item_bytes = cuda.ITEM_BYTES[library.dtype_name(array)]
+    return library.is_dense(array) and library.address(array) % item_bytes == 0
+
+
+def _dense(array: Any, library: Library) -> Any:
+    """The array, C-contiguous and aligned: itself if it is already."""
+    return array if _is_usable(array, library) else library.copy_of(array)
 
 
 def _permute(array: Any, axes: list[int], library: Library) -> Any:

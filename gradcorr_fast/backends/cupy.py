@@ -7,7 +7,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from .._check import Call
+from .._check import Call, rest_of
 from ..kernels import cuda
 from . import _cuda, _cuda_metrics
 
@@ -45,13 +45,11 @@ def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
     """Return `part` at `index` of an array that is `grad` elsewhere; `part` lies in `out` already if it is given."""
     with grad.device:
         if out is None:
-            whole = grad.astype(part.dtype)
-            whole[index] = part
+            whole = _as_bits(grad).copy().view(grad.dtype) if grad.dtype == part.dtype else grad.astype(part.dtype)
+            _copy(whole[index], part)
             return whole
-        rest = np.ones(grad.shape[len(index) - 1], bool)
-        rest[index[-1]] = False
-        channels = np.flatnonzero(rest)
-        out[(*index[:-1], channels)] = grad[(*index[:-1], channels)]
+        for channel in rest_of(index[-1], grad.shape[len(index) - 1]):
+            _copy(out[(*index[:-1], channel)], grad[(*index[:-1], channel)])
     return out
 
 
@@ -122,14 +120,24 @@ def _zero_bytes(n_bytes: int, like: Any) -> Any:
         return cupy.zeros(n_bytes, np.uint8)
 
 
+def _as_bits(array: Any) -> Any:
+    """The array, bfloat16 as integers: CuPy compiles a header of the CUDA toolkit for it, which few have."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
 def _dense(array: Any) -> Any:
     with array.device:
-        return cupy.ascontiguousarray(array)
+        return cupy.ascontiguousarray(_as_bits(array)).view(array.dtype)
+
+
+def _copy_of(array: Any) -> Any:
+    with array.device:
+        return _as_bits(array).copy(order="C").view(array.dtype)
 
 
 def _copy(to: Any, array: Any) -> None:
     with to.device:
-        to[...] = array
+        _as_bits(to)[...] = _as_bits(array.astype(to.dtype, copy=False))
 
 
 LIBRARY = _cuda.Library(
@@ -142,6 +150,7 @@ LIBRARY = _cuda.Library(
     permute=lambda array, axes: array.transpose(tuple(axes)),
     is_dense=lambda array: array.flags.c_contiguous,
     dense=_dense,
+    copy_of=_copy_of,
     empty=_empty,
     zero_bytes=_zero_bytes,
     copy=_copy,

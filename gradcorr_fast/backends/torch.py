@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from .._check import Call, check_float, check_mask, check_out, check_x
+from .._check import Call, check_float, check_mask, check_out, check_x, rest_of
 from ..kernels import cuda, reference
 from . import _cuda, _cuda_metrics
 from . import numpy as numpy_backend
@@ -53,6 +53,8 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*inputs, *given))
     if given and differentiable:
         raise ValueError("out= cannot be differentiated; leave it away, or call under torch.no_grad()")
+    if any(type(tensor) not in _PLAIN or tensor.is_neg() for tensor in given):
+        raise TypeError("out= is a tensor subclass or a negated view; pass a plain tensor, such as torch.empty makes")
     if torch.compiler.is_compiling() or not all(is_native(tensor) for tensor in inputs):
         if x is not None:
             is_integer = not (x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool)
@@ -73,9 +75,8 @@ def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out:
         whole = grad.to(part.dtype, copy=True)
         whole[index] = part
         return whole
-    rest = torch.ones(grad.shape[len(index) - 1], dtype=torch.bool, device=grad.device)
-    rest[index[-1]] = False
-    out[(*index[:-1], rest)] = grad[(*index[:-1], rest)].to(out.dtype)
+    for channel in rest_of(index[-1], grad.shape[len(index) - 1]):  # one by one: a mask would synchronise a GPU
+        out[(*index[:-1], channel)] = grad[(*index[:-1], channel)].to(out.dtype)
     return out
 
 
@@ -232,6 +233,7 @@ LIBRARY = _cuda.Library(
     permute=torch.Tensor.permute,
     is_dense=torch.Tensor.is_contiguous,
     dense=torch.Tensor.contiguous,
+    copy_of=lambda tensor: tensor.clone(memory_format=torch.contiguous_format),
     empty=lambda lengths, dtype, like: torch.empty(lengths, dtype=getattr(torch, dtype), device=like.device),
     zero_bytes=lambda n_bytes, like: torch.zeros(n_bytes, dtype=torch.uint8, device=like.device),
     copy=torch.Tensor.copy_,

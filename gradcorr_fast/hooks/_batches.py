@@ -1,102 +1,35 @@
-"""What attribution has in common in every framework: the request, the batches, the checks, the results.
+"""The engine behind every attribution method: groups of sequences, batches of rows, means in place, results.
 
-A framework brings `Framework`: how rows of the input reach the model, their gradients, and how results come back.
+A framework brings `Framework`: how rows of the input reach the model, their gradients, and how results come back. A row
+is one sequence at one point of a method, or one mutant; no more rows than the batch size are in the model at a time,
+and nothing that is kept beside the results is larger than a batch.
 """
 
-import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import click
 import numpy as np
 
 from .. import ops
-from .._check import FLOAT_NAMES, check_axis, select_letters
 from .._dispatch import find_backend, library
-from ..targets import as_target, before_activation, is_plain
-
-MAPS = ops.AttributionMaps._fields[:3]
-ROWS, POSITIONS = 128, 1 << 18
-"""Most sequences and most input positions of a batch whose size was not given."""
+from ._checks import Checks, check_one_hot
+from ._methods import Group, Method, Point
+from ._request import MAPS, Request
 
 
-NO_PATH = (
-    "the model's output does not depend on its input by a differentiable path; look for detach, stop_gradient, "
-    "argmax, or a conversion to NumPy or integers on the way"
-)
+class Memory(NamedTuple):
+    """How a framework says that memory is exhausted."""
 
-
-@dataclass(frozen=True)
-class OwnPosition:
-    """A target that takes for every sequence a position of its own on the last axis of an output (N, T).
-
-    A position that does not exist gives NaN, which `Checks` reports: a graph that was traced cannot.
-    """
-
-    def __call__(self, output: Any, positions: Any) -> Any:
-        """Return one number for each sequence of a batch with these `positions`."""
-        backend = find_backend(output=output)
-        shape, xp = backend.shape(output), backend.XP
-        if len(shape) != 2:
-            raise ValueError(f"a position for each sequence needs an output (N, T); the output has shape {shape}")
-        tracks = xp.asarray(range(shape[1]), positions)[None]
-        chosen = (tracks == positions[:, None]) | (tracks - shape[1] == positions[:, None])
-        exists = (positions < shape[1]) & (positions >= -shape[1])
-        return xp.where(exists, xp.sum(xp.where(chosen, output, 0.0), axis=1), math.nan)
-
-
-class Request(NamedTuple):
-    """One checked call of an attribution method."""
-
-    targets: tuple[Any, ...]
-    positions: tuple[Any, ...]
-    """For each target, the positions of the sequences (N,) if it is an `OwnPosition`, or None."""
-    several: bool
-    """Whether results have an axis of targets after that of sequences."""
-    output: Any
-    fields: tuple[str, ...] | None
-    """Fields of AttributionMaps to return, or None for the map alone."""
-    corrected: bool
-    before_activation: bool
-    """Whether the targets are of what goes into the last activation."""
-    letters: dict[str, Any]
-    """Arguments that name the letter axis, as the operations take them."""
-    args: tuple[Any, ...]
-    batch_size: int
-    verbose: bool
-
-    @property
-    def key(self) -> tuple[Any, ...] | None:
-        """What tells programs made for this request from others, or None with targets that are the user's functions."""
-        if not all(isinstance(t, OwnPosition) or is_plain(t) for t in self.targets):
-            return None
-        return (*self.targets, self.output, self.several, self.before_activation)
-
-    @property
-    def program(self) -> "Request":
-        """The request without what belongs to its sequences, for programs that outlive it."""
-        return self._replace(args=(), positions=())
-
-    def values(self, outputs: Any, positions: Sequence[Any]) -> list[Any]:
-        """Return for each target one number for each sequence, from what the model returned."""
-        head = pick(outputs, self.output)
-        n = find_backend(output=head).shape(head)[:1]
-        if not n:
-            raise ValueError("the model returned one number for all sequences; let it return a row for each")
-        found = []
-        for target, own in zip(self.targets, positions, strict=True):
-            value = target(head, own) if own is not None else target(head)
-            shape = find_backend(output=value).shape(value)
-            if len(shape) != 1 or shape != n:
-                raise ValueError(
-                    f"target {target} made shape {shape} of an output of shape {tuple(head.shape)}; it must make one "
-                    f"number for each sequence"
-                )
-            found.append(value)
-        return found
+    errors: tuple[type[Exception], ...] = (MemoryError,)
+    is_exhausted: Callable[[Exception], bool] = lambda error: True
+    """Whether such an error does say that."""
+    describe: Callable[[Exception], str] = str
+    """How much was needed."""
+    release: Callable[[], None] = lambda: None
+    """Gives back what is kept for later."""
 
 
 class Framework(NamedTuple):
@@ -105,254 +38,280 @@ class Framework(NamedTuple):
     enter: Callable[[Any], Any]
     """Rows of the input or of an argument, as an array where the model is."""
     gradients: Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
-    """From input, arguments and positions (None for targets that are the same for all): values and gradients."""
+    """From input, arguments and positions (None for targets that are the same for all): values, and their gradients,
+    none of them if the request is `forward_only`."""
     leave: Callable[[Any], Any]
     """An array as a result."""
     read: Callable[[Any], Any]
     """An array as a NumPy array."""
+    add: Callable[[Any, Any, float], Any] = lambda total, grad, weight: (
+        grad * weight if total is None else total + grad * weight
+    )
+    """From a sum (None at first), a gradient and a weight to the sum with the gradient, in place if possible."""
+    memory: Memory = Memory()
+    substitute: Callable[[Any, Any, Any, Any], Any] | None = None
+    """Writes letters into new rows: rows, the place of each as indices of the axes of positions, letters, layout. None
+    where arrays cannot be written to."""
     has_path: Callable[..., bool] | None = None
     """Whether a gradient that is zero, of inputs, arguments, positions and number of the target, is computed at all;
     None if `gradients` raises where it is not."""
 
 
-def make_request(
-    X: Any,
-    args: Any,
-    framework: str,
-    *,
-    target: Any,
-    targets: Any,
-    output: Any,
-    axis: int,
-    batch_size: Any,
-    corrected: bool,
-    verbose: bool,
-    outputs: Any,
-    letters: Any,
-    n_letters: Any,
-) -> Request:
-    """Check what users pass, before the model is touched."""
-    kind = library(X)
-    if kind not in ("numpy", framework):
-        raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
-    shape = find_backend(X=X).shape(X)
-    dtype = getattr(X.dtype, "name", str(X.dtype).removeprefix("torch."))
-    if dtype not in FLOAT_NAMES:
-        raise TypeError(
-            f"X is {dtype}, and only floating-point input has a gradient; pass one-hot as float32 (codes: "
-            f"gf.sequences.one_hot(codes))"
-        )
-    if letters is None:
-        check_axis(shape, axis, n_letters)
-    else:
-        select_letters(shape, axis, letters, n_letters)
-    if len(shape) < 2 or axis in (0, -len(shape)):
-        raise ValueError(f"X has shape {shape}; pass one-hot sequences with the sequences first, such as (N, L, 4)")
-    checked, positions = _targets(target, targets, shape[0])
-    is_before = {isinstance(t, before_activation) for t in checked}
-    if len(is_before) > 1:
-        raise ValueError("either all targets are before_activation or none is; call once for each kind")
-    return Request(
-        targets=tuple(t.target if isinstance(t, before_activation) else t for t in checked),
-        positions=positions,
-        before_activation=is_before == {True},
-        several=targets is not None,
-        output=output,
-        fields=_fields(outputs, corrected),
-        corrected=corrected,
-        letters={"axis": axis, "letters": letters, "n_letters": n_letters},
-        args=_args(args, shape[0]),
-        batch_size=_batch_size(batch_size, shape, axis),
-        verbose=verbose,
+Make = Callable[[Request], Framework]
+
+
+class Found(NamedTuple):
+    """What a method found for a group of sequences, for each target."""
+
+    maps: list[Any]
+    predictions: list[Any]
+    deltas: list[Any]
+    values: list[Any]
+    """Of each sequence in the last batch, for `Checks`."""
+    inputs: tuple[Any, ...]
+    """Of the last batch."""
+
+
+class Work(NamedTuple):
+    """A group of sequences, with what it takes to run the model on rows made of it."""
+
+    group: Group
+    make: Make
+    batch_size: int
+    arguments: tuple[Any, ...]
+    positions: list[Any]
+    advance: Callable[[int], None]
+    """Tells the progress bar of so many rows."""
+
+    @property
+    def request(self) -> Request:
+        return self.group.request
+
+    def run(self, rows: Any, index: Any, forward_only: bool = False) -> Iterator[tuple[list[Any], list[Any], Any]]:
+        """Yield for every view values, gradients and inputs of the model; row k has the arguments of index[k]."""
+        request = self.request
+        arguments = tuple(_take(array, index) for array in self.arguments)
+        own = [None if p is None else p[index] for p in self.positions]
+        for view in request.views:
+            is_other = view.is_reverse and request.strand is not None
+            framework = self.make(request._replace(is_reverse=is_other, forward_only=forward_only))
+            inputs = view.show(rows, request.layout), arguments, own
+            values, grads = framework.gradients(*inputs)
+            self.advance(rows.shape[0])
+            yield values, [view.map_back(grad, request.layout) for grad in grads], inputs
+
+    def predict(self, x: Any, index: Any = slice(None)) -> list[Any]:
+        """Return the values of some rows, the means over the views."""
+        weight = 1 / len(self.request.views)
+        totals: list[Any] = [0.0] * len(self.positions)
+        for values, _, _ in self.run(x, index, forward_only=True):
+            totals = [total + value * weight for total, value in zip(totals, values, strict=True)]
+        return totals
+
+
+def _take(array: Any, index: Any) -> Any:
+    return array if isinstance(index, slice) else find_backend(array=array).XP.take(array, index, 0)
+
+
+def average(work: Work, method: Method) -> Found:
+    """Take the weighted mean of the gradients at a method's points, each sequence's in the order of the points."""
+    sums = _Sums(work, method)
+    n_points = max(1, work.batch_size // work.group.size)
+    for first in range(0, len(method.points), n_points):
+        sums.take(method.points[first : first + n_points])
+    return sums.finish()
+
+
+class _Sums:
+    """Sums over the points of a method, for one group; each in place."""
+
+    def __init__(self, work: Work, method: Method) -> None:
+        fields, n_targets = work.request.fields or (), len(work.positions)
+        self._work, self._method = work, method
+        self._wants_delta = "convergence_delta" in fields
+        self._wants_ends = self._wants_delta or "prediction" in fields
+        self._maps: list[Any] = [None] * n_targets
+        self._dots: list[Any] = [0.0] * n_targets
+        self._values: dict[float, list[Any]] = {0.0: [0.0] * n_targets, 1.0: [0.0] * n_targets}
+        self._last: tuple[list[Any], tuple[Any, ...]] = [], ()
+
+    def take(self, points: Sequence[Point]) -> None:
+        """Run the model at some points of all sequences, and add what comes out."""
+        group, n = self._work.group, self._work.group.size
+        inputs = [self._method.make(group, point) for point in points]
+        rows, index = inputs[0], cast(Any, slice(None))
+        if len(points) > 1:
+            rows, index = find_backend(X=rows).XP.concat(inputs, 0), np.tile(np.arange(n), len(points))
+        for values, grads, seen in self._work.run(rows, index):
+            for k, point in enumerate(points):
+                part = slice(k * n, (k + 1) * n)
+                self._add(point, [value[part] for value in values], [grad[part] for grad in grads])
+            self._last = [value[-n:] for value in values], seen
+
+    def _add(self, point: Point, values: list[Any], grads: list[Any]) -> None:
+        group, method = self._work.group, self._method
+        n_views = len(self._work.request.views)
+        weight = point.weight / n_views
+        framework = self._work.make(self._work.request)
+        if method.is_path and (method.multiply_by_inputs or self._wants_delta):
+            _, difference = group.reference(method, point.number)
+            products = [grad * difference for grad in grads]
+            if self._wants_delta:
+                sums = [_sum_rows(product) * weight for product in products]
+                self._dots = [dot + more for dot, more in zip(self._dots, sums, strict=True)]
+            grads = products if method.multiply_by_inputs else grads
+        self._maps = [framework.add(total, grad, weight) for total, grad in zip(self._maps, grads, strict=True)]
+        if self._wants_ends and point.step in self._values:
+            share = 1 / (self._count(point.step) * n_views)
+            ends = zip(self._values[point.step], values, strict=True)
+            self._values[point.step] = [total + value * share for total, value in ends]
+
+    def _count(self, step: float) -> int:
+        return sum(point.step == step for point in self._method.points)
+
+    def finish(self) -> Found:
+        """Return what was found; the values at either end of a path are computed here if no point lay there."""
+        work, method, group = self._work, self._method, self._work.group
+        predictions, deltas = self._values[1.0], self._dots
+        if self._wants_ends and not self._count(1.0):
+            predictions = work.predict(group.x)
+        if self._wants_delta:
+            starts = self._values[0.0]
+            if not self._count(0.0):
+                n_references = 1 + max(point.number for point in method.points)
+                for number in range(n_references):
+                    found = work.predict(group.x * 0.0 + group.reference(method, number)[0])
+                    starts = [start + value / n_references for start, value in zip(starts, found, strict=True)]
+            parts = zip(deltas, predictions, starts, strict=True)
+            deltas = [dot - (end - start) for dot, end, start in parts]
+        return Found(self._maps, predictions, deltas, *self._last)
+
+
+def _sum_rows(array: Any) -> Any:
+    return find_backend(array=array).XP.sum(array, axis=tuple(range(1, len(array.shape))))
+
+
+Attribute = Callable[[Work, Method], Found]
+
+
+def run(request: Request, X: Any, make: Make, method: Method, attribute: Attribute = average) -> Any:
+    """Attribute group by group, and return the map or the AttributionMaps asked for."""
+    made: dict[tuple[bool, bool], Framework] = {}
+
+    def make_once(wanted: Request) -> Framework:
+        key = wanted.is_reverse, wanted.forward_only
+        if key not in made:
+            made[key] = make(wanted)
+        return made[key]
+
+    framework, xp = make_once(request), find_backend(X=X).XP
+    if method.needs_one_hot:
+        check_one_hot(request, X, framework.read)
+    fields = ("map",) if request.fields is None else request.fields
+    parts: dict[str, list[Any]] = {field: [] for field in fields}
+    checks = Checks(framework, request, has_gradients=attribute is average)
+    for group, found in _groups(request, X, make_once, method, attribute):
+        checks.add(group.rows.start, found)
+        maps = [_analyze(group, found, k) for k in range(len(request.targets))]
+        for field in fields:
+            results = [framework.leave(one[field]) for one in maps]
+            parts[field].append(xp.stack(results, 1) if request.several else results[0])
+    checks.finish()
+    whole = {field: arrays[0] if len(arrays) == 1 else xp.concat(arrays, 0) for field, arrays in parts.items()}
+    if library(X) == "numpy":  # a single batch may be a view of an immutable array
+        whole = {field: np.require(result, requirements="W") for field, result in whole.items()}
+    return whole["map"] if request.fields is None else ops.AttributionMaps(**whole)
+
+
+def _groups(
+    request: Request, X: Any, make: Make, method: Method, attribute: Attribute
+) -> Iterator[tuple[Group, Found]]:
+    """Attribute groups of sequences; batches are halved for good when memory is exhausted, which is told once."""
+    n_sequences, batch_size, start, is_told = X.shape[0], request.batch_size, 0, False
+    memory, n_points = make(request).memory, len(method.points)
+    with _progress(request, count_rows(request, method)) as bar:
+        while start < n_sequences or start == 0:
+            size, position = group_size(n_sequences - start, n_points, batch_size), bar.pos
+            rows, result = slice(start, start + size), None
+            try:
+                result = _attribute(request, X, make, rows, batch_size, bar.update, method, attribute)
+            except memory.errors as error:
+                batch_size = _halve(min(batch_size, size * n_points), memory, error, X)
+            if result is None:  # outside of the handler, which keeps the error's frames with all their arrays
+                bar.update(position - bar.pos)
+                memory.release()
+                continue
+            if batch_size < request.batch_size and not is_told:
+                is_told = True
+                warnings.warn(
+                    f"memory was exhausted with batches of {request.batch_size} rows, and {batch_size} fit; pass "
+                    f"batch_size={batch_size} to save the attempts",
+                    stacklevel=5,
+                )
+            yield result
+            start += max(size, 1)
+
+
+def _halve(batch_size: int, memory: Memory, error: Exception, X: Any) -> int:
+    if not memory.is_exhausted(error):
+        raise error
+    if batch_size < 2:
+        raise MemoryError(
+            f"one row of shape {tuple(X.shape[1:])} does not fit in memory: {memory.describe(error)}; shorten the "
+            f"sequences, or use a device with more memory"
+        ) from error
+    return batch_size // 2
+
+
+def group_size(n_left: int, n_points: int, batch_size: int) -> int:
+    """Return how many of the sequences left to take together, so that batches of whole points are nearly full."""
+    size = batch_size
+    while size > n_left and n_left * n_points > batch_size:
+        size //= 2
+    return min(size, n_left)
+
+
+def count_rows(request: Request, method: Method) -> int:
+    """Return how many rows the model will see."""
+    return request.layout.shape[0] * (method.n_rows or len(method.points)) * len(request.views)
+
+
+def _progress(request: Request, n_rows: int) -> Any:
+    return click.progressbar(
+        length=n_rows, label="attributing", file=sys.stderr, hidden=not request.verbose, show_pos=True
     )
 
 
-def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    if targets is not None:
-        if not isinstance(targets, list | tuple) or not targets:
-            raise TypeError(f"targets must be a list of targets; got {targets!r}")
-        if not (isinstance(target, int) and target == 0):
-            raise TypeError("target and targets are both given; pass one of them")
-        checked = tuple(as_target(t) for t in targets)
-    elif isinstance(target, list) or (library(target) is not None and len(target.shape) > 0):
-        return _own_positions(target, n_sequences)
-    else:
-        checked = (as_target(target),)
-    return checked, (None,) * len(checked)
+def _attribute(
+    request: Request, X: Any, make: Make, rows: slice, batch_size: int, advance: Any, method: Method,
+    attribute: Attribute,
+) -> tuple[Group, Found]:  # fmt: skip
+    """Bring sequences to the model and attribute them."""
+    framework = make(request)
+    x = framework.enter(X[rows])
+    xp = find_backend(X=x).XP
+    group = Group(request, rows, x, lambda array: xp.asarray(framework.enter(array), x), framework.read)
+    if rows.start == rows.stop:  # nothing to attribute: results without rows, of the right shapes
+        empty, n_targets = x[(slice(None), *[0] * (len(x.shape) - 1))], len(request.targets)
+        return group, Found([x] * n_targets, [empty] * n_targets, [empty] * n_targets, [empty] * n_targets, ())
+    arguments = tuple(framework.enter(array[rows]) for array in request.args)
+    own = [None if positions is None else positions[rows] for positions in request.positions]
+    return group, attribute(Work(group, make, batch_size, arguments, own, advance), method)
 
 
-def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    positions = np.asarray(target.cpu() if library(target) == "torch" else target)
-    if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
-        raise ValueError(
-            f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "
-            f"{positions.shape}, {positions.dtype} (several targets for all: targets=[...])"
-        )
-    return (OwnPosition(),), (positions.astype(np.int32),)
-
-
-def _fields(outputs: Any, corrected: bool) -> tuple[str, ...] | None:
-    if outputs is None:
-        return None
-    wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    possible = (*MAPS, "prediction")
-    if not wanted or any(field not in possible for field in wanted):
-        raise ValueError(f"outputs must be some of {', '.join(possible)}; got {outputs!r}")
-    if not corrected:
-        raise ValueError("corrected=False returns the plain gradient; leave outputs= away, or apply gf.analyze to it")
-    return tuple(field for field in possible if field in wanted)
-
-
-def _args(args: Any, n_sequences: int) -> tuple[Any, ...]:
-    if args is None:
-        return ()
-    if not isinstance(args, tuple | list):
-        raise TypeError(f"args must be a tuple of arrays, one row for each sequence; got {_kind(args)}")
-    for array in args:
-        if library(array) is None or tuple(array.shape)[:1] != (n_sequences,):
-            raise ValueError(
-                f"every array in args must have one row for each of the {n_sequences} sequences; got "
-                f"{tuple(array.shape) if library(array) else _kind(array)}"
-            )
-    return tuple(args)
-
-
-def _batch_size(batch_size: Any, shape: Sequence[int], axis: int) -> int:
-    if batch_size == "auto":
-        positions = int(np.prod([n for k, n in enumerate(shape) if k not in (0, axis % len(shape))]))
-        return max(1, min(ROWS, POSITIONS // max(positions, 1)))
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f'batch_size must be "auto" or a positive int; got {batch_size!r}')
-    return int(batch_size)
-
-
-def pick(outputs: Any, output: Any) -> Any:
-    """Return the head of a model's outputs that `output` names."""
-    if isinstance(outputs, dict | list | tuple):
-        keys = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
-        if output is None and len(keys) == 1:
-            output = keys[0]
-        if output not in keys:
-            raise ValueError(f"the model returns several outputs; pass output= with one of {keys}, not {output!r}")
-        return outputs[output]
-    if output is not None:
-        raise ValueError(f"output={output!r} is given, but the model returns one array; leave output= away")
-    if library(outputs) is None:
-        raise TypeError(f"the model returned {_kind(outputs)}, not an array; wrap it in a function that returns one")
-    return outputs
-
-
-def run(request: Request, X: Any, framework: Framework) -> Any:
-    """Attribute batch by batch, and return the map or the AttributionMaps asked for."""
-    xp = find_backend(X=X).XP
-    fields = ("map",) if request.fields is None else request.fields
-    parts: dict[str, list[Any]] = {field: [] for field in fields}
-    checks = Checks(framework, request)
-    for rows in batches(X.shape[0], request):
-        x = framework.enter(X[rows])
-        if rows.stop > rows.start:
-            arguments = tuple(framework.enter(array[rows]) for array in request.args)
-            own = [None if positions is None else positions[rows] for positions in request.positions]
-            values, grads = framework.gradients(x, arguments, own)
-            checks.add(rows.start, values, grads, (x, arguments, own))
-        else:  # nothing to attribute: results without rows, of the right shapes
-            values, grads = [x[(slice(None), *[0] * (x.ndim - 1))]] * len(request.targets), [x] * len(request.targets)
-        maps = [analyze(request, x, value, grad) for value, grad in zip(values, grads, strict=True)]
-        for field in fields:
-            found = [framework.leave(one[field]) for one in maps]
-            parts[field].append(xp.stack(found, 1) if request.several else found[0])
-    checks.finish()
-    results = {field: arrays[0] if len(arrays) == 1 else xp.concat(arrays, 0) for field, arrays in parts.items()}
-    if library(X) == "numpy":  # a single batch may be a view of an immutable array
-        results = {field: np.require(result, requirements="W") for field, result in results.items()}
-    return results["map"] if request.fields is None else ops.AttributionMaps(**results)
-
-
-def batches(n_sequences: int, request: Request) -> Iterator[slice]:
-    """Yield the rows of each batch, with a progress bar if asked for."""
-    starts = range(0, max(n_sequences, 1), request.batch_size)
-    with click.progressbar(
-        length=n_sequences, label="attributing", file=sys.stderr, hidden=not request.verbose, show_pos=True
-    ) as bar:
-        for start in starts:
-            yield slice(start, min(start + request.batch_size, n_sequences))
-            bar.update(min(request.batch_size, n_sequences - start))
-
-
-def analyze(request: Request, x: Any, value: Any, grad: Any) -> dict[str, Any]:
-    """Compute the fields asked for from the gradient of one target."""
+def _analyze(group: Group, found: Found, target: int) -> dict[str, Any]:
+    """Compute the fields asked for from the map of one target."""
+    request, layout = group.request, group.request.layout
+    grad = found.maps[target]
+    if grad.dtype != group.x.dtype:  # half precision is summed in float32
+        grad = find_backend(grad=grad).XP.asarray(grad, group.x)
+    if request.mask is not None:
+        mask = request.mask[group.rows] if len(request.mask) > 1 else request.mask
+        grad = grad * group.array(np.expand_dims(mask, layout.axis).astype(np.float32))
+    grad = layout.cut(grad, request.window)
     if request.fields is None:
         return {"map": ops.correct(grad, **request.letters) if request.corrected else grad}
     wanted = tuple(field for field in request.fields if field in MAPS)
+    x = layout.cut(group.x, request.window)
     maps = ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}
-    return maps | {"prediction": value}
-
-
-class Checks:
-    """Looks at the gradients of each batch when the next one is under way, so that a device need not wait."""
-
-    def __init__(self, framework: Framework, request: Request) -> None:
-        self._framework, self._request = framework, request
-        self._pending: list[tuple[int, Any, Any, Any]] = []
-        self._inputs: Any = None
-        self._n_saturated = 0
-
-    def add(self, start: int, values: list[Any], grads: list[Any], inputs: tuple[Any, ...]) -> None:
-        """Take in a batch, and check the one before."""
-        sizes = [_size(grad) for grad in grads]
-        self._check_pending()
-        self._pending = [(start, *each) for each in zip(values, sizes, grads, strict=True)]
-        self._inputs = inputs
-
-    def finish(self) -> None:
-        """Check what is left, and warn if sigmoids were saturated."""
-        self._check_pending()
-        if self._n_saturated:
-            warnings.warn(
-                f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
-                f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
-                stacklevel=4,
-            )
-
-    def _check_pending(self) -> None:
-        has_path = self._framework.has_path
-        for k, (start, value, size, grad) in enumerate(self._pending):
-            sizes = size if isinstance(size, np.ndarray) else self._framework.read(size)
-            values, target = self._framework.read(value), self._request.targets[k]
-            if start == 0 and has_path is not None and not sizes.any() and not has_path(*self._inputs, k):
-                raise ValueError(NO_PATH)
-            if isinstance(target, OwnPosition) and np.isnan(values).any() and np.isfinite(sizes).all():
-                names = _some(start + int(n) for n in np.flatnonzero(np.isnan(values)))
-                raise ValueError(f"the positions given as target for the sequences {names} do not exist in the output")
-            suspicious = np.flatnonzero(~np.isfinite(sizes))  # or a sum of finite numbers that overflowed
-            bad = [n for n in suspicious if not np.all(np.isfinite(self._framework.read(grad[int(n)])))]
-            if bad:
-                names = _some(start + int(n) for n in bad)
-                raise ValueError(
-                    f"the gradient of {len(bad)} sequences is not finite ({names}; target {target}); look at what the "
-                    f"model returns for them, or leave them out"
-                )
-            self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
-
-
-def _size(grad: Any) -> Any:
-    """Sum of magnitudes for each sequence; on the CPU by NumPy, since waking a framework's threads takes longer."""
-    backend, axes = find_backend(grad=grad), tuple(range(1, len(grad.shape)))
-    if backend.is_native(grad) and "bfloat16" not in str(grad.dtype):
-        return np.sum(np.abs(backend.to_numpy(grad, "grad")), axis=axes, dtype=np.float64)
-    return backend.XP.sum(backend.XP.abs(grad), axis=axes)
-
-
-def _some(numbers: Iterable[int]) -> str:
-    """Ten of the numbers, for a message."""
-    names = [str(number) for number in numbers]
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def is_keras(model: Any) -> bool:
-    """Whether a model is a Keras model or layer, found out without importing Keras."""
-    return any(cls.__module__.partition(".")[0] == "keras" for cls in type(model).__mro__)
-
-
-def _kind(array: Any) -> str:
-    return f"a {type(array).__module__}.{type(array).__qualname__}"
+    return maps | {"prediction": found.predictions[target], "convergence_delta": found.deltas[target]}

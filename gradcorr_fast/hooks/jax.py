@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Unpack, cast
 
 from .._check import missing_backend
 
@@ -18,9 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from . import _batches
+from . import _batches, _methods, _mutagenesis
+from ._request import Options, Request, is_keras, make_request, takes_options
 
-__all__ = ["SimplexProjection", "attach", "project_gradient", "saliency"]
+__all__ = [
+    "SimplexProjection",
+    "attach",
+    "expected_gradients",
+    "integrated_gradients",
+    "project_gradient",
+    "saliency",
+    "saturation_mutagenesis",
+    "smoothgrad",
+]
 
 
 def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
@@ -114,32 +124,15 @@ def attach(model: Any, axis: int = -1, *, letters: slice | None = None, n_letter
     ...     jax.grad(model)(jnp.zeros((1, 4), "float32"))
     Array([[-2., -1.,  0.,  3.]], dtype=float32)
     """
-    if _batches.is_keras(model):
+    if is_keras(model):
         from . import keras
 
         return keras.attach(model, axis, letters=letters, n_letters=n_letters)
     return _Attached(model, SimplexProjection(axis, letters, n_letters))
 
 
-def saliency(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    target: Any = 0,
-    targets: Sequence[Any] | None = None,
-    output: Any = None,
-    axis: int = -1,
-    batch_size: int | str = "auto",
-    device: Any = None,
-    precision: str = "float32",
-    corrected: bool = True,
-    random_state: int = 0,
-    verbose: bool = False,
-    outputs: Sequence[str] | None = None,
-    letters: slice | None = None,
-    n_letters: int | None = None,
-) -> Any:
+@takes_options(axis=-1)
+def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -155,7 +148,7 @@ def saliency(
         Where to put the batches.
     precision : "float32"
         On other devices than CPUs, matrix products are computed in full float32 whatever the default.
-    args, target, targets, output, batch_size, corrected, random_state, verbose, outputs, letters, n_letters
+    args, options
         See `hooks.torch.saliency`, also for the results and errors.
 
     Notes
@@ -170,18 +163,99 @@ def saliency(
     >>> saliency(lambda x: (x * jnp.array([1.0, 2.0, 3.0, 6.0])).sum((1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    request = _batches.make_request(
-        X, args, "jax", target=target, targets=targets, output=output, axis=axis, batch_size=batch_size,
-        corrected=corrected, verbose=verbose, outputs=outputs, letters=letters, n_letters=n_letters,
+    return _attribute(model, X, args, _methods.saliency(), options)
+
+
+@takes_options(axis=-1)
+def integrated_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient along a path to each sequence, corrected. See `hooks.torch.integrated_gradients`."""
+    method = _methods.path(
+        "integrated_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
     )  # fmt: skip
-    if precision != "float32":
-        raise ValueError(f'precision must be "float32"; got {precision!r}')
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def expected_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average integrated gradients over several references, corrected. See `hooks.torch.expected_gradients`."""
+    method = _methods.path(
+        "expected_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
+    )  # fmt: skip
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def smoothgrad(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    n_samples: int | None = None,
+    kind: str = "gaussian",
+    sd: float | None = None,
+    rate: float | None = None,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient over samples around each sequence, corrected. See `hooks.torch.smoothgrad`."""
+    method = _methods.samples(kind, preset, n_samples=n_samples, sd=sd, rate=rate, soft=soft)
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+    """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
+    return _attribute(model, X, args, None, options)
+
+
+def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
+    """Run a method, None being mutagenesis."""
+    given: Options = {"axis": -1, "precision": "float32", "device": None}
+    given.update(options)
+    extra = ("convergence_delta",) if method is not None and method.is_path else ()
+    request = make_request(X, args, "jax", extra=extra, **given)
+    if given["precision"] != "float32":
+        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
         raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
-    step = _step_of(model, request, several=X.shape[0] > request.batch_size)
-    on_cpu = jax.default_backend() == "cpu"
-    with nullcontext() if on_cpu else jax.default_matmul_precision("highest"):
-        return _batches.run(request, X, _framework(step, X, device))
+    attribute = _mutagenesis.mutate if method is None else _batches.average
+    method = _mutagenesis.mutagenesis(request) if method is None else method
+    several = _batches.count_rows(request, method) > request.batch_size
+
+    def make(wanted: Request) -> _batches.Framework:
+        return _framework(_step_of(model, wanted, several), X, given["device"])
+
+    with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
+        return _batches.run(request, X, make, method, attribute)
 
 
 Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
@@ -197,6 +271,7 @@ def _framework(step: Step, X: Any, device: Any) -> _batches.Framework:
         gradients=step,
         leave=lambda array: array if isinstance(X, jax.Array) else np.asarray(array),
         read=np.asarray,
+        memory=_batches.Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
         has_path=has_path,
     )
 
@@ -215,10 +290,12 @@ def _depends(function: Callable[[Any], Any], x: Any) -> bool:
     return any(id(variable) in needed for variable in (*jaxpr.invars, *jaxpr.constvars))
 
 
-def _step(call: Callable[..., Any], request: _batches.Request) -> Step:
+def _step(call: Callable[..., Any], request: Request) -> Step:
     """Values and gradients, from one run of the model `call`."""
 
     def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
+        if request.forward_only:
+            return request.values(call(x, *args), positions), []
         values, pullback = jax.vjp(lambda x: request.values(call(x, *args), positions), x)
         ones = [[jnp.full_like(value, j == k) for j, value in enumerate(values)] for k in range(len(values))]
         return values, [pullback(one)[0] for one in ones]
@@ -230,9 +307,9 @@ _kept: weakref.WeakKeyDictionary[Any, dict[Any, Step]] = weakref.WeakKeyDictiona
 """Programs made for functions that users compiled themselves."""
 
 
-def _step_of(model: Any, request: _batches.Request, several: bool) -> Step:
+def _step_of(model: Any, request: Request, several: bool) -> Step:
     """The step of a model, compiled where that pays and cannot go stale."""
-    if _batches.is_keras(model):
+    if is_keras(model):
         return _keras_step(model, request)
     if request.before_activation:
         raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
@@ -259,7 +336,7 @@ class _Program(NamedTuple):
     structure: Any
     rest: tuple[Any, ...]
     key: Any
-    request: _batches.Request
+    request: Request
 
     def __eq__(self, other: object) -> bool:
         try:
@@ -277,7 +354,7 @@ def _pytree_step(program: _Program, arrays: list[Any], x: Any, args: tuple[Any, 
     return _step(jax.tree.unflatten(program.structure, leaves), program.request)(x, args, positions)
 
 
-def _keras_step(model: Any, request: _batches.Request) -> Step:
+def _keras_step(model: Any, request: Request) -> Step:
     """The step of a Keras model; compiled with its weights as arguments, and kept with the model."""
     from . import keras
 

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
-from ._batches import pick
+from ._request import pick
 
 __all__ = ["SimplexProjection", "attach"]
 

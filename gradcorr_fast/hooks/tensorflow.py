@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from .._check import missing_backend
 
@@ -13,11 +13,21 @@ except ModuleNotFoundError as error:
     raise missing_backend("TensorFlow", "tensorflow") from error
 
 from .. import ops
-from . import _batches
+from . import _batches, _checks, _methods, _mutagenesis
 from . import keras as keras_hooks
+from ._request import Options, Request, is_keras, make_request, takes_options
 from .keras import SimplexProjection, attach
 
-__all__ = ["SimplexProjection", "attach", "project_gradient", "saliency"]
+__all__ = [
+    "SimplexProjection",
+    "attach",
+    "expected_gradients",
+    "integrated_gradients",
+    "project_gradient",
+    "saliency",
+    "saturation_mutagenesis",
+    "smoothgrad",
+]
 
 
 def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
@@ -52,25 +62,8 @@ def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_
     return tf.stop_gradient(x) + (corrected - tf.stop_gradient(corrected))
 
 
-def saliency(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    target: Any = 0,
-    targets: Sequence[Any] | None = None,
-    output: Any = None,
-    axis: int = -1,
-    batch_size: int | str = "auto",
-    device: Any = None,
-    precision: str = "float32",
-    corrected: bool = True,
-    random_state: int = 0,
-    verbose: bool = False,
-    outputs: Sequence[str] | None = None,
-    letters: slice | None = None,
-    n_letters: int | None = None,
-) -> Any:
+@takes_options(axis=-1)
+def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -88,7 +81,7 @@ def saliency(
         A TensorFlow device to run on, such as "GPU:0".
     precision : "float32"
         Gradients are computed in the precision of the model; on GPUs TensorFlow's own setting of TF32 holds.
-    target, targets, output, batch_size, corrected, random_state, verbose, outputs, letters, n_letters
+    options
         See `hooks.torch.saliency`, also for the results and errors.
 
     Notes
@@ -102,26 +95,108 @@ def saliency(
     >>> saliency(lambda x: tf.reduce_sum(x * [1.0, 2.0, 3.0, 6.0], axis=(1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    options = {
-        "target": target, "targets": targets, "output": output, "axis": axis, "batch_size": batch_size,
-        "corrected": corrected, "verbose": verbose, "outputs": outputs, "letters": letters, "n_letters": n_letters,
-    }  # fmt: skip
-    if _batches.is_keras(model) and keras_hooks.backend(model) != "tensorflow":
-        return _other_backend(model)(model, X, args, device=device, precision=precision, **options)
-    if precision != "float32":
-        raise ValueError(f'precision must be "float32"; got {precision!r}')
-    request = _batches.make_request(X, args, "tensorflow", **options)
-    with nullcontext() if device is None else tf.device(device):
-        return _batches.run(request, X, _framework(X, _step_of(model, X, request)))
+    return _attribute(model, X, args, _methods.saliency(), options)
+
+
+@takes_options(axis=-1)
+def integrated_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient along a path to each sequence, corrected. See `hooks.torch.integrated_gradients`."""
+    method = _methods.path(
+        "integrated_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
+    )  # fmt: skip
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def expected_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average integrated gradients over several references, corrected. See `hooks.torch.expected_gradients`."""
+    method = _methods.path(
+        "expected_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
+    )  # fmt: skip
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def smoothgrad(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    n_samples: int | None = None,
+    kind: str = "gaussian",
+    sd: float | None = None,
+    rate: float | None = None,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient over samples around each sequence, corrected. See `hooks.torch.smoothgrad`."""
+    method = _methods.samples(kind, preset, n_samples=n_samples, sd=sd, rate=rate, soft=soft)
+    return _attribute(model, X, args, method, options)
+
+
+@takes_options(axis=-1)
+def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+    """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
+    return _attribute(model, X, args, None, options)
+
+
+def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
+    """Run a method, None being mutagenesis."""
+    given: Options = {"axis": -1, "precision": "float32", "device": None}
+    given.update(options)
+    if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
+        return _other_backend(model)(model, X, args, method, given)
+    if given["precision"] != "float32":
+        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
+    extra = ("convergence_delta",) if method is not None and method.is_path else ()
+    request = make_request(X, args, "tensorflow", extra=extra, **given)
+    attribute = _mutagenesis.mutate if method is None else _batches.average
+    method = _mutagenesis.mutagenesis(request) if method is None else method
+    several = _batches.count_rows(request, method) > request.batch_size
+
+    def make(wanted: Request) -> _batches.Framework:
+        return _framework(X, _step_of(model, X, wanted, several))
+
+    with nullcontext() if given["device"] is None else tf.device(given["device"]):
+        return _batches.run(request, X, make, method, attribute)
 
 
 def _other_backend(model: Any) -> Any:
     """Return the same function for the framework that a Keras model runs on."""
     name = keras_hooks.backend(model)
     if name == "jax":
-        from .jax import saliency as other
+        from .jax import _attribute as other
     elif name == "torch":
-        from .torch import saliency as other
+        from ._models.torch import attribute as other
     else:
         raise ValueError(f"{model.name} is a Keras model on the {name} backend, which has no gradients")
     return other
@@ -131,44 +206,48 @@ Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
 """From input, arguments and positions to values and gradients."""
 
 
-def _step_of(model: Any, X: Any, request: _batches.Request) -> Step:
+def _step_of(model: Any, X: Any, request: Request, several: bool) -> Step:
     """The step of a model, as a graph where that pays and cannot go stale."""
-    if _batches.is_keras(model):
+    if is_keras(model):
         shapes = [tuple(array.shape)[1:] for array in (X, *request.args)]  # of each, TensorFlow relaxes the batch alone
         key = None if request.key is None else (request.key, *shapes)
         kept: Step = keras_hooks.keep(model, key, partial(_graph, request=request.program))
         return kept
     if request.before_activation:
         raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
-    if X.shape[0] <= request.batch_size:
+    if not several:
         return _step(lambda: model, request)
     traced = tf.function(model)  # whose Python branches become those of a graph
     return _graph(lambda: traced, request)
 
 
-def _graph(reference: Callable[[], Any], request: _batches.Request) -> Step:
+def _graph(reference: Callable[[], Any], request: Request) -> Step:
     graph: Step = tf.function(_step(reference, request), autograph=False, reduce_retracing=True)
     return graph
 
 
-def _step(reference: Callable[[], Any], request: _batches.Request) -> Step:
+def _step(reference: Callable[[], Any], request: Request) -> Step:
     """Values and gradients of a batch, for a model that `reference` returns."""
 
     def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
         model = reference()
+        if request.forward_only:
+            return request.values(_call(model, x, args, request), positions), []
         with tf.GradientTape(persistent=request.several, watch_accessed_variables=False) as tape:
             tape.watch(x)
-            if request.before_activation:
-                outputs = keras_hooks.call_before_activation(model, x, args, request.output)
-            else:
-                outputs = keras_hooks.call(model, x, args) if _batches.is_keras(model) else model(x, *args)
-            values = request.values(outputs, positions)
+            values = request.values(_call(model, x, args, request), positions)
         grads = [tape.gradient(value, x) for value in values]
         if any(grad is None for grad in grads):
-            raise ValueError(_batches.NO_PATH)
+            raise ValueError(_checks.NO_PATH)
         return values, [tf.convert_to_tensor(grad) for grad in grads]
 
     return step
+
+
+def _call(model: Any, x: Any, args: tuple[Any, ...], request: Request) -> Any:
+    if request.before_activation:
+        return keras_hooks.call_before_activation(model, x, args, request.output)
+    return keras_hooks.call(model, x, args) if is_keras(model) else model(x, *args)
 
 
 def _framework(X: Any, step: Step) -> _batches.Framework:
@@ -179,4 +258,5 @@ def _framework(X: Any, step: Step) -> _batches.Framework:
         ),
         leave=lambda tensor: tensor if tf.is_tensor(X) else tensor.numpy(),
         read=lambda tensor: tensor.numpy(),
+        memory=_batches.Memory((tf.errors.ResourceExhaustedError,)),
     )

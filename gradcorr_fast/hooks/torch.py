@@ -1,10 +1,7 @@
 """PyTorch models: corrected attributions, and the projection that corrects every gradient that passes through it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 from .._check import missing_backend
 
@@ -13,12 +10,21 @@ try:
 except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
-from torch.overrides import TorchFunctionMode
-
 from .. import ops
-from . import _batches
+from . import _methods
+from ._models.torch import attribute
+from ._request import Options, takes_options
 
-__all__ = ["SimplexProjection", "attach", "project_gradient", "saliency"]
+__all__ = [
+    "SimplexProjection",
+    "attach",
+    "expected_gradients",
+    "integrated_gradients",
+    "project_gradient",
+    "saliency",
+    "saturation_mutagenesis",
+    "smoothgrad",
+]
 
 
 def project_gradient(
@@ -131,25 +137,8 @@ class attach:
         self.remove()
 
 
-def saliency(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    target: Any = 0,
-    targets: Sequence[Any] | None = None,
-    output: Any = None,
-    axis: int = 1,
-    batch_size: int | str = "auto",
-    device: Any = None,
-    precision: str = "float32",
-    corrected: bool = True,
-    random_state: int = 0,
-    verbose: bool = False,
-    outputs: Sequence[str] | None = None,
-    letters: slice | None = None,
-    n_letters: int | None = None,
-) -> Any:
+@takes_options(axis=1)
+def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -172,24 +161,40 @@ def saliency(
     axis : int
         Letter axis of `X`.
     batch_size : int or "auto"
-        Sequences at a time; "auto" is 128, fewer for long ones (at most 262,144 positions).
+        Rows in the model at a time: sequences, each once for every step and sample of a method. "auto" is 128, fewer
+        for long sequences (at most 262,144 positions); on a GPU as many as its memory takes, at most 1,048,576
+        positions. A batch that exhausts the memory is halved and tried again, with one warning.
     device : torch.device or str, optional
         Where to run a module, which returns afterwards to where it was; by default where it is. Batches go there,
         results come back to where `X` is.
-    precision : "float32" or "tf32"
-        Whether matrix products and convolutions on CUDA may round their inputs to TF32; by default they may not,
-        whatever the global setting.
+    precision : "float32", "tf32", "bfloat16" or "float16"
+        By default matrix products and convolutions on CUDA may not round their inputs to TF32, whatever the global
+        setting; "tf32" lets them. The last two run the model under autocast. A warning says how far the angles are
+        from those in float32 on a few of the sequences.
     corrected : bool
         False returns the plain gradient.
     random_state : int
-        Not used here; every attribution method takes it.
+        Seed of the methods that draw at random.
     verbose : bool
         Show a progress bar on stderr.
     outputs : sequence of str, optional
-        Of "corrected", "angle" (degrees), "grad_times_input" and "prediction" (the differentiated value, (N,)), those
-        to return.
+        Of "corrected", "angle" (degrees), "grad_times_input", "prediction" (the differentiated value, (N,)) and, for
+        methods with a path, "convergence_delta", those to return.
     letters, n_letters
         See `ops.correct`.
+    rc : bool
+        Whether results are means over both strands.
+    rc_output : "same", "flip_bins" or callable
+        What the output for the other strand is turned into before the target is taken: nothing, its bins reversed
+        (axis 1 of an output (N, bins) or (N, bins, tracks)), or what a function makes of it.
+    strand_pairs : sequence of pairs of int, optional
+        Tracks that belong to the two strands, and are exchanged for the other strand.
+    shifts : sequence of int
+        Results are means over the sequence moved to the right by so many positions, with zeros where it ends.
+    start, end : int
+        Window of positions that is returned; an `end` below zero counts from the end, -1 is the end itself.
+    mask : bool array, shape (N, L) or (L,), optional
+        Maps are 0 where it is False.
 
     Returns
     -------
@@ -204,10 +209,13 @@ def saliency(
     ValueError
         If the axis does not look like letters, the target does not exist, the output does not depend on the input
         by a differentiable path, or the gradient of some sequences is not finite (they are named).
+    MemoryError
+        If one row alone does not fit.
 
     Notes
     -----
-    Sequences must not influence each other inside the model, as they do in batch normalisation in training mode.
+    Sequences must not influence each other inside the model, as they do in batch normalisation in training mode. `args`
+    go with their sequence as they are, on either strand. With strands and shifts, the result is that of the mean model.
 
     Examples
     --------
@@ -215,166 +223,172 @@ def saliency(
     >>> saliency(model, torch.eye(4)[None, :, :2], target=1).shape
     torch.Size([1, 4, 2])
     """
-    if _batches.is_keras(model):
-        from . import keras
+    return attribute(model, X, args, _methods.saliency(), options)
 
-        keras.backend(model, "torch")
-    request = _batches.make_request(
-        X, args, "torch", target=target, targets=targets, output=output, axis=axis, batch_size=batch_size,
-        corrected=corrected, verbose=verbose, outputs=outputs, letters=letters, n_letters=n_letters,
+
+@takes_options(axis=1)
+def integrated_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient along the straight path from a reference to each sequence, and correct the mean.
+
+    Parameters
+    ----------
+    model, X, args, options
+        See `saliency`, also for the results and errors. "convergence_delta" among `outputs` is the error of
+        completeness: the sum of mean gradient times (x - reference), less the difference of the outputs at the two
+        ends, (N,); of the plain gradient, since the correction breaks completeness.
+    references : str or array, shape (R, n_letters, L) or (N, R, n_letters, L), optional
+        "zero", "uniform" (the same number for every letter), "mono" or "dinucleotide" (shuffles, as
+        `gf.sequences.shuffle` gives them), or arrays like `X`. By default "zero".
+    n_references : int, optional
+        Number of shuffles, by default 1. The result is the mean over references.
+    n_steps : int, optional
+        Gradients on each path, by default 20.
+    rule : "trapezoid", "left", "midpoint" or "gausslegendre"
+        Where they are taken and with which weights: evenly from 0 to 1 with half weight at the ends; at k / n; at
+        (k + 1/2) / n; at the nodes of Gauss.
+    multiply_by_inputs : bool
+        Whether each gradient is multiplied by (x - reference), for completeness; what is centred then is no gradient.
+    preset : "paper" or "repo"
+        What is not given: as the paper says, or as the authors' scripts do, one shuffle and 26 steps.
+    soft : bool
+        Whether `X` need not be one-hot.
+
+    Notes
+    -----
+    Sundararajan, Taly, Yan, ICML 2017, without the factor (x - reference): Majdandzic, Rajesh, Koo, Genome Biology
+    24:109 (2023). Sequences and steps share batches, and gradients are added up in place: memory does not depend on
+    `n_steps`.
+
+    Examples
+    --------
+    >>> integrated_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None], corrected=False)[0, :, 0]
+    tensor([1., 0., 0., 0.])
+    """
+    method = _methods.path(
+        "integrated_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
     )  # fmt: skip
-    if precision not in ("float32", "tf32"):
-        raise ValueError(f'precision must be "float32" or "tf32"; got {precision!r}')
-    with _prepared(model, device) as where, _precision(precision):
-        return _batches.run(request, X, _framework(model, X, request, where))
+    return attribute(model, X, args, method, options)
 
 
-def _framework(model: Any, X: Any, request: _batches.Request, device: torch.device | None) -> _batches.Framework:
-    def enter(rows: Any) -> torch.Tensor:
-        tensor = rows.detach() if isinstance(rows, torch.Tensor) else _from_numpy(rows)
-        return tensor.to(tensor.device if device is None else device)
+@takes_options(axis=1)
+def expected_gradients(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    references: Any = None,
+    n_references: int | None = None,
+    n_steps: int | None = None,
+    rule: str = "trapezoid",
+    multiply_by_inputs: bool = False,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average integrated gradients over several references for each sequence, and correct the mean.
 
-    def gradients(
-        x: torch.Tensor, args: tuple[Any, ...], positions: list[Any]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
-        with torch.inference_mode(False), torch.enable_grad():
-            x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-            values = request.values(_forward(model, x, args, request), own)
-            grads = [_gradient(value, x, k + 1 < len(values)) for k, value in enumerate(values)]
-        return [value.detach().clone() for value in values], grads  # views would keep whole outputs in memory
+    Parameters
+    ----------
+    model, X, args, references, n_references, n_steps, rule, multiply_by_inputs, preset, soft, options
+        See `integrated_gradients`. By default 10 shuffles of positions ("mono") and 20 steps each; with preset="repo"
+        20 and 21.
 
-    def leave(tensor: torch.Tensor) -> Any:
-        return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
+    Notes
+    -----
+    Erion et al., Nat. Mach. Intell. 3:620 (2021), with all steps for each reference. Shuffles are drawn by
+    `random_state` and the sequence alone, one reference at a time: memory does not depend on their number.
 
-    return _batches.Framework(enter, gradients, leave, _to_numpy)
-
-
-def _to_numpy(tensor: torch.Tensor) -> Any:
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)  # NumPy has no bfloat16
-
-
-def _from_numpy(rows: Any) -> torch.Tensor:
-    """As a tensor, on the same memory where torch can use it: it knows no read-only, reversed or foreign numbers."""
-    return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), ["C", "W"]))
-
-
-def _forward(model: Any, x: torch.Tensor, args: tuple[Any, ...], request: _batches.Request) -> Any:
-    """What the model returns, or what goes into its last activation."""
-    activations = _Activations()
-    inputs = ([x, *args],) if args and _batches.is_keras(model) else (x, *args)  # Keras takes several in one list
-    try:
-        if not request.before_activation:
-            return model(*inputs)
-        with activations:
-            outputs = model(*inputs)
-    except RuntimeError as error:
-        dtypes = {p.dtype for p in model.parameters()} if isinstance(model, torch.nn.Module) else set()
-        if "type" in str(error) and dtypes and x.dtype not in dtypes:
-            raise TypeError(f"X is {x.dtype} and the model {dtypes.pop()}; convert one of them") from error
-        raise
-    return activations.before(_batches.pick(outputs, request.output), request.output)
+    Examples
+    --------
+    >>> expected_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None]).shape
+    torch.Size([1, 4, 4])
+    """
+    method = _methods.path(
+        "expected_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
+        multiply_by_inputs=multiply_by_inputs, soft=soft,
+    )  # fmt: skip
+    return attribute(model, X, args, method, options)
 
 
-class _Activations(TorchFunctionMode):  # type: ignore[misc]
-    """Notes what goes in and out of activations, called as functions or by modules."""
+@takes_options(axis=1)
+def smoothgrad(
+    model: Any,
+    X: Any,
+    args: Sequence[Any] | None = None,
+    *,
+    n_samples: int | None = None,
+    kind: str = "gaussian",
+    sd: float | None = None,
+    rate: float | None = None,
+    preset: str = "paper",
+    soft: bool = False,
+    **options: Unpack[Options],
+) -> Any:
+    """Average the gradient over samples around each sequence, and correct the mean.
 
-    FUNCTIONS = frozenset(
-        getattr(place, name)
-        for place in (torch, torch.Tensor, torch.nn.functional)
-        for name in ("sigmoid", "softmax", "log_softmax", "softplus", "logsigmoid", "tanh", "relu", "exp")
-        if hasattr(place, name)
-    ) | {torch.special.expit}
+    Parameters
+    ----------
+    model, X, args, soft, options
+        See `integrated_gradients`. "prediction" is the value at the sequence itself.
+    n_samples : int, optional
+        By default 25.
+    kind : "gaussian" or "mutation"
+        Noise on every letter of every position, which leaves the simplex; or random substitutions, which do not.
+    sd : float, optional
+        Standard deviation of the noise, by default 0.1.
+    rate : float, optional
+        Probability of each position to mutate, by default 0.1.
+    preset : "paper" or "repo"
+        "repo" takes 50 samples, as the authors' scripts do.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: list[tuple[torch.Tensor, int, torch.Tensor, int]] = []
+    Notes
+    -----
+    Smilkov et al., arXiv:1706.03825 (2017). `kernels.reference_sequences` defines the draws, which depend on
+    `random_state`, the sequence and the number of the sample alone.
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in self.FUNCTIONS:
-            return func(*args, **kwargs)
-        given = args[0] if args else kwargs["input"]
-        version = given._version
-        result = func(*args, **kwargs)
-        self._seen.append((result, result._version, given, version))
-        return result
-
-    def before(self, head: torch.Tensor, output: Any) -> Any:
-        """Return what went into the activation that made `head`, in the shape of `head` and the model's structure."""
-        for result, version, given, given_version in reversed(self._seen):
-            is_view = result.data_ptr() == head.data_ptr() and result.numel() == head.numel() == given.numel()
-            same_order = is_view and result.is_contiguous() and head.is_contiguous()  # as after a squeeze
-            if result is not head and not same_order:
-                continue
-            if result._version != version or given._version != given_version:
-                raise ValueError(
-                    "before_activation cannot look behind operations that work in place; set inplace=False"
-                )
-            value = given.reshape(head.shape)
-            return value if output is None else {output: value}
-        raise ValueError(
-            "before_activation found no activation at the end of the model (inside a scripted one it cannot look); "
-            "return the value before it from the model, and use an ordinary target"
-        )
-
-
-def _gradient(value: torch.Tensor, x: torch.Tensor, retain_graph: bool) -> torch.Tensor:
-    grad = None
-    if value.requires_grad:
-        (grad,) = torch.autograd.grad(value.sum(), x, retain_graph=retain_graph, allow_unused=True)
-    if grad is None:
-        raise ValueError(_batches.NO_PATH)
-    return grad.contiguous() if 0 in grad.stride() else grad  # one number seen as many cannot be written to
+    Examples
+    --------
+    >>> smoothgrad(lambda x: 3 * x[:, 0].sum(1), torch.eye(4)[None], kind="mutation")[0, :, 0]
+    tensor([ 2.2500, -0.7500, -0.7500, -0.7500])
+    """
+    method = _methods.samples(kind, preset, n_samples=n_samples, sd=sd, rate=rate, soft=soft)
+    return attribute(model, X, args, method, options)
 
 
-@contextmanager
-def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
-    """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
-    wanted = None if device is None else torch.device(device)
-    if not isinstance(model, torch.nn.Module):
-        yield wanted
-        return
-    modes = [
-        (module, module.training) for module in model.modules() if hasattr(module, "training")
-    ]  # frozen ones lack it
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    tensors = [*model.parameters(), *model.buffers()]
-    home = tensors[0].device if tensors else None
-    try:
-        for module, _ in modes:
-            module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)  # what their gradients would need is not kept
-        if wanted is not None and wanted != home:
-            model.to(wanted)
-        yield wanted or home
-    finally:
-        if wanted is not None and home is not None and wanted != home:
-            model.to(home)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training
+@takes_options(axis=1)
+def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+    """Compute the change of a model's output for every substitution in each sequence.
 
+    Parameters
+    ----------
+    model, X, args, options
+        See `saliency`, also for the results and errors. `X` must be one-hot; where a letter is unknown, all are tried.
+        Mutants are made in the window from `start` to `end` and where `mask` is True; elsewhere in the window the map
+        is 0. `corrected=False` returns the plain differences, 0 at the sequence's own letter.
 
-@contextmanager
-def _precision(name: str) -> Iterator[None]:
-    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    places: tuple[Any, ...] = (cuda, cudnn)
-    attribute, value = "allow_tf32", cast(Any, name == "tf32")
-    if hasattr(cuda, "fp32_precision"):  # torch 2.9, which does not let the older names be used beside it
-        places = (cuda, cudnn.conv, cudnn.rnn)
-        attribute, value = "fp32_precision", "tf32" if name == "tf32" else "ieee"
-    before = [getattr(place, attribute) for place in places]
-    try:
-        for place in places:
-            setattr(place, attribute, value)
-        yield
-    finally:
-        for place, setting in zip(places, before, strict=True):
-            setattr(place, attribute, setting)
+    Notes
+    -----
+    ``d[b] = f(x with b at the position) - f(x)``, centred over the letters: ``d[b] - mean_a d[a]``. It never leaves the
+    simplex, so that centring removes nothing but the choice of the letter that differences are taken to. No gradient
+    is needed, so that the model need not be differentiable.
+
+    Examples
+    --------
+    >>> saturation_mutagenesis(lambda x: 4 * x[:, 0].sum(1), torch.eye(4)[None], end=1)[0, :, 0]
+    tensor([ 3., -1., -1., -1.])
+    """
+    return attribute(model, X, args, None, options)

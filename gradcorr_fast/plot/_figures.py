@@ -65,6 +65,8 @@ def host_array(array: Any, argument: str) -> Array:
         array = array.map_blocks(host_array, argument, meta=np.empty((0,) * array.ndim)).compute()
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled(np.nan)")
+    if found == "cupy":
+        array = array.get()
     if found == "torch":
         array = (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy(force=True)
     plain: Array = np.asarray(array)

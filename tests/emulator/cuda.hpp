@@ -12,6 +12,16 @@ struct Dimensions {
     unsigned x;
 };
 
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
+template <class T> void __stcs(T* to, T value) { *to = value; }
+
 extern Dimensions threadIdx, blockIdx, blockDim, gridDim;
 extern unsigned char shared[];  // of the block that runs, 16-byte aligned
 

@@ -76,6 +76,9 @@ class FakeArray(np.ndarray):
     def data(self) -> Any:
         return SimpleNamespace(ptr=self.ctypes.data)
 
+    def get(self) -> np.ndarray:
+        return np.array(self)
+
 
 FakeArray.__module__ = "cupy"
 

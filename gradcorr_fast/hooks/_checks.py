@@ -1,0 +1,95 @@
+"""What is checked of inputs and results: letters that are not one-hot, gradients that are not finite, or saturated."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .._dispatch import find_backend
+from ._request import OwnPosition, Request
+
+NO_PATH = (
+    "the model's output does not depend on its input by a differentiable path; look for detach, stop_gradient, "
+    "argmax, or a conversion to NumPy or integers on the way"
+)
+
+
+def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any]) -> None:
+    """Refuse sequences that are not one-hot, and count the positions; unknown letters may be all 0 or all equal."""
+    n_bad, sequences = 0, []
+    for start in range(0, len(X), request.batch_size):
+        rows = X[start : start + request.batch_size]
+        _, is_bad = request.layout.codes(rows if isinstance(rows, np.ndarray) else np.asarray(read(rows)))
+        n_bad += int(is_bad.sum())
+        sequences += [start + int(n) for n in np.flatnonzero(is_bad.any(axis=1))]
+    if n_bad:
+        raise ValueError(
+            f"{n_bad} positions of X are not one-hot (sequences {some(sequences)}); each must hold one 1 and otherwise "
+            f"0, or the same number for every letter where the letter is unknown"
+        )
+
+
+class Checks:
+    """Looks at the results of each group when the next one is under way, so that a device need not wait."""
+
+    def __init__(self, framework: Any, request: Request, has_gradients: bool) -> None:
+        self._framework, self._request, self._has_gradients = framework, request, has_gradients
+        self._pending: list[tuple[int, Any, Any]] = []
+        self._inputs: Any = None
+        self._n_saturated = 0
+
+    def add(self, start: int, found: Any) -> None:
+        """Take in the values and maps of a group, and check the one before."""
+        sizes = [_size(grad) for grad in found.maps]
+        self._check_pending()
+        self._pending = [(start, *each) for each in zip(found.values, sizes, strict=True)]
+        self._inputs = found.inputs
+
+    def finish(self) -> None:
+        """Check what is left, and warn if sigmoids were saturated."""
+        self._check_pending()
+        if self._n_saturated:
+            warnings.warn(
+                f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
+                f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
+                stacklevel=5,
+            )
+
+    def _check_pending(self) -> None:
+        has_path = self._framework.has_path if self._has_gradients else None
+        for k, (start, value, size) in enumerate(self._pending):
+            sizes = size if isinstance(size, np.ndarray) else self._framework.read(size)
+            values, target = self._framework.read(value), self._request.targets[k]
+            is_first = start == 0 and len(sizes) > 0
+            if is_first and has_path is not None and not sizes.any() and not has_path(*self._inputs, k):
+                raise ValueError(NO_PATH)
+            if isinstance(target, OwnPosition) and np.isnan(values).any() and np.isfinite(sizes).all():
+                names = some(start + int(n) for n in np.flatnonzero(np.isnan(values)))
+                raise ValueError(f"the positions given as target for the sequences {names} do not exist in the output")
+            bad = [start + int(n) for n in np.flatnonzero(~np.isfinite(sizes))]
+            if bad:
+                what = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
+                raise ValueError(
+                    f"{what} {len(bad)} sequences is not finite ({some(bad)}; target {target}); look at what the "
+                    f"model returns for them, or leave them out"
+                )
+            if self._has_gradients:
+                self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
+
+
+def _size(grad: Any) -> Any:
+    """Largest magnitude of each sequence; on the CPU by NumPy, since waking a framework's threads takes longer."""
+    backend, axes = find_backend(grad=grad), tuple(range(1, len(grad.shape)))
+    if 0 in grad.shape[1:]:
+        return np.zeros(grad.shape[0])
+    if backend.is_native(grad) and "bfloat16" not in str(grad.dtype):
+        array = backend.to_numpy(grad, "grad")
+        return np.maximum(array.max(axes), -array.min(axes))
+    return backend.XP.max(backend.XP.abs(grad), axis=axes)
+
+
+def some(numbers: Iterable[int]) -> str:
+    """Ten of the numbers, for a message."""
+    names = [str(number) for number in numbers]
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

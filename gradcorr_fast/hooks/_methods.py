@@ -1,0 +1,287 @@
+"""The attribution methods as weighted means of gradients: where they are taken, and with which weights.
+
+A method is a list of points; each makes of a group of sequences one input of the model for every sequence. The engine
+in `_batches` runs them, whatever the framework.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._dispatch import library
+from ._request import Request
+
+RULES = ("trapezoid", "left", "midpoint", "gausslegendre")
+REFERENCES = ("zero", "uniform", "mono", "dinucleotide")
+
+Array = np.ndarray[Any, Any]
+
+
+class Point(NamedTuple):
+    """One gradient of each sequence."""
+
+    weight: float
+    step: float | None = None
+    """Where it lies on a path from the reference, 0, to the sequence, 1; None for a sample around the sequence."""
+    number: int = 0
+    """Of the reference, or of the sample."""
+
+
+class Method(NamedTuple):
+    """A mean of gradients at some points."""
+
+    points: tuple[Point, ...]
+    make: Callable[["Group", Point], Any]
+    """The input of the model at a point."""
+    is_path: bool = False
+    multiply_by_inputs: bool = False
+    """Whether each gradient is multiplied by the difference of sequence and reference."""
+    needs_one_hot: bool = False
+    """Whether input that is not one-hot is refused."""
+    reference: Callable[["Group", int], Any] | None = None
+    """The reference with a number, of a path."""
+    n_rows: int = 0
+    """Rows for each sequence where they are not the points."""
+
+
+class Group:
+    """Some sequences on the device, with what is made of them once: codes, keys of the draws, the last reference."""
+
+    def __init__(self, request: Request, rows: slice, x: Any, array: Callable[[Array], Any], read: Any) -> None:
+        self.request, self.rows, self.x = request, rows, x
+        self.array = array
+        """Turns a NumPy array into one like x."""
+        self._read = read
+        self._host: Array | None = None
+        self._codes: Array | None = None
+        self._keys: Array | None = None
+        self._reference: tuple[int, Any, Any] = (-1, None, None)
+
+    @property
+    def size(self) -> int:
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def host(self) -> Array:
+        """The sequences as a NumPy array."""
+        if self._host is None:
+            self._host = np.asarray(self._read(self.x))
+        return self._host
+
+    @property
+    def codes(self) -> Array:
+        if self._codes is None:
+            self._codes, _ = self.request.layout.codes(self.host)
+        return self._codes
+
+    @property
+    def keys(self) -> Array:
+        """Keys of the random draws, which depend on the seed and each sequence's codes alone."""
+        if self._keys is None:
+            from ..kernels import cpu_sequences
+
+            self._keys = cpu_sequences.digest(self.codes, self.request.seed)
+        return self._keys
+
+    def reference(self, method: Method, number: int) -> tuple[Any, Any]:
+        """A reference, and what leads from it to the sequence; kept, since the steps of a path follow each other."""
+        if self._reference[0] != number and method.reference is not None:
+            reference = method.reference(self, number)
+            self._reference = number, reference, self.x - reference
+        return self._reference[1:]
+
+
+def saliency() -> Method:
+    """The gradient at the sequence itself."""
+    return Method((Point(1.0, 1.0),), lambda group, point: group.x)
+
+
+def path(
+    name: str,
+    X: Any,
+    preset: str,
+    *,
+    references: Any,
+    n_references: Any,
+    n_steps: Any,
+    rule: str,
+    multiply_by_inputs: bool,
+    soft: bool,
+) -> Method:
+    """Means of gradients along straight paths from references to the sequence; what is None is as in the preset."""
+    given = settings(preset, name, references=references, n_references=n_references, n_steps=n_steps)
+    steps, weights = place_steps(rule, _count(given["n_steps"], "n_steps"))
+    find, n, needs_codes = _find_references(X, given["references"], _count(given["n_references"], "n_references"))
+
+    def make(group: Group, point: Point) -> Any:
+        if point.step == 1:
+            return group.x
+        reference, difference = group.reference(method, point.number)
+        way = difference * point.step
+        return way if isinstance(reference, float) and reference == 0 else way + reference
+
+    points = tuple(
+        Point(float(weight) / n, float(step), number)
+        for number in range(n)
+        for step, weight in zip(steps, weights, strict=True)
+    )
+    method = Method(points, make, True, bool(multiply_by_inputs), needs_codes or not soft, find)
+    return method
+
+
+def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
+    """Return where on a path from 0 to 1 gradients are taken, and weights that sum to 1.
+
+    Notes
+    -----
+    trapezoid: ``k / (n - 1)``, the ends with half the weight; left: ``k / n``; midpoint: ``(k + 1/2) / n``;
+    gausslegendre: the nodes of Gauss, which are exact for polynomials of degree 2 n - 1.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
+    if rule == "gausslegendre":
+        nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+        return (nodes + 1) / 2, weights / 2
+    weights = np.full(n_steps, 1 / n_steps)
+    if rule == "trapezoid":
+        if n_steps < 2:
+            raise ValueError('n_steps is 1, and the trapezoid rule has both ends; pass 2 or more, or rule="midpoint"')
+        weights = np.full(n_steps, 1 / (n_steps - 1))
+        weights[[0, -1]] /= 2
+        return np.linspace(0, 1, n_steps), weights
+    return (np.arange(n_steps) + (rule == "midpoint") / 2) / n_steps, weights
+
+
+def _find_references(X: Any, references: Any, n_references: int) -> tuple[Callable[[Group, int], Any], int, bool]:
+    """Return the function that finds a reference of a group, their number, and whether it needs codes."""
+    if isinstance(references, str):
+        if references not in REFERENCES:
+            raise ValueError(f"references must be one of {', '.join(REFERENCES)} or an array; got {references!r}")
+        if references in ("zero", "uniform"):
+            return lambda group, number: _constant(group, references), 1, False
+        return lambda group, number: _shuffled(group, references, number), n_references, True
+    kind = library(references)
+    if kind is None or kind not in ("numpy", library(X)):
+        raise TypeError(
+            f"references must be an array like X, or one of {', '.join(REFERENCES)}; got {type(references).__name__}"
+        )
+    shape, own = tuple(references.shape), tuple(X.shape)
+    if len(shape) == len(own) and shape[0] and shape[1:] == own[1:]:
+        return lambda group, number: group.array(references[number : number + 1]), shape[0], False
+    if len(shape) == len(own) + 1 and shape[1] and (shape[0], *shape[2:]) == own:
+        return lambda group, number: group.array(references[group.rows, number]), shape[1], False
+    raise ValueError(
+        f"references have shape {shape}; for X of shape {own} pass (R, ...) = {('R', *own[1:])} or (N, R, ...)"
+    )
+
+
+def _constant(group: Group, kind: str) -> Any:
+    """The same number for every letter; channels that are no letters stay as they are."""
+    layout = group.request.layout
+    value = 0.0 if kind == "zero" else 1.0 / layout.n_letters
+    if layout.n_letters == layout.shape[layout.axis]:
+        return value
+    whole = group.host.copy()
+    return group.array(layout.put(whole, np.full((len(whole), layout.n_positions, layout.n_letters), value)))
+
+
+def _shuffled(group: Group, kind: str, number: int) -> Any:
+    from ..kernels import cpu_sequences
+
+    codes = cpu_sequences.shuffle(group.codes, 1, kind, group.request.seed, number)[:, 0]
+    return _with_letters(group, codes)
+
+
+def _with_letters(group: Group, codes: Array) -> Any:
+    """The group's sequences with the letters of other codes."""
+    layout = group.request.layout
+    letters = np.eye(layout.n_letters + 1, layout.n_letters, dtype=group.host.dtype)
+    return group.array(layout.put(group.host.copy(), letters[np.minimum(codes, layout.n_letters)]))
+
+
+def noise(n_samples: int, sd: float, soft: bool) -> Method:
+    """Gradients at the sequence with Gaussian noise on every letter of every position."""
+    n_samples = _count(n_samples, "n_samples")
+    if isinstance(sd, bool) or not isinstance(sd, int | float | np.floating) or not 0 <= sd < math.inf:
+        raise ValueError(f"sd must be a number that is not negative; got {sd!r}")
+
+    def make(group: Group, point: Point) -> Any:
+        from ..kernels import cpu_sequences
+
+        layout = group.request.layout
+        whole = np.zeros((group.size, *layout.shape[1:]), np.float32)
+        view = layout.flat(whole)
+        if np.may_share_memory(view, whole):
+            cpu_sequences.noise(group.keys, point.number, view)
+        else:
+            layout.put(whole, cpu_sequences.noise(group.keys, point.number, np.empty(view.shape, np.float32)))
+        return group.x + group.array(whole) * float(sd)
+
+    points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
+    return Method(points, make, needs_one_hot=not soft)
+
+
+def mutations(n_samples: int, rate: float) -> Method:
+    """Gradients at the sequence with some letters replaced by others."""
+    n_samples = _count(n_samples, "n_samples")
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating) or not 0 <= rate <= 1:
+        raise ValueError(f"rate must be the share of letters that mutate, 0 to 1; got {rate!r}")
+
+    def make(group: Group, point: Point) -> Any:
+        from ..kernels import cpu_sequences
+
+        layout = group.request.layout
+        mutants = cpu_sequences.mutate(group.codes, group.keys, point.number, float(rate), layout.n_letters)
+        where = np.nonzero(mutants != group.codes)
+        whole = group.host.copy()
+        letters = layout.flat(whole)
+        letters[where] = 0
+        letters[(*where, mutants[where])] = 1
+        return group.array(whole if np.may_share_memory(letters, whole) else layout.put(whole, letters))
+
+    points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
+    return Method(points, make, needs_one_hot=True)
+
+
+def samples(kind: str, preset: str, *, n_samples: Any, sd: Any, rate: Any, soft: bool) -> Method:
+    """Gradients at samples around the sequence."""
+    if kind not in ("gaussian", "mutation"):
+        raise ValueError(f'kind must be "gaussian" or "mutation"; got {kind!r}')
+    if kind == "gaussian" and rate is not None:
+        raise ValueError('rate is the share of letters that mutate; pass kind="mutation", or sd for Gaussian noise')
+    if kind == "mutation" and sd is not None:
+        raise ValueError('sd is that of Gaussian noise; pass kind="gaussian", or rate for mutations')
+    given = settings(preset, "smoothgrad", n_samples=n_samples, sd=sd, rate=rate)
+    if kind == "mutation":
+        return mutations(given["n_samples"], given["rate"])
+    return noise(given["n_samples"], given["sd"], soft)
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {
+        "integrated_gradients": {"references": "zero", "n_references": 1, "n_steps": 20},
+        "expected_gradients": {"references": "mono", "n_references": 10, "n_steps": 20},
+        "smoothgrad": {"n_samples": 25, "sd": 0.1, "rate": 0.1},
+    },
+    "repo": {
+        "integrated_gradients": {"references": "mono", "n_references": 1, "n_steps": 26},
+        "expected_gradients": {"references": "mono", "n_references": 20, "n_steps": 21},
+        "smoothgrad": {"n_samples": 50, "sd": 0.1, "rate": 0.1},
+    },
+}
+"""What the paper says, and what the authors' scripts do."""
+
+
+def settings(preset: str, name: str, **given: Any) -> dict[str, Any]:
+    """Return the settings of a preset, but for those that are given."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
+    return PRESETS[preset][name] | {key: value for key, value in given.items() if value is not None}
+
+
+def _count(n: Any, name: str) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 1:
+        raise ValueError(f"{name} must be a positive int; got {n!r}")
+    return int(n)

@@ -1,0 +1,295 @@
+"""What users ask of an attribution method: checked once, before the model is touched."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict, Unpack
+
+import numpy as np
+
+from .. import ops
+from .._check import FLOAT_NAMES
+from .._dispatch import find_backend, library
+from ..targets import as_target, before_activation, is_plain
+from ._views import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
+
+MAPS = ops.AttributionMaps._fields[:3]
+ROWS, POSITIONS = 128, 1 << 18
+"""Most sequences and most input positions of a batch whose size was not given."""
+
+
+class Options(TypedDict, total=False):
+    """Options that every attribution method takes in every framework; `hooks.torch.saliency` describes them."""
+
+    target: Any
+    targets: Sequence[Any] | None
+    output: Any
+    axis: int
+    batch_size: int | str
+    device: Any
+    precision: str
+    corrected: bool
+    random_state: int
+    verbose: bool
+    outputs: Sequence[str] | str | None
+    letters: slice | None
+    n_letters: int | None
+    rc: bool
+    rc_output: Any
+    strand_pairs: Sequence[tuple[int, int]] | None
+    shifts: Sequence[int]
+    start: int
+    end: int
+    mask: Any
+
+
+DEFAULTS: Options = {
+    "target": 0, "targets": None, "output": None, "axis": -1, "batch_size": "auto", "device": None,
+    "precision": "float32", "corrected": True, "random_state": 0, "verbose": False, "outputs": None, "letters": None,
+    "n_letters": None, "rc": False, "rc_output": "same", "strand_pairs": None, "shifts": (0,), "start": 0, "end": -1,
+    "mask": None,
+}  # fmt: skip
+
+
+def takes_options(axis: int) -> Callable[[Any], Any]:
+    """Show the common options in the signature of a function that takes them as `**options`."""
+
+    def decorate(function: Any) -> Any:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for (name, default), annotation in zip(
+                (DEFAULTS | {"axis": axis}).items(), Options.__annotations__.values(), strict=True
+            )
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *common])
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class OwnPosition:
+    """A target that takes for every sequence a position of its own on the last axis of an output (N, T).
+
+    A position that does not exist gives NaN, which `Checks` reports: a graph that was traced cannot.
+    """
+
+    def __call__(self, output: Any, positions: Any) -> Any:
+        """Return one number for each sequence of a batch with these `positions`."""
+        backend = find_backend(output=output)
+        shape, xp = backend.shape(output), backend.XP
+        if len(shape) != 2:
+            raise ValueError(f"a position for each sequence needs an output (N, T); the output has shape {shape}")
+        tracks = xp.asarray(range(shape[1]), positions)[None]
+        chosen = (tracks == positions[:, None]) | (tracks - shape[1] == positions[:, None])
+        exists = (positions < shape[1]) & (positions >= -shape[1])
+        return xp.where(exists, xp.sum(xp.where(chosen, output, 0.0), axis=1), math.nan)
+
+
+class Request(NamedTuple):
+    """One checked call of an attribution method."""
+
+    targets: tuple[Any, ...]
+    positions: tuple[Any, ...]
+    """For each target, the positions of the sequences (N,) if it is an `OwnPosition`, or None."""
+    several: bool
+    """Whether results have an axis of targets after that of sequences."""
+    output: Any
+    fields: tuple[str, ...] | None
+    """Fields of AttributionMaps to return, or None for the map alone."""
+    corrected: bool
+    before_activation: bool
+    """Whether the targets are of what goes into the last activation."""
+    layout: Layout
+    letters: dict[str, Any]
+    """Arguments that name the letter axis, as the operations take them."""
+    args: tuple[Any, ...]
+    batch_size: int
+    verbose: bool
+    seed: int
+    views: tuple[View, ...]
+    """Strands and shifts in which the model sees each sequence; results are means over them."""
+    strand: Strand | Callable[[Any], Any] | None
+    """Turns an output for the other strand into one for this strand."""
+    window: slice
+    """Positions of the results."""
+    mask: Any
+    """Positions whose map is wanted, bool (N, ...) or (1, ...), or None for all."""
+    is_reverse: bool = False
+    """Whether the model is shown the other strand."""
+    forward_only: bool = False
+    """Whether gradients are not needed."""
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        """What tells programs made for this request from others, or None with targets that are the user's functions."""
+        if not all(isinstance(t, OwnPosition) or is_plain(t) for t in self.targets):
+            return None
+        strand = self.strand if self.is_reverse else None
+        if strand is not None and not isinstance(strand, Strand):
+            return None
+        return (*self.targets, self.output, self.several, self.before_activation, strand, self.forward_only)
+
+    @property
+    def program(self) -> "Request":
+        """The request without what belongs to its sequences, for programs that outlive it."""
+        return self._replace(args=(), positions=(), mask=None)
+
+    def values(self, outputs: Any, positions: Sequence[Any]) -> list[Any]:
+        """Return for each target one number for each sequence, from what the model returned."""
+        head = pick(outputs, self.output)
+        n = find_backend(output=head).shape(head)[:1]
+        if not n:
+            raise ValueError("the model returned one number for all sequences; let it return a row for each")
+        if self.is_reverse and self.strand is not None:
+            head = self.strand(head)
+        found = []
+        for target, own in zip(self.targets, positions, strict=True):
+            value = target(head, own) if own is not None else target(head)
+            shape = find_backend(output=value).shape(value)
+            if len(shape) != 1 or shape != n:
+                raise ValueError(
+                    f"target {target} made shape {shape} of an output of shape {tuple(head.shape)}; it must make one "
+                    f"number for each sequence"
+                )
+            found.append(value)
+        return found
+
+
+def make_request(
+    X: Any, args: Any, framework: str, *, extra: tuple[str, ...] = (), **options: Unpack[Options]
+) -> Request:
+    """Check what users pass; `extra` are fields of AttributionMaps that the method has beside those of every method."""
+    unknown = [name for name in options if name not in DEFAULTS]
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}; the options are {', '.join(DEFAULTS)}")
+    given: Any = DEFAULTS | options
+    kind = library(X)
+    if kind not in ("numpy", framework):
+        raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
+    shape = find_backend(X=X).shape(X)
+    dtype = getattr(X.dtype, "name", str(X.dtype).removeprefix("torch."))
+    if dtype not in FLOAT_NAMES:
+        raise TypeError(
+            f"X is {dtype}, and only floating-point input has a gradient; pass one-hot as float32 (codes: "
+            f"gf.sequences.one_hot(codes))"
+        )
+    layout = make_layout(shape, given["axis"], given["letters"], given["n_letters"])
+    checked, positions = _targets(given["target"], given["targets"], shape[0])
+    is_before = {isinstance(t, before_activation) for t in checked}
+    if len(is_before) > 1:
+        raise ValueError("either all targets are before_activation or none is; call once for each kind")
+    inner = tuple(t.target if isinstance(t, before_activation) else t for t in checked)
+    return Request(
+        targets=inner,
+        positions=positions,
+        before_activation=is_before == {True},
+        several=given["targets"] is not None,
+        output=given["output"],
+        fields=_fields(given["outputs"], given["corrected"], extra),
+        corrected=given["corrected"],
+        layout=layout,
+        letters={name: given[name] for name in ("axis", "letters", "n_letters")},
+        args=_args(args, shape[0]),
+        batch_size=_batch_size(given["batch_size"], layout),
+        verbose=given["verbose"],
+        seed=_seed(given["random_state"]),
+        views=make_views(layout, given["rc"], given["shifts"]),
+        strand=make_strand(given["rc"], given["rc_output"], given["strand_pairs"], inner),
+        window=make_window(layout, given["start"], given["end"]),
+        mask=make_mask(layout, given["mask"]),
+    )
+
+
+def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    if targets is not None:
+        if not isinstance(targets, list | tuple) or not targets:
+            raise TypeError(f"targets must be a list of targets; got {targets!r}")
+        if not (isinstance(target, int) and target == 0):
+            raise TypeError("target and targets are both given; pass one of them")
+        checked = tuple(as_target(t) for t in targets)
+    elif isinstance(target, list) or (library(target) is not None and len(target.shape) > 0):
+        return _own_positions(target, n_sequences)
+    else:
+        checked = (as_target(target),)
+    return checked, (None,) * len(checked)
+
+
+def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    positions = np.asarray(target.cpu() if library(target) == "torch" else target)
+    if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "
+            f"{positions.shape}, {positions.dtype} (several targets for all: targets=[...])"
+        )
+    return (OwnPosition(),), (positions.astype(np.int32),)
+
+
+def _fields(outputs: Any, corrected: bool, extra: tuple[str, ...]) -> tuple[str, ...] | None:
+    if outputs is None:
+        return None
+    wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    possible = (*MAPS, "prediction", *extra)
+    if not wanted or any(field not in possible for field in wanted):
+        raise ValueError(f"outputs must be some of {', '.join(possible)}; got {outputs!r}")
+    if not corrected:
+        raise ValueError("corrected=False returns the plain gradient; leave outputs= away, or apply gf.analyze to it")
+    return tuple(field for field in possible if field in wanted)
+
+
+def _args(args: Any, n_sequences: int) -> tuple[Any, ...]:
+    if args is None:
+        return ()
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args must be a tuple of arrays, one row for each sequence; got {_kind(args)}")
+    for array in args:
+        if library(array) is None or tuple(array.shape)[:1] != (n_sequences,):
+            raise ValueError(
+                f"every array in args must have one row for each of the {n_sequences} sequences; got "
+                f"{tuple(array.shape) if library(array) else _kind(array)}"
+            )
+    return tuple(args)
+
+
+def _batch_size(batch_size: Any, layout: Layout) -> int:
+    if batch_size == "auto":
+        return max(1, min(ROWS, POSITIONS // max(layout.n_positions, 1)))
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f'batch_size must be "auto" or a positive int; got {batch_size!r}')
+    return int(batch_size)
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, bool) or not hasattr(random_state, "__index__"):
+        raise TypeError(f"random_state must be an int, from which all draws follow; got {random_state!r}")
+    if not 0 <= int(random_state) < 2**64:
+        raise ValueError(f"random_state is {random_state}; it must lie in 0 to 2**64 - 1")
+    return int(random_state)
+
+
+def pick(outputs: Any, output: Any) -> Any:
+    """Return the head of a model's outputs that `output` names."""
+    if isinstance(outputs, dict | list | tuple):
+        keys = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
+        if output is None and len(keys) == 1:
+            output = keys[0]
+        if output not in keys:
+            raise ValueError(f"the model returns several outputs; pass output= with one of {keys}, not {output!r}")
+        return outputs[output]
+    if output is not None:
+        raise ValueError(f"output={output!r} is given, but the model returns one array; leave output= away")
+    if library(outputs) is None:
+        raise TypeError(f"the model returned {_kind(outputs)}, not an array; wrap it in a function that returns one")
+    return outputs
+
+
+def is_keras(model: Any) -> bool:
+    """Whether a model is a Keras model or layer, found out without importing Keras."""
+    return any(cls.__module__.partition(".")[0] == "keras" for cls in type(model).__mro__)
+
+
+def _kind(array: Any) -> str:
+    return f"a {type(array).__module__}.{type(array).__qualname__}"

@@ -1,0 +1,216 @@
+"""Where letters and positions lie in the input, and the strands and shifts in which a model sees a sequence."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._check import check_axis, select_letters
+from .._dispatch import find_backend, library
+from ..sequences import UNKNOWN, _flip
+
+Array = np.ndarray[Any, Any]
+
+
+class Layout(NamedTuple):
+    """Axes of the input: sequences first, letters, and positions, which are all others."""
+
+    shape: tuple[int, ...]
+    axis: int
+    """Letter axis, counted from the front."""
+    letters: slice
+    """The part of that axis that holds letters."""
+
+    @property
+    def n_letters(self) -> int:
+        return len(range(*self.letters.indices(self.shape[self.axis])))
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Lengths of the axes of positions."""
+        return tuple(n for k, n in enumerate(self.shape) if k not in (0, self.axis))
+
+    @property
+    def n_positions(self) -> int:
+        return int(np.prod(self.positions))
+
+    @property
+    def length_axis(self) -> int | None:
+        """The axis along which strands run and windows are cut: the last that does not hold letters."""
+        others = [k for k in range(1, len(self.shape)) if k != self.axis]
+        return others[-1] if others else None
+
+    def flat(self, array: Array) -> Array:
+        """See an array of this layout as (n, n_positions, n_letters), letters alone; a view if there is one."""
+        return np.moveaxis(array, self.axis, -1)[..., self.letters].reshape(len(array), self.n_positions, -1)
+
+    def put(self, whole: Array, numbers: Array) -> Array:
+        """Write (n, n_positions, n_letters) over the letters of an array of this layout, and return it."""
+        np.moveaxis(whole, self.axis, -1)[..., self.letters] = numbers.reshape(len(whole), *self.positions, -1)
+        return whole
+
+    def codes(self, x: Array) -> tuple[Array, Array]:
+        """Return codes, uint8 (n, n_positions), 255 where unknown, and which positions are not one-hot.
+
+        A position of equal letters is unknown, such as all 0 or all 1/4.
+        """
+        letters = self.flat(x)
+        is_one = letters == 1
+        is_letter = (is_one.sum(-1) == 1) & ((letters != 0).sum(-1) == 1)
+        is_unknown = np.all(letters == letters[..., :1], axis=-1) & (letters[..., 0] >= 0) & (letters[..., 0] < 1)
+        codes = np.where(is_letter, is_one.argmax(-1), UNKNOWN).astype(np.uint8)
+        return codes, ~(is_letter | is_unknown)
+
+    def cut(self, array: Any, window: slice) -> Any:
+        """Return the positions of a window of an array of this layout."""
+        if self.length_axis is None or (window.start, window.stop) == (0, self.shape[self.length_axis]):
+            return array
+        return array[(slice(None),) * self.length_axis + (window,)]
+
+
+def make_layout(shape: tuple[int, ...], axis: int, letters: Any, n_letters: int | None) -> Layout:
+    """Check the letter axis of an input."""
+    if letters is None:
+        front, part = check_axis(shape, axis, n_letters), slice(None)
+    else:
+        front, index = select_letters(shape, axis, letters, n_letters)
+        part = index[-1]
+    if len(shape) < 2 or front == 0:
+        raise ValueError(f"X has shape {shape}; pass one-hot sequences with the sequences first, such as (N, L, 4)")
+    return Layout(shape, front, part)
+
+
+def make_window(layout: Layout, start: Any, end: Any) -> slice:
+    """Check a window of positions; an end below zero counts from the end, -1 being the end itself."""
+    if layout.length_axis is None:
+        return slice(0, 0)
+    length = layout.shape[layout.length_axis]
+    stop = length + 1 + end if end < 0 else end
+    if not (0 <= start < stop <= length or start == stop == length == 0):
+        raise ValueError(
+            f"start={start} and end={end} leave no window of sequences of length {length}; pass 0 <= start < end <= "
+            f"{length}"
+        )
+    return slice(int(start), int(stop))
+
+
+def make_mask(layout: Layout, mask: Any) -> Array | None:
+    """Check a mask of positions, (N, L) or (L,)."""
+    if mask is None:
+        return None
+    found = np.asarray(mask.cpu() if library(mask) == "torch" else mask)
+    if found.dtype != np.bool_:
+        raise TypeError(f"mask must be boolean, True at the positions that are wanted; got {found.dtype}, compare it")
+    for shape in ((layout.shape[0], *layout.positions), layout.positions):
+        if found.shape == shape:
+            return found.reshape(-1, *layout.positions)
+    raise ValueError(
+        f"mask has shape {found.shape}; it must have shape {(layout.shape[0], *layout.positions)} or {layout.positions}"
+    )
+
+
+class View(NamedTuple):
+    """How a model is shown a sequence: either strand, moved to the right by `shift`, with zeros where it ends."""
+
+    is_reverse: bool
+    shift: int
+
+    def show(self, x: Any, layout: Layout) -> Any:
+        """Return the input that the model sees."""
+        return self._move(self._turn(x, layout), layout, self.shift)
+
+    def map_back(self, grad: Any, layout: Layout) -> Any:
+        """Return a gradient with respect to what the model sees as one with respect to the sequence."""
+        return self._turn(self._move(grad, layout, -self.shift), layout)
+
+    def _turn(self, array: Any, layout: Layout) -> Any:
+        if not self.is_reverse:
+            return array
+        length_axis, n_channels = layout.length_axis, layout.shape[layout.axis]
+        is_plain = layout.n_letters == n_channels
+        axes = ([layout.axis] if is_plain else []) + ([] if length_axis is None else [length_axis])
+        turned = _flip(array, str(library(array)), axes)
+        if is_plain:
+            return turned
+        order = np.arange(n_channels)
+        order[layout.letters] = order[layout.letters][::-1]
+        return find_backend(array=array).XP.take(turned, order, layout.axis)
+
+    def _move(self, array: Any, layout: Layout, shift: int) -> Any:
+        if not shift or layout.length_axis is None:
+            return array
+        front, size = (slice(None),) * layout.length_axis, abs(shift)
+        xp = find_backend(array=array).XP
+        gap = array[(*front, slice(0, size))] * 0.0
+        kept = array[(*front, slice(0, -size) if shift > 0 else slice(size, None))]
+        return xp.concat([gap, kept] if shift > 0 else [kept, gap], layout.length_axis)
+
+
+def make_views(layout: Layout, rc: Any, shifts: Any) -> tuple[View, ...]:
+    """Check strands and shifts."""
+    if not isinstance(shifts, list | tuple | range | np.ndarray) or not len(shifts):
+        raise TypeError(f"shifts must be a sequence of ints, such as (-1, 0, 1); got {shifts!r}")
+    length = 1 if layout.length_axis is None else layout.shape[layout.length_axis]
+    for shift in shifts:
+        if isinstance(shift, bool) or not hasattr(shift, "__index__"):
+            raise TypeError(f"shifts must be ints, numbers of positions; got {shift!r}")
+        if abs(shift) >= max(length, 1):
+            raise ValueError(f"shift {shift} moves sequences of length {length} away; pass shifts below {length}")
+    if rc and layout.n_letters != 4:
+        raise ValueError(
+            f"rc=True needs the 4 letters of DNA, which alone have complements; the letter axis has {layout.n_letters}"
+        )
+    return tuple(View(strand, int(shift)) for strand in ((False, True) if rc else (False,)) for shift in shifts)
+
+
+@dataclass(frozen=True)
+class Strand:
+    """Turns a model's output for the other strand into what it says of this one."""
+
+    flips_bins: bool
+    pairs: tuple[tuple[int, int], ...]
+    """Tracks that belong to the two strands, to be exchanged."""
+    track_axis: int = -1
+
+    def __call__(self, output: Any) -> Any:
+        """Return the output with its bins reversed and its pairs of tracks exchanged."""
+        backend = find_backend(output=output)
+        shape = backend.shape(output)
+        tracks = len(shape) - 1 if len(shape) < 3 else self.track_axis % len(shape)
+        if self.flips_bins:
+            if len(shape) not in (2, 3) or (len(shape) == 2 and self.pairs):
+                raise ValueError(
+                    f"the output has shape {shape}; rc_output='flip_bins' is for (N, bins, tracks) and (N, bins) "
+                    f"without strand_pairs, else pass a function of the output as rc_output"
+                )
+            bins = 1 if len(shape) == 2 else 3 - tracks
+            output = backend.XP.take(output, np.arange(shape[bins])[::-1].copy(), bins)
+        if self.pairs:
+            order = np.arange(shape[tracks]) if len(shape) > 1 else np.arange(0)
+            for a, b in self.pairs:
+                if not (0 <= a < len(order) and 0 <= b < len(order)):
+                    raise ValueError(f"strand pair {(a, b)} does not exist in an output of shape {shape}")
+                order[[a, b]] = order[[b, a]]
+            output = backend.XP.take(output, order, tracks)
+        return output
+
+
+def make_strand(rc: Any, rc_output: Any, pairs: Any, targets: Sequence[Any]) -> Strand | Callable[[Any], Any] | None:
+    """Check what the other strand does to the output."""
+    if not rc:
+        if rc_output != "same" or pairs is not None:
+            raise ValueError("rc_output and strand_pairs say what the other strand does; pass rc=True with them")
+        return None
+    if callable(rc_output):
+        if pairs is not None:
+            raise ValueError("rc_output is a function, which must exchange the tracks itself; leave strand_pairs away")
+        return rc_output  # type: ignore[no-any-return]
+    if rc_output not in ("same", "flip_bins"):
+        raise ValueError(f'rc_output must be "same", "flip_bins" or a function of the output; got {rc_output!r}')
+    checked = tuple((int(a), int(b)) for a, b in pairs or ())
+    if rc_output == "same" and not checked:
+        return None
+    inner = [getattr(target, "a", target) for target in targets]
+    track_axes = [target.track_axis for target in inner if hasattr(target, "track_axis")]
+    return Strand(rc_output == "flip_bins", checked, track_axes[0] if track_axes else -1)
