@@ -1,7 +1,7 @@
-"""Writes the table of measured speed into README.md, between its markers, from benchmarks/results/cpu.json.
+"""Writes the tables of measured speed into README.md, between its markers, from cpu.json and gpu-*.json in results/.
 
 python benchmarks/report.py          the rows that have an aim, and the peers
-python benchmarks/report.py --all    every row, to the screen
+python benchmarks/report.py --all    every row, to the screen; --results names a file, also one of a GPU
 """
 
 import argparse
@@ -24,14 +24,20 @@ def main() -> None:
     args = parser.parse_args()
     results = json.loads(args.results.read_text())
     if args.all:
-        print(render(results["header"], results["rows"]))
+        of_gpu = "card" in results["header"]
+        print(render_gpu(results, results["rows"]) if of_gpu else render(results["header"], results["rows"]))
         return
     text = args.readme.read_text()
     if BEGIN not in text or END not in text:
         parser.error(f"{args.readme.name} has no lines {BEGIN} and {END}; put them where the table belongs")
     rows = [row for row in results["rows"] if is_main(row)]
     head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-    args.readme.write_text(f"{head}{BEGIN}\n{render(results['header'], rows)}\n{END}{tail}")
+    parts = [render(results["header"], rows)]
+    for path in sorted(args.results.parent.glob("gpu-*.json")):
+        found = json.loads(path.read_text())
+        parts.append(render_gpu(found, [row for row in found["rows"] if any(key in row for key in AIMS)]))
+    body = "\n\n".join(parts)
+    args.readme.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
 
 
 def is_main(row: Row) -> bool:
@@ -86,6 +92,54 @@ def render(header: Row, rows: list[Row]) -> str:
         f"commit {header['commit']}, {header['date']}.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def render_gpu(results: Row, rows: list[Row]) -> str:
+    """Tables of a file that benchmarks/gpu.sh wrote."""
+    header = results["header"]
+    pairs = [row for row in rows if "median_ratio" in row]
+    streams = [row for row in pairs if "bytes" in row]
+    calls = [row for row in rows if "seconds" in row and row not in pairs]
+    versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
+    runs = "; ".join(f"{name}: {run['passed']} passed, {run['failed']} failed" for name, run in results["runs"].items())
+    parts = [
+        table(
+            ["operation", "layout", "dtype", "length", "outputs", "x", "GB/s", "compared with", "ratio (95 %)", "aim"],
+            [[*gpu_name(row), speeds(row)[0], gpu_provider(row), ratio(row, 2), aim(row)] for row in streams],
+        ),
+        table(
+            ["operation", "sequences", "compared with", "times as fast (95 %)", "aim"],
+            [
+                [row["operation"], f"{row['n_sequences']:,}", gpu_provider(row), ratio(row, 2), aim(row)]
+                for row in pairs
+                if row not in streams
+            ],
+        ),
+        table(
+            ["call", "what", "outputs", "median", "least", "aim"],
+            [[row["operation"], row["provider"], row.get("outputs", ""), *gpu_times(row)] for row in calls],
+        ),
+        f"{header['card']}, driver {header['driver']}, {header['power_limit_w']} W; {versions}; commit "
+        f"{header['commit']}, {header['date']}; {runs}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def gpu_name(row: Row) -> list[str]:
+    return [row["operation"], row["layout"], row["dtype"], f"{row['length']:,}", row["outputs"], row["x"] or ""]
+
+
+def gpu_provider(row: Row) -> str:
+    blocks = f"; we: {row['blocks_per_processor']:,} blocks a processor" if "blocks_per_processor" in row else ""
+    its = f", {speeds(row)[1]} GB/s" if "bytes" in row else f", {row['provider_seconds']:.2f} s"
+    return row["provider"] + its + blocks
+
+
+def gpu_times(row: Row) -> list[str]:
+    """Median, least and aim, in a unit that suits them."""
+    scale, unit = (1, "s") if row["seconds"] > 0.01 else (1e6, "us")
+    values = row["seconds"], row["least_seconds"], row.get("target_seconds")
+    return ["" if value is None else f"{value * scale:.3g} {unit}" for value in values]
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
