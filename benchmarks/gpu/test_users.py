@@ -42,9 +42,9 @@ class Network:
 @contextmanager
 def single_precision() -> Iterator[None]:
     """No TF32, as in the hook."""
-    from gradcorr_fast.hooks import torch as hooks
+    from gradcorr_fast.hooks._models import torch as models
 
-    with hooks._precision("float32"):
+    with models.set_precision("float32"):
         yield
 
 

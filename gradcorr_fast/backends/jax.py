@@ -71,7 +71,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
     if x is not None:
         check_x(x.shape, jnp.issubdtype(x.dtype, jnp.integer), x.dtype.name, grad.shape, call.axis)
     inputs = (grad,) if x is None else (grad, x)
-    if not all(is_native(array) for array in inputs):
+    if not all(is_on_host(array) for array in inputs):
         return tuple(_traced(call, *inputs))
     if len({array.device for array in inputs}) > 1:
         raise ValueError(f"grad is on {grad.device} and x on {x.device}; move one with jax.device_put")
@@ -98,7 +98,7 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
 
 def to_numpy(array: Any, argument: str) -> Any:
     """The array as NumPy sees it, on the same memory."""
-    if not is_native(array):
+    if not is_on_host(array):
         raise ValueError(f"{argument} is traced or not on one CPU device; pass a concrete CPU array")
     return np.asarray(array)
 
@@ -108,7 +108,7 @@ def from_numpy(array: Any) -> Any:
     return jnp.asarray(array)
 
 
-def is_native(array: Any) -> bool:
+def is_on_host(array: Any) -> bool:
     """Whether the kernels may read the array's memory: concrete, on one CPU device."""
     if isinstance(array, jax.core.Tracer):
         return False

@@ -129,7 +129,7 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
 
 def to_numpy(tensor: Any, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if not tf.executing_eagerly() or not is_native(tensor) or _uses_cuda(tensor):
+    if not tf.executing_eagerly() or not is_on_host(tensor):
         raise ValueError(f"{argument} is traced or not on the CPU; pass an eager CPU tensor")
     return _as_numpy(tf.convert_to_tensor(tensor))
 
@@ -175,6 +175,11 @@ def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
 def is_native(tensor: Any) -> bool:
     """Whether the kernels may read the tensor's memory: concrete, and on a device of theirs."""
     return not tf.is_symbolic_tensor(tensor) and ("CPU" in tensor.device or _uses_cuda(tensor))
+
+
+def is_on_host(tensor: Any) -> bool:
+    """Whether NumPy can read the tensor's memory."""
+    return is_native(tensor) and not _uses_cuda(tensor)
 
 
 def _uses_cuda(tensor: Any) -> bool:

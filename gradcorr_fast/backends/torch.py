@@ -106,7 +106,7 @@ def angle_summary(
 
 def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
     """The tensor as NumPy sees it, on the same memory."""
-    if _uses_cuda(tensor) or not is_native(tensor):
+    if not is_on_host(tensor):
         raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
     return _as_numpy(tensor)
 
@@ -213,6 +213,11 @@ def is_native(tensor: torch.Tensor) -> bool:
         and not torch.jit.is_tracing()
         and not tensor.is_neg()
     )
+
+
+def is_on_host(tensor: torch.Tensor) -> bool:
+    """Whether NumPy can read the tensor's memory."""
+    return is_native(tensor) and not _uses_cuda(tensor)
 
 
 def _has_kernels(device: torch.device) -> bool:

@@ -83,7 +83,7 @@ def _size(grad: Any) -> Any:
     backend, axes = find_backend(grad=grad), tuple(range(1, len(grad.shape)))
     if 0 in grad.shape[1:]:
         return np.zeros(grad.shape[0])
-    if backend.is_native(grad) and "bfloat16" not in str(grad.dtype):
+    if backend.is_on_host(grad) and "bfloat16" not in str(grad.dtype):
         array = backend.to_numpy(grad, "grad")
         return np.maximum(array.max(axes), -array.min(axes))
     return backend.XP.max(backend.XP.abs(grad), axis=axes)
