@@ -95,9 +95,21 @@ def record(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     yield keep
     path = request.config.getoption("--results")
     if path is not None:
-        results = json.dumps({"header": header, "rows": rows}, indent=1)
+        results = json.dumps({"header": header, "rows": keep_others(path, header, rows)}, indent=1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(results + "\n")
+
+
+def keep_others(path: Path, header: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the rows of a file on the same machine that were not measured again; each row names its commit."""
+    names = ("operation", "layout", "outputs", "x", "provider", "library", "n_sequences", "length")
+    rows = [row | {"commit": header["commit"]} for row in rows]
+    again = {tuple(row.get(name) for name in names) for row in rows}
+    old = json.loads(path.read_text()) if path.exists() else {"header": {}, "rows": []}
+    if any(old["header"].get(key) != header[key] for key in ("processor", "threads", "versions")):
+        return rows
+    others = [row for row in old["rows"] if tuple(row.get(name) for name in names) not in again]
+    return [{"commit": old["header"]["commit"]} | row for row in others] + rows
 
 
 def describe_machine() -> dict[str, Any]:

@@ -54,6 +54,7 @@ def render(header: Row, rows: list[Row]) -> str:
     others = (*yardsticks, *calls, *libraries, *rankings)
     peers = [row for row in rows if row not in others]
     versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
+    commits = dict.fromkeys(str(row.get("commit", header["commit"])) for row in rows)
     parts = [
         table(
             ["operation", "layout", "outputs", "x", "GB/s", "yardstick GB/s", "share of the yardstick (95 %)", "aim"],
@@ -89,7 +90,7 @@ def render(header: Row, rows: list[Row]) -> str:
         ),
         table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),
         f"{header['processor']}, {header['threads']} threads, {header['memory_gib']:.0f} GiB; {versions}; "
-        f"commit {header['commit']}, {header['date']}.",
+        f"commit {', '.join(commits)}, {header['date']}.",
     ]
     return "\n\n".join(part for part in parts if part)
 
