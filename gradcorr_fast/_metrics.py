@@ -72,8 +72,8 @@ def _no_kernel(*_: Any, **__: Any) -> Any:
 
 def _is_compiling(backend: Any) -> bool:
     """Whether torch.compile looks on, which must not see the kernels; no other library traces without tracers."""
-    torch = getattr(backend, "torch", None)
-    return torch is not None and bool(torch.compiler.is_compiling())
+    is_compiling = getattr(backend, "is_compiling", None)
+    return bool(is_compiling and is_compiling())
 
 
 def _is_differentiated(backend: Any, arrays: Any) -> bool:

@@ -140,9 +140,9 @@ def test_the_convergence_delta_is_the_error_of_completeness(framework: Framework
 
 def test_presets_are_those_of_the_paper_and_of_the_scripts() -> None:
     def method(name: str, preset: str, **given: Any) -> Any:
-        nothing = {"references": None, "n_references": None, "n_steps": None}
-        options = {"rule": "trapezoid", "multiply_by_inputs": False, "soft": False}
-        return _methods.path(name, X, preset, **nothing | given, **options)
+        found, rest = _methods.take(name, X, {"preset": preset, "axis": 1, **given})
+        assert rest == {"axis": 1}
+        return found
 
     for name, preset, n_references, n_steps in (
         ("integrated_gradients", "paper", 1, 20), ("integrated_gradients", "repo", 1, 26),
@@ -153,8 +153,7 @@ def test_presets_are_those_of_the_paper_and_of_the_scripts() -> None:
         assert sum(point.weight for point in points) == pytest.approx(1)
         assert len({point.number for point in points}) == n_references
     assert len(method("expected_gradients", "repo", n_steps=3).points) == 60
-    nothing = {"n_samples": None, "sd": None, "rate": None, "soft": False}
-    assert [len(_methods.samples("gaussian", preset, **nothing).points) for preset in ("paper", "repo")] == [25, 50]
+    assert [len(method("smoothgrad", preset).points) for preset in ("paper", "repo")] == [25, 50]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ XP = SimpleNamespace(
     stop_gradient=lambda array: array.detach(),
 )
 
+is_compiling = torch.compiler.is_compiling
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -55,7 +56,7 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
         raise ValueError("out= cannot be differentiated; leave it away, or call under torch.no_grad()")
     if any(type(tensor) not in _PLAIN or tensor.is_neg() for tensor in given):
         raise TypeError("out= is a tensor subclass or a negated view; pass a plain tensor, such as torch.empty makes")
-    if torch.compiler.is_compiling() or not all(is_native(tensor) for tensor in inputs):
+    if is_compiling() or not all(is_native(tensor) for tensor in inputs):
         if x is not None:
             is_integer = not (x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool)
             check_x(x.shape, is_integer, _dtype_name(x), grad.shape, call.axis)
@@ -88,7 +89,7 @@ def angle_summary(
     _check_placement(grad, grad)
     if mask is not None:
         _check_placement(mask, grad)
-    if torch.compiler.is_compiling() or (_has_kernels(grad.device) and not is_native(grad)):
+    if is_compiling() or (_has_kernels(grad.device) and not is_native(grad)):
         raise TypeError(
             "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
         )

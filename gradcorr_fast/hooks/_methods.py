@@ -6,12 +6,12 @@ in `_batches` runs them, whatever the framework.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from .._dispatch import library
-from ._request import Request
+from ._request import OWN_DEFAULTS, Options, PathOptions, Request, SampleOptions
 
 RULES = ("trapezoid", "left", "midpoint", "gausslegendre")
 REFERENCES = ("zero", "uniform", "mono", "dinucleotide")
@@ -93,6 +93,18 @@ class Group:
         return self._reference[1:]
 
 
+def take(name: str, X: Any, options: Any) -> tuple[Method | None, Options]:
+    """Return the method with a name, None being mutagenesis, and the options that are not its own."""
+    kind = {"smoothgrad": SampleOptions, "saliency": Options, "saturation_mutagenesis": Options}.get(name, PathOptions)
+    own = {key: options.get(key, OWN_DEFAULTS[key]) for key in kind.__annotations__ if key in OWN_DEFAULTS}
+    rest = cast(Options, {key: value for key, value in options.items() if key not in own})
+    if name == "saturation_mutagenesis":
+        return None, rest
+    if kind is Options:
+        return saliency(), rest
+    return samples(**own) if kind is SampleOptions else path(name, X, **own), rest
+
+
 def saliency() -> Method:
     """The gradient at the sequence itself."""
     return Method((Point(1.0, 1.0),), lambda group, point: group.x)
@@ -101,8 +113,8 @@ def saliency() -> Method:
 def path(
     name: str,
     X: Any,
-    preset: str,
     *,
+    preset: str,
     references: Any,
     n_references: Any,
     n_steps: Any,
@@ -245,7 +257,7 @@ def mutations(n_samples: int, rate: float) -> Method:
     return Method(points, make, needs_one_hot=True)
 
 
-def samples(kind: str, preset: str, *, n_samples: Any, sd: Any, rate: Any, soft: bool) -> Method:
+def samples(*, kind: str, preset: str, n_samples: Any, sd: Any, rate: Any, soft: bool) -> Method:
     """Gradients at samples around the sequence."""
     if kind not in ("gaussian", "mutation"):
         raise ValueError(f'kind must be "gaussian" or "mutation"; got {kind!r}')

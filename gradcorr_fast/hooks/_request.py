@@ -44,6 +44,29 @@ class Options(TypedDict, total=False):
     mask: Any
 
 
+class PathOptions(Options, total=False):
+    """Options of methods that follow a path as well; `hooks.torch.integrated_gradients` describes them."""
+
+    references: Any
+    n_references: int | None
+    n_steps: int | None
+    rule: str
+    multiply_by_inputs: bool
+    preset: str
+    soft: bool
+
+
+class SampleOptions(Options, total=False):
+    """Options of methods that draw samples as well; `hooks.torch.smoothgrad` describes them."""
+
+    n_samples: int | None
+    kind: str
+    sd: float | None
+    rate: float | None
+    preset: str
+    soft: bool
+
+
 DEFAULTS: Options = {
     "target": 0, "targets": None, "output": None, "axis": -1, "batch_size": "auto", "device": None,
     "precision": "float32", "corrected": True, "random_state": 0, "verbose": False, "outputs": None, "letters": None,
@@ -52,19 +75,28 @@ DEFAULTS: Options = {
 }  # fmt: skip
 
 
-def takes_options(axis: int) -> Callable[[Any], Any]:
-    """Show the common options in the signature of a function that takes them as `**options`."""
+OWN_DEFAULTS: dict[str, Any] = {
+    "references": None, "n_references": None, "n_steps": None, "rule": "trapezoid", "multiply_by_inputs": False,
+    "n_samples": None, "kind": "gaussian", "sd": None, "rate": None, "preset": "paper", "soft": False,
+}  # fmt: skip
+"""Those of the options that only some methods have."""
+
+
+def takes_options(axis: int, options: type = Options) -> Callable[[Any], Any]:
+    """Show the options in the signature of a function that takes them as `**options`, a method's own first."""
+    defaults: dict[str, Any] = OWN_DEFAULTS | DEFAULTS | {"axis": axis}
+    names = sorted(options.__annotations__, key=lambda name: name in DEFAULTS)
 
     def decorate(function: Any) -> Any:
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        common = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for (name, default), annotation in zip(
-                (DEFAULTS | {"axis": axis}).items(), Options.__annotations__.values(), strict=True
+        shown = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=options.__annotations__[name]
             )
+            for name in names
         ]
-        function.__signature__ = signature.replace(parameters=[*own, *common])
+        function.__signature__ = signature.replace(parameters=[*own, *shown])
         return function
 
     return decorate

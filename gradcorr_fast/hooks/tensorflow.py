@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 from .. import ops
 from . import _batches, _checks, _methods, _mutagenesis
 from . import keras as keras_hooks
-from ._request import Options, Request, is_keras, make_request, takes_options
+from ._request import Options, PathOptions, Request, SampleOptions, is_keras, make_request, takes_options
 from .keras import SimplexProjection, attach
 
 __all__ = [
@@ -95,78 +95,31 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     >>> saliency(lambda x: tf.reduce_sum(x * [1.0, 2.0, 3.0, 6.0], axis=(1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    return _attribute(model, X, args, _methods.saliency(), options)
+    return _attribute(model, X, args, *_methods.take("saliency", X, options))
 
 
-@takes_options(axis=-1)
-def integrated_gradients(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    references: Any = None,
-    n_references: int | None = None,
-    n_steps: int | None = None,
-    rule: str = "trapezoid",
-    multiply_by_inputs: bool = False,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=-1, options=PathOptions)
+def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
     """Average the gradient along a path to each sequence, corrected. See `hooks.torch.integrated_gradients`."""
-    method = _methods.path(
-        "integrated_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
-        multiply_by_inputs=multiply_by_inputs, soft=soft,
-    )  # fmt: skip
-    return _attribute(model, X, args, method, options)
+    return _attribute(model, X, args, *_methods.take("integrated_gradients", X, options))
 
 
-@takes_options(axis=-1)
-def expected_gradients(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    references: Any = None,
-    n_references: int | None = None,
-    n_steps: int | None = None,
-    rule: str = "trapezoid",
-    multiply_by_inputs: bool = False,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=-1, options=PathOptions)
+def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
     """Average integrated gradients over several references, corrected. See `hooks.torch.expected_gradients`."""
-    method = _methods.path(
-        "expected_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
-        multiply_by_inputs=multiply_by_inputs, soft=soft,
-    )  # fmt: skip
-    return _attribute(model, X, args, method, options)
+    return _attribute(model, X, args, *_methods.take("expected_gradients", X, options))
 
 
-@takes_options(axis=-1)
-def smoothgrad(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    n_samples: int | None = None,
-    kind: str = "gaussian",
-    sd: float | None = None,
-    rate: float | None = None,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=-1, options=SampleOptions)
+def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[SampleOptions]) -> Any:
     """Average the gradient over samples around each sequence, corrected. See `hooks.torch.smoothgrad`."""
-    method = _methods.samples(kind, preset, n_samples=n_samples, sd=sd, rate=rate, soft=soft)
-    return _attribute(model, X, args, method, options)
+    return _attribute(model, X, args, *_methods.take("smoothgrad", X, options))
 
 
 @takes_options(axis=-1)
 def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
-    return _attribute(model, X, args, None, options)
+    return _attribute(model, X, args, *_methods.take("saturation_mutagenesis", X, options))
 
 
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:

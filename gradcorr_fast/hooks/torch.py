@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
 from .. import ops
 from . import _methods
 from ._models.torch import attribute
-from ._request import Options, takes_options
+from ._request import Options, PathOptions, SampleOptions, takes_options
 
 __all__ = [
     "SimplexProjection",
@@ -223,24 +223,11 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     >>> saliency(model, torch.eye(4)[None, :, :2], target=1).shape
     torch.Size([1, 4, 2])
     """
-    return attribute(model, X, args, _methods.saliency(), options)
+    return attribute(model, X, args, *_methods.take("saliency", X, options))
 
 
-@takes_options(axis=1)
-def integrated_gradients(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    references: Any = None,
-    n_references: int | None = None,
-    n_steps: int | None = None,
-    rule: str = "trapezoid",
-    multiply_by_inputs: bool = False,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=1, options=PathOptions)
+def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
     """Average the gradient along the straight path from a reference to each sequence, and correct the mean.
 
     Parameters
@@ -277,28 +264,11 @@ def integrated_gradients(
     >>> integrated_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None], corrected=False)[0, :, 0]
     tensor([1., 0., 0., 0.])
     """
-    method = _methods.path(
-        "integrated_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
-        multiply_by_inputs=multiply_by_inputs, soft=soft,
-    )  # fmt: skip
-    return attribute(model, X, args, method, options)
+    return attribute(model, X, args, *_methods.take("integrated_gradients", X, options))
 
 
-@takes_options(axis=1)
-def expected_gradients(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    references: Any = None,
-    n_references: int | None = None,
-    n_steps: int | None = None,
-    rule: str = "trapezoid",
-    multiply_by_inputs: bool = False,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=1, options=PathOptions)
+def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
     """Average integrated gradients over several references for each sequence, and correct the mean.
 
     Parameters
@@ -317,27 +287,11 @@ def expected_gradients(
     >>> expected_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None]).shape
     torch.Size([1, 4, 4])
     """
-    method = _methods.path(
-        "expected_gradients", X, preset, references=references, n_references=n_references, n_steps=n_steps, rule=rule,
-        multiply_by_inputs=multiply_by_inputs, soft=soft,
-    )  # fmt: skip
-    return attribute(model, X, args, method, options)
+    return attribute(model, X, args, *_methods.take("expected_gradients", X, options))
 
 
-@takes_options(axis=1)
-def smoothgrad(
-    model: Any,
-    X: Any,
-    args: Sequence[Any] | None = None,
-    *,
-    n_samples: int | None = None,
-    kind: str = "gaussian",
-    sd: float | None = None,
-    rate: float | None = None,
-    preset: str = "paper",
-    soft: bool = False,
-    **options: Unpack[Options],
-) -> Any:
+@takes_options(axis=1, options=SampleOptions)
+def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[SampleOptions]) -> Any:
     """Average the gradient over samples around each sequence, and correct the mean.
 
     Parameters
@@ -365,8 +319,7 @@ def smoothgrad(
     >>> smoothgrad(lambda x: 3 * x[:, 0].sum(1), torch.eye(4)[None], kind="mutation")[0, :, 0]
     tensor([ 2.2500, -0.7500, -0.7500, -0.7500])
     """
-    method = _methods.samples(kind, preset, n_samples=n_samples, sd=sd, rate=rate, soft=soft)
-    return attribute(model, X, args, method, options)
+    return attribute(model, X, args, *_methods.take("smoothgrad", X, options))
 
 
 @takes_options(axis=1)
@@ -391,4 +344,4 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
     >>> saturation_mutagenesis(lambda x: 4 * x[:, 0].sum(1), torch.eye(4)[None], end=1)[0, :, 0]
     tensor([ 3., -1., -1., -1.])
     """
-    return attribute(model, X, args, None, options)
+    return attribute(model, X, args, *_methods.take("saturation_mutagenesis", X, options))
