@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.frameworks import FRAMEWORKS, Framework
 from tests.libraries import LIBRARIES, Library
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
@@ -55,6 +56,13 @@ def library(request: pytest.FixtureRequest) -> Library:
     if request.param.needs == "g++":
         require_compiler()
     require(request.param.name.partition(":")[0])
+    return request.param
+
+
+@pytest.fixture(params=FRAMEWORKS, ids=repr)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """Each framework with hooks; one that is not installed skips, but fails in CI."""
+    require(request.param.name)
     return request.param
 
 

@@ -140,26 +140,6 @@ def test_captum_style_methods_of_others_are_corrected_through_the_projection(tor
     close(TORCH.read(torch.stack(grads).mean(0)), expected)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_torch_model_comes_back_as_it_was(torch: Any, fails: bool) -> None:
-    seen: list[Any] = []
-
-    def look(output: Any) -> Any:
-        seen.append((model.training, model.dropout.training, model.w1.requires_grad))
-        return output / 0 if fails else output
-
-    model = TORCH.model(look).train()
-    model.dropout.eval()
-    if fails:
-        with pytest.raises(ValueError, match="not finite"):
-            gf.hooks.torch.saliency(model, XT)
-    else:
-        gf.hooks.torch.saliency(model, XT)
-    assert seen[0] == (False, False, False)
-    assert (model.training, model.dropout.training, model.w1.requires_grad) == (True, False, True)
-    assert model.w1.grad is None
-
-
 @pytest.mark.parametrize("before", ["none", "ieee", "tf32"])
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_torch_is_set_to_the_precision_and_back(

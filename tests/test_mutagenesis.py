@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from tests.conftest import require
 from tests.frameworks import FRAMEWORKS, SCALE, Framework, X, outputs
 from tests.test_saliency import centred, close
-
-
-@pytest.fixture(params=FRAMEWORKS, ids=repr, name="framework")
-def _framework(request: pytest.FixtureRequest) -> Framework:
-    require(request.param.name)
-    return request.param
 
 
 def call(framework: Framework, x: np.ndarray = X, model: Any = None, **options: Any) -> Any:

@@ -18,12 +18,6 @@ from tests.frameworks import SCALE, Framework, X, gradient, outputs
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(params=frameworks.FRAMEWORKS, ids=repr, name="framework")
-def _framework(request: pytest.FixtureRequest) -> Framework:
-    require(request.param.name)
-    return request.param
-
-
 def close(got: Any, expected: Any) -> None:
     np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6)
 

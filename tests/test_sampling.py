@@ -7,17 +7,10 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast.kernels import reference_sequences
-from tests.conftest import require
-from tests.frameworks import FRAMEWORKS, Framework, X, gradient, outputs
+from tests.frameworks import Framework, X, gradient, outputs
 from tests.test_saliency import centred, close
 
 CODES = X.argmax(-1)
-
-
-@pytest.fixture(params=FRAMEWORKS, ids=repr, name="framework")
-def _framework(request: pytest.FixtureRequest) -> Framework:
-    require(request.param.name)
-    return request.param
 
 
 def call(framework: Framework, x: np.ndarray = X, model: Any = None, **options: Any) -> Any:

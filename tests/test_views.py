@@ -7,17 +7,10 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast.hooks._views import Strand
-from tests.conftest import require
-from tests.frameworks import FRAMEWORKS, Framework, X, gradient, outputs
+from tests.frameworks import Framework, X, gradient, outputs
 from tests.test_saliency import centred, close
 
 METHODS = "saliency", "integrated_gradients", "smoothgrad", "expected_gradients", "saturation_mutagenesis"
-
-
-@pytest.fixture(params=FRAMEWORKS, ids=repr, name="framework")
-def _framework(request: pytest.FixtureRequest) -> Framework:
-    require(request.param.name)
-    return request.param
 
 
 def call(framework: Framework, method: str, x: np.ndarray = X, model: Any = None, **options: Any) -> Any:
