@@ -58,6 +58,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in ("hooks", "io", "plot"):  # what needs more than NumPy and Numba loads when it is first touched
+    if name not in ("hooks", "io", "model_files", "plot", "scan"):  # what needs more than NumPy and Numba loads when it is first touched
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f".{name}", __name__)

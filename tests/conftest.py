@@ -15,6 +15,9 @@ from tests.libraries import LIBRARIES, Library
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("default")
 
+for _name in [name for name in os.environ if name.startswith("PYTEST_")]:
+    del os.environ[_name]  # a test that runs pytest in a process of its own runs it plainly
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

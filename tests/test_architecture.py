@@ -19,7 +19,8 @@ LAYERS = [  # a file imports from its own layer and those below
     {"_check", "_dispatch", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
-    {"hooks", "demo"},
+    {"hooks", "demo", "model_files"},
+    {"scan"},
     {"cli"},
 ]
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}

@@ -53,7 +53,7 @@ def test_saliency_is_the_corrected_gradient(framework: Framework, batch_size: An
         (gf.targets.contrast(2, gf.targets.sum_over(tracks=slice(0, 2))), [-1, -1, 1]),
         (lambda output: 2 * output[:, 1], [0, 2, 0]),
     ],
-    ids=str,
+    ids=lambda value: "a function" if callable(value) and "lambda" in repr(value) else str(value),
 )
 def test_every_form_of_target(framework: Framework, target: Any, weights: list[float]) -> None:
     expected = sum(w * gradient(k) for k, w in enumerate(weights))

@@ -28,6 +28,7 @@ XP = SimpleNamespace(
     log=jnp.log,
     log1p=jnp.log1p,
     take=jnp.take,
+    reshape=jnp.reshape,
     stack=jnp.stack,
     concat=jnp.concatenate,
     asarray=lambda values, like: jnp.asarray(np.asarray(values) if isinstance(values, range) else values, like.dtype),

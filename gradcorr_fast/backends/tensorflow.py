@@ -42,6 +42,7 @@ XP = SimpleNamespace(
     log1p=tf.math.log1p,
     take=lambda array, indices, axis: tf.gather(array, indices, axis=axis),
     asarray=_asarray,
+    reshape=tf.reshape,
     stack=tf.stack,
     concat=tf.concat,
     stop_gradient=tf.stop_gradient,

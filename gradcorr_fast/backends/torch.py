@@ -28,6 +28,7 @@ XP = SimpleNamespace(
     log1p=torch.log1p,
     take=lambda array, indices, axis: array.index_select(axis, torch.as_tensor(indices, device=array.device)),
     asarray=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+    reshape=torch.reshape,
     stack=torch.stack,
     concat=torch.cat,
     stop_gradient=lambda array: array.detach(),

@@ -8,6 +8,12 @@ import click
 COMMANDS = {
     "demo": "Show on planted motifs what the correction does; needs no input.",
     "correct": "Correct the attributions in a file of any size.",
+    "score": "Score variants: model, genome and VCF in, a table out; resumable.",
+    "plan": "Place the variants, and estimate what scoring them will take.",
+    "status": "Tell how far a scan is.",
+    "merge": "Join the shards of a scan into one table.",
+    "info": "Tell how a table of scores was made.",
+    "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",
 }
 """Name of each command, of its file and of the function in it, with a line of help."""

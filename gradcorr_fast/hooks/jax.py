@@ -1,8 +1,8 @@
 """JAX functions, and Keras models on JAX: corrected attributions, and the projection that corrects what passes."""
 
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Unpack, cast
@@ -192,6 +192,17 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
 
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
     """Run a method, None being mutagenesis."""
+    with opened(model, X, args, method, options) as (request, make):
+        if method is None:
+            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
+        return _batches.run(request, X, make, method)
+
+
+@contextmanager
+def opened(
+    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
+) -> Iterator[tuple[Request, _batches.Make]]:
+    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
     extra = ("convergence_delta",) if method is not None and method.is_path else ()
@@ -200,15 +211,13 @@ def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
         raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
-    attribute = _mutagenesis.mutate if method is None else _batches.average
-    method = _mutagenesis.mutagenesis(request) if method is None else method
-    several = _batches.count_rows(request, method) > request.batch_size
+    several = _batches.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
 
     def make(wanted: Request) -> _batches.Framework:
         return _framework(_step_of(model, wanted, several), X, given["device"])
 
     with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
-        return _batches.run(request, X, make, method, attribute)
+        yield request, make
 
 
 Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]

@@ -1,7 +1,7 @@
 """TensorFlow functions and Keras models: corrected attributions, and the projection that corrects what passes."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Unpack
 
@@ -124,23 +124,32 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
 
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
     """Run a method, None being mutagenesis."""
+    if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
+        return _other_backend(model)(model, X, args, method, options)
+    with opened(model, X, args, method, options) as (request, make):
+        if method is None:
+            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
+        return _batches.run(request, X, make, method)
+
+
+@contextmanager
+def opened(
+    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
+) -> Iterator[tuple[Request, _batches.Make]]:
+    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
-    if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
-        return _other_backend(model)(model, X, args, method, given)
     if given["precision"] != "float32":
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     extra = ("convergence_delta",) if method is not None and method.is_path else ()
     request = make_request(X, args, "tensorflow", extra=extra, **given)
-    attribute = _mutagenesis.mutate if method is None else _batches.average
-    method = _mutagenesis.mutagenesis(request) if method is None else method
-    several = _batches.count_rows(request, method) > request.batch_size
+    several = _batches.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
 
     def make(wanted: Request) -> _batches.Framework:
         return _framework(X, _step_of(model, X, wanted, several))
 
     with nullcontext() if given["device"] is None else tf.device(given["device"]):
-        return _batches.run(request, X, make, method, attribute)
+        yield request, make
 
 
 def _other_backend(model: Any) -> Any:

@@ -27,10 +27,22 @@ def attribute(
     model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _request.Options
 ) -> Any:
     """Run a method, None being mutagenesis."""
+    with opened(model, X, args, method, options) as (request, make):
+        if method is None:
+            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
+        return _batches.run(request, X, make, method)
+
+
+@contextmanager
+def opened(
+    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _request.Options
+) -> Iterator[tuple[_request.Request, _batches.Make]]:
+    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     if _request.is_keras(model):
         from .. import keras
 
         keras.backend(model, "torch")
+    model = unwrap(model)
     given: _request.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
     given.update(options)
     precision = given["precision"]
@@ -38,19 +50,20 @@ def attribute(
     request = _request.make_request(X, args, "torch", extra=extra, **given)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
-    with _prepared(model, given["device"]) as where, set_precision(precision):
+    with (
+        _prepared(model, given["device"]) as where,
+        set_precision(precision),
+        without_autocast(place := torch.device(where or X.device)),
+    ):
 
         def make(wanted: _request.Request) -> _batches.Framework:
             return _make_framework(model, X, wanted, where, precision)
 
-        place = where or (X.device if isinstance(X, torch.Tensor) else torch.device("cpu"))
         if given["batch_size"] == "auto" and place.type == "cuda" and len(X):
             request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
             _probe(model, X, request, where, precision)
-        if method is None:
-            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
-        return _batches.run(request, X, make, method)
+        yield request, make
 
 
 def _probe(model: Any, X: Any, request: _request.Request, device: torch.device | None, precision: str) -> None:
@@ -82,18 +95,29 @@ def _make_framework(
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
         if request.forward_only:
             with torch.no_grad(), _autocast(x, precision):
-                return [_own(value, x) for value in request.values(_forward(model, x, args, request), own)], []
+                return [_own(value, x) for value in request.values(forward(model, x, args, request), own)], []
         with torch.inference_mode(False), torch.enable_grad():
-            x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
+            x, *rest = (usable(tensor) for tensor in (x, *args))
+            x.requires_grad_()
             with _autocast(x, precision):
-                values = request.values(_forward(model, x, args, request), own)
-            grads = [_gradient(value, x, k + 1 < len(values)) for k, value in enumerate(values)]
+                values = request.values(forward(model, x, tuple(rest), request), own)
+            grads = [gradient(value, x, retain_graph=k + 1 < len(values)) for k, value in enumerate(values)]
         return [_own(value, x) for value in values], grads
 
     def leave(tensor: torch.Tensor) -> Any:
         return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
 
-    return _batches.Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute)
+    return _batches.Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty)
+
+
+def unwrap(model: Any) -> Any:
+    """Return the module inside a DistributedDataParallel one, whose calls wait for those of all other processes."""
+    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+
+def usable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its graph, which autograd can save: it cannot save those made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 def _own(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -109,6 +133,10 @@ def _add(total: torch.Tensor | None, grad: torch.Tensor, weight: float) -> torch
     if weight == 1:
         return grad
     return torch.mul(grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad, weight)
+
+
+def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
 
 
 def _substitute(rows: torch.Tensor, places: Any, letters: Any, layout: Layout) -> torch.Tensor:
@@ -129,7 +157,7 @@ def _from_numpy(rows: Any) -> torch.Tensor:
     return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), ["C", "W"]))
 
 
-def _forward(model: Any, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
+def forward(model: Any, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
     """What the model returns, or what goes into its last activation."""
     activations = _Activations()
     inputs = ([x, *args],) if args and _request.is_keras(model) else (x, *args)  # Keras takes several in one list
@@ -190,11 +218,16 @@ class _Activations(TorchFunctionMode):  # type: ignore[misc]
         )
 
 
-def _gradient(value: torch.Tensor, x: torch.Tensor, retain_graph: bool) -> torch.Tensor:
+def gradient(
+    value: torch.Tensor, x: torch.Tensor, *, retain_graph: bool | None = None, create_graph: bool = False
+) -> torch.Tensor:
+    """Gradient of the sum of `value`, or an error that says why there is none."""
     grad = None
     if value.requires_grad:
         try:
-            (grad,) = torch.autograd.grad(value.sum(), x, retain_graph=retain_graph, allow_unused=True)
+            (grad,) = torch.autograd.grad(
+                value.sum(), x, retain_graph=retain_graph, create_graph=create_graph, allow_unused=True
+            )
         except (RuntimeError, NotImplementedError) as error:
             _explain(error)
             raise
@@ -209,6 +242,16 @@ def _explain(error: Exception) -> None:
     if "in-place operation" in text or "inplace operation" in text:
         raise ValueError(
             f"the model writes over what its gradient needs; clone it there first, or set inplace=False (torch: {text})"
+        ) from error
+    if "Inference tensors cannot be saved" in text:
+        raise ValueError(
+            "the model was made in inference mode, and such tensors have no gradients; make or load it outside of "
+            "torch.inference_mode"
+        ) from error
+    if "cudnn RNN backward" in text:
+        raise ValueError(
+            f"cuDNN cannot differentiate recurrent layers with dropout in evaluation mode; set their dropout to 0, or "
+            f"call under torch.backends.cudnn.flags(enabled=False) (torch: {text})"
         ) from error
     if "derivative" in text and "not implemented" in text:
         raise ValueError(
@@ -226,12 +269,13 @@ def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
     modes = [
         (module, module.training) for module in model.modules() if hasattr(module, "training")
     ]  # frozen ones lack it
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
     tensors = [*model.parameters(), *model.buffers()]
     home = tensors[0].device if tensors else None
     try:
         for module, _ in modes:
-            module.training = False
+            # cuDNN differentiates recurrent layers in training mode alone, which without dropout is the same function
+            module.training = isinstance(module, torch.nn.RNNBase) and not module.dropout
         for parameter in trainable:
             parameter.requires_grad_(False)  # what their gradients would need is not kept
         if wanted is not None and wanted != home:
@@ -274,6 +318,11 @@ def _autocast(x: torch.Tensor, precision: str) -> Any:
     return torch.autocast(x.device.type, getattr(torch, precision))
 
 
+def without_autocast(device: torch.device) -> Any:
+    """Switch off the autocast of a caller: backward passes take it over too, and round what is off the simplex."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
 def _report_precision(exact: Any, rounded: Any, precision: str, letters: dict[str, Any]) -> None:
     """Warn of how far angles and corrected gradients in reduced precision are from those in float32."""
     angles = [ops.simplex_angle(grad.float(), **letters) for grad in (exact, rounded)]
@@ -286,7 +335,7 @@ def _report_precision(exact: Any, rounded: Any, precision: str, letters: dict[st
     warnings.warn(
         f"{precision} differs from float32 on {len(exact)} sequences: angles by {middle:.2g} degrees in the median and "
         f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %",
-        stacklevel=5,
+        stacklevel=7,
     )
 
 

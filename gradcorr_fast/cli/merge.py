@@ -1,0 +1,22 @@
+"""`gradcorr-fast merge`: the shards of a scan, joined into one table."""
+
+import click
+
+from ._scan import ending
+
+
+@click.command(no_args_is_help=True)
+@click.argument("out")
+@click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def merge(out: str, format_: str | None, force: bool) -> None:
+    """Join the shards of the scan OUT, when all are done; OUT is what score was given.
+
+    \b
+    Example:
+      gradcorr-fast merge scan --format vcf.gz
+    """
+    with ending(out):
+        from .. import scan
+
+        click.echo(scan.merge(out, format=format_, force=force))

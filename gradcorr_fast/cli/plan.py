@@ -1,0 +1,33 @@
+"""`gradcorr-fast plan`: what scoring will take, before it is begun."""
+
+from typing import Any
+
+import click
+
+from ._scan import ending, prepare, scan_options, show_counts
+
+
+@click.command(no_args_is_help=True)
+@scan_options
+@click.option("--seconds", type=float, default=30.0, help="How long to score for the estimate.")
+def plan(**options: Any) -> None:
+    """Place all variants, show what becomes of them, and estimate what scoring will take.
+
+    The options are those of score, which goes on from here with --resume or --shard.
+
+    \b
+    Example:
+      gradcorr-fast plan -m model.pt2 -f hg38.fa -v cohort.vcf.gz -o scan
+    """
+    with ending(options["out"]):
+        from .. import scan
+        from ..scan.progress import show_seconds
+
+        model, given = prepare(options)
+        fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
+        found = scan.plan(model, fasta, variants, out, **given)
+    click.echo(show_counts(found.counts))
+    click.echo(
+        f"{found.n_windows:,} reference windows, {found.n_shards:,} shards; about {show_seconds(found.seconds)} in one "
+        f"process like this, and {found.n_bytes / 1e6:,.1f} MB"
+    )

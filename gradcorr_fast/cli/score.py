@@ -1,0 +1,46 @@
+"""`gradcorr-fast score`: variants, a genome and a model in, a table of scores out."""
+
+from typing import Any
+
+import click
+
+from ._scan import Share, ending, prepare, scan_options, show_counts
+
+
+@click.command(no_args_is_help=True)
+@scan_options
+@click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
+@click.option("--shard", type=Share(), help="Do every n-th shard, beginning with the i-th, and do not merge.")
+@click.pass_context
+def score(context: click.Context, /, format_: str | None, shard: tuple[int, int] | None, **options: Any) -> None:
+    """Score variants: one row for each record and alternative allele, whatever becomes of it.
+
+    All variants are placed first, and cut into shards; a shard is done whole or not at all. What ends before its time
+    goes on with --resume, and ends with the same bytes. --shard i/n does a part of the shards, alone, as in an array
+    job; merge joins them. `gradcorr-fast info FILE` tells how a table was made.
+
+    Exit status: 0 all is scored that can be, 1 failed, incomplete, or the model failed for some alleles, 2 the call was
+    wrong.
+
+    \b
+    Example:
+      gradcorr-fast score -m model.pt2 -f hg38.fa -v cohort.vcf.gz -o scores.parquet
+      gradcorr-fast score -m nets:make --weights net.pt -f hg38.fa -v cohort.vcf.gz -o scan --shard 3/16
+    """
+    with ending(options["out"]):
+        from .. import scan
+
+        model, given = prepare(options)
+        fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
+        table = scan.score_variants(model, fasta, variants, out, shard=shard, format=format_, **given)
+        if table is None:
+            found = scan.status(out)
+            click.echo(f"{found.n_done} of {found.n_shards} shards are done; merge {out} joins them when all are")
+            n_failed = found.counts.get("model_failed", 0)
+        else:
+            metadata = scan.read_metadata(table)
+            click.echo(f"{table}\n{show_counts(metadata['counts'])}")
+            n_failed = metadata["counts"].get("model_failed", 0)
+            for reason, n in metadata.get("reasons", {}).items():
+                click.echo(f"Warning: {reason} ({n:,} sequences)", err=True)
+    context.exit(1 if n_failed else 0)

@@ -1,0 +1,27 @@
+"""`gradcorr-fast status`: how far a scan is, whoever works on it."""
+
+import click
+
+from ._scan import ending, show_counts
+
+
+@click.command(no_args_is_help=True)
+@click.argument("out")
+@click.pass_context
+def status(context: click.Context, out: str) -> None:
+    """Tell how far the scan OUT is; exit status 0 if all shards are done, otherwise 1.
+
+    \b
+    Example:
+      gradcorr-fast status scan
+    """
+    with ending(out):
+        from .. import scan
+        from ..scan.progress import show_seconds
+
+        found = scan.status(out)
+    left = "" if found.seconds_left is None else f", about {show_seconds(found.seconds_left)} left"
+    click.echo(f"{found.n_done:,} of {found.n_shards:,} shards done, {found.n_held:,} at work{left}")
+    if found.counts:
+        click.echo(show_counts(found.counts))
+    context.exit(0 if found.n_done == found.n_shards else 1)

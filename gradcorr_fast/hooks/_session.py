@@ -1,0 +1,171 @@
+"""A model made ready once for many batches of codes: values, and gradients at chosen positions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Unpack
+
+import numpy as np
+
+from .. import sequences
+from .._dispatch import find_backend
+from . import _methods
+from ._batches import Framework, Make, Memory
+from ._request import Options, Request
+from ._views import Layout, View
+
+Array = np.ndarray[Any, Any]
+
+N_ROWS = 1 << 20
+"""Rows that a model is told to expect: many, so that what can be compiled is."""
+
+
+class Session:
+    """A model made ready; only codes go in, and numbers for single positions come out."""
+
+    def __init__(self, request: Request, make: Make, dtype: Any) -> None:
+        self._request, self._make = request, make
+        self._dtype = dtype
+        self._made: dict[tuple[bool, bool], Framework] = {}
+        enter = self._framework(False, False).enter
+        self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        return self._request.batch_size
+
+    @property
+    def n_targets(self) -> int:
+        """Number of values of a row."""
+        return len(self._request.targets)
+
+    @property
+    def length(self) -> int:
+        """Positions of a sequence."""
+        return self._request.layout.n_positions
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return str(self._one.device)
+
+    @property
+    def memory(self) -> Memory:
+        """How the framework says that memory is exhausted."""
+        return self._framework(False, False).memory
+
+    def values(self, codes: Array) -> Array:
+        """Return the targets' values of some sequences, shape (n, T), means over strands and shifts.
+
+        Parameters
+        ----------
+        codes : array of uint8, shape (n, L)
+            A C G T = 0..3, anything else unknown: no letter is 1 there.
+        """
+        total = np.zeros((len(codes), self.n_targets))
+        for _, values, _ in self._run(codes, forward_only=True):
+            total += values
+        return total / len(self._request.views)
+
+    def columns(self, codes: Array, rows: Array, positions: Array) -> tuple[Array, Array]:
+        """Return values (n, T), and gradients at chosen positions, shape (T, k, 4), A C G T.
+
+        Parameters
+        ----------
+        codes
+            See `values`.
+        rows, positions : arrays of int, shape (k,)
+            Which sequences, and which of their positions.
+        """
+        layout, total = self._request.layout, np.zeros((len(codes), self.n_targets))
+        columns = np.zeros((self.n_targets, len(rows), 4))
+        for view, values, grads in self._run(codes, forward_only=False):
+            total += values
+            where, is_inside = _seen_at(positions, view, layout)
+            for column, grad in zip(columns, grads, strict=True):
+                found = self._take(grad, rows, where)
+                column += np.where(is_inside[:, None], found[:, ::-1] if view.is_reverse else found, 0.0)
+        n_views = len(self._request.views)
+        return total / n_views, columns / n_views
+
+    def _framework(self, is_reverse: bool, forward_only: bool) -> Framework:
+        key = is_reverse, forward_only
+        if key not in self._made:
+            self._made[key] = self._make(self._request._replace(is_reverse=is_reverse, forward_only=forward_only))
+        return self._made[key]
+
+    def _run(self, codes: Array, forward_only: bool) -> Iterator[tuple[View, Array, list[Any]]]:
+        """Yield for every view values (n, T) and the gradients of the input that the model saw."""
+        request = self._request
+        x = self._one_hot(codes)
+        for view in request.views:
+            framework = self._framework(view.is_reverse and request.strand is not None, forward_only)
+            values, grads = framework.gradients(view.show(x, request.layout), (), [None] * self.n_targets)
+            yield view, np.stack([framework.read(value) for value in values], 1), grads
+
+    def _one_hot(self, codes: Array) -> Any:
+        """Make one-hot sequences where the model is; to another device, a byte a position is brought."""
+        axis, n_axes, enter = self._request.layout.axis, codes.ndim + 1, self._framework(False, False).enter
+        if find_backend(one=self._one).is_on_host(self._one):
+            return enter(sequences.one_hot(codes, self._dtype, axis))
+        device_codes = enter(codes)
+        xp = find_backend(codes=device_codes).XP
+        letters = xp.asarray(np.arange(4).reshape([4 if k == axis else 1 for k in range(n_axes)]), device_codes)
+        spread = device_codes[tuple(None if k == axis else slice(None) for k in range(n_axes))]
+        return xp.where(spread == letters, self._one, self._zero)
+
+    def _take(self, grad: Any, rows: Array, positions: Array) -> Array:
+        """Return the letters of a gradient at some positions of some rows, (k, 4)."""
+        layout = self._request.layout
+        places = [rows[:, None], positions[:, None]]
+        places.insert(layout.axis, np.arange(4)[None])
+        flat = np.ravel_multi_index(np.broadcast_arrays(*places), tuple(grad.shape)).reshape(-1)
+        filled = np.zeros(1 << int(flat.size).bit_length(), np.int64)  # JAX compiles this for every size anew
+        filled[: flat.size] = flat
+        xp = find_backend(grad=grad).XP
+        taken = xp.take(xp.reshape(grad, (-1,)), filled, 0)
+        found: Array = self._framework(False, False).read(taken)
+        return found[: flat.size].reshape(-1, 4)
+
+
+def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array]:
+    """Return where a view shows positions of the sequence, and whether it shows them at all."""
+    length = layout.n_positions
+    where = (length - 1 - positions if view.is_reverse else positions) + view.shift
+    return where.clip(0, length - 1), (where >= 0) & (where < length)
+
+
+@contextmanager
+def open_session(
+    model: Any, framework: str, *, length: int, dtype: Any = np.float32, **options: Unpack[Options]
+) -> Iterator[Session]:  # fmt: skip
+    """Make a model ready, and put it back at the end.
+
+    Parameters
+    ----------
+    model
+        See the hooks of the framework.
+    framework : "torch", "tensorflow", "jax" or "keras"
+        Whose model it is.
+    length : int
+        Positions of its input.
+    dtype : NumPy dtype
+        Of its input.
+    options
+        See `hooks.torch.saliency`; `targets` must be given, `axis` is 1 for PyTorch by default and otherwise -1.
+    """
+    if framework == "keras":
+        from . import keras
+
+        name = keras.backend(model)
+        options.setdefault("axis", -1)
+    else:
+        name = framework
+        options.setdefault("axis", 1 if framework == "torch" else -1)
+    hooks: Any = import_module("._models.torch" if name == "torch" else f".{name}", __package__)
+    codes = np.random.default_rng(0).integers(0, 4, (1, length)).astype(np.uint8)
+    example = sequences.one_hot(codes, dtype, options["axis"])
+    X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
+    with hooks.opened(model, X, None, _methods.saliency(), options) as (request, make):
+        yield Session(request, make, dtype)

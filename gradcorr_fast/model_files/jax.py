@@ -1,0 +1,36 @@
+"""Functions of JAX arrays, and pytrees that can be called."""
+
+from pathlib import Path
+from typing import Any
+
+from .._check import missing_backend
+from . import ModelShape, hash_arrays
+
+try:
+    import jax
+except ModuleNotFoundError as error:
+    raise missing_backend("JAX", "jax") from error
+
+import numpy as np
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Refuse: JAX has no file format of its own."""
+    raise ValueError(f"weights of JAX models are read by their own code; let module:callable load {path}")
+
+
+def prepare(model: Any, device: Any) -> Any:
+    """Return the model as it is."""
+    return model
+
+
+def digest(model: Any) -> str:
+    """Hash the arrays in a pytree; those that a function closes over are not seen."""
+    leaves = jax.tree_util.tree_flatten_with_path(model)[0]
+    arrays = [(jax.tree_util.keystr(place), np.asarray(leaf)) for place, leaf in leaves if hasattr(leaf, "dtype")]
+    return hash_arrays((name, array.shape, str(array.dtype), array.tobytes()) for name, array in arrays)
+
+
+def inspect(model: Any) -> ModelShape:
+    """Know nothing."""
+    return ModelShape()
