@@ -294,6 +294,13 @@ def test_an_unknown_option_is_a_type_error(fasta: Path) -> None:
         scan(fasta, lenght=3)
 
 
+def test_sequences_by_name_are_a_genome(fasta: Path, tmp_path: Path) -> None:
+    given = GENOME | {"chr2": gf.sequences.encode(GENOME["chr2"])}
+    table = scan(given, tmp_path / "scan")
+    assert table.equals(scan(fasta))
+    assert scan(given, tmp_path / "scan", resume=True).equals(table)
+
+
 def test_no_variants_make_an_empty_table(fasta: Path, tmp_path: Path) -> None:
     path = gf.scan.score_variants(Network(), fasta, [], tmp_path / "scan", length=LENGTH, batch_size=8)
     assert pq.read_table(path).num_rows == 0

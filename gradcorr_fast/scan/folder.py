@@ -22,6 +22,8 @@ from .metadata import RUN_FILE, TABLE
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
 """Parts of what a scan says about itself that must not change when it goes on."""
+NAMES = ("path", "source")
+"""What may: where files are."""
 MATRIX = f"{TABLE}.zarr"
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, TABLE, ".run.", ".plan.", ".scores.")
 """How the names in its folder begin."""
@@ -160,7 +162,7 @@ def find_changes(before: Record, now: Record) -> list[str]:
     found = []
     for part in COMPARED:
         old, new = before.get(part, {}), now.get(part, {})
-        for key in sorted(old.keys() | new.keys()):
+        for key in sorted((old.keys() | new.keys()).difference(NAMES)):
             if old.get(key) != new.get(key):
                 found.append(f"{part} {key} was {_show(old.get(key))} and is {_show(new.get(key))}")
     return found

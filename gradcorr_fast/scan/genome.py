@@ -120,7 +120,7 @@ class Genome:
 
         Returns
         -------
-        array, uint8, shape (stop - start,)
+        array, uint8, shape (stop - start,), perhaps read-only
             A C G T = 0..3 in upper and lower case; 255 for other letters, and outside of the contig.
 
         Raises

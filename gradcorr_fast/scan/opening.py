@@ -5,7 +5,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .. import model_files, runtime
+from .. import model_files, runtime, sequences
 from ..hooks._session import Session, open_session
 from ..io.writing import replacing
 from .alleles import place_all
@@ -31,10 +31,8 @@ from .windows import WindowOptions, cut_windows
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 
-N_PROBED = 2
-"""Random sequences whose outputs tell one model from another."""
-DIGITS = 3
-"""Significant digits of those outputs, fewer than devices agree on."""
+N_PROBED, TOLERANCE = 2, 1e-2
+"""Random sequences whose outputs tell one model from another, and by how much devices and precisions may differ."""
 
 
 class Scan(NamedTuple):
@@ -77,7 +75,7 @@ def opened(
         length=length, edges=options["edges"], max_n=options["max_n"], step=grid_step(options["windows"]),
         chroms=options["chroms"], regions=options["regions"],
     )  # fmt: skip
-    with Genome(fasta) as genome, _session(loaded, options) as session:
+    with _genome(fasta) as genome, _session(loaded, options) as session:
         options["batch_size"] = session.batch_size
         record = _describe(loaded, session, genome, options)
         with folder.changing():
@@ -90,6 +88,22 @@ def opened(
                 record |= _plan(folder, *work)
                 folder.begin(record)
         yield Scan(folder, record, session, genome, options, windows)
+
+
+@contextmanager
+def _genome(source: Any) -> Iterator[Genome]:
+    """Open a FASTA file, or sequences by name."""
+    if not isinstance(source, Mapping):
+        with Genome(source) as genome:
+            yield genome
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sequences.fa"
+        with open(path, "w") as file:
+            for name, letters in source.items():
+                file.write(f">{name}\n{letters if isinstance(letters, str) else sequences.decode(letters)}\n")
+        with Genome(path) as genome:
+            yield genome
 
 
 def as_loaded(model: Any, device: Any) -> model_files.LoadedModel:
@@ -134,8 +148,8 @@ def _describe(loaded: model_files.LoadedModel, session: Session, genome: Genome,
             "framework": loaded.framework,
             "digest": loaded.digest,
             "code_digest": loaded.code_digest,
-            "probe": [[float(f"{value:.{DIGITS}g}") for value in row] for row in values[:N_PROBED]],
         },
+        "probe": values[:N_PROBED].tolist(),
         "genome": {"path": str(genome.path), "digest": genome.digest()},
         "options": recorded(options),
         "versions": {name: found.get(name) for name in packages},
@@ -212,6 +226,8 @@ def _join(folder: Folder, now: Record, scan: tuple[Any, Genome, WindowOptions, i
         with tempfile.TemporaryDirectory() as other:
             digest = _plan(Folder(other), *scan)["input"]["digest"]
     changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}})
+    if not np.allclose(before["probe"], now["probe"], rtol=TOLERANCE, atol=TOLERANCE):
+        changes.append(f"the model returned {before['probe'][0]} for random letters and returns {now['probe'][0]}")
     if changes:
         raise ValueError(
             f"the scan in {folder.path} cannot go on, since {'; '.join(changes)}; give what it was begun with, or "

@@ -59,7 +59,7 @@ class Status(NamedTuple):
 
 
 def score_variants(
-    model: Any, fasta: str | os.PathLike[str], variants: Any, out: str | os.PathLike[str] | None = None, *,
+    model: Any, fasta: Any, variants: Any, out: str | os.PathLike[str] | None = None, *,
     shard: tuple[int, int] | None = None, resume: bool = False, force: bool = False, format: str | None = None,  # noqa: A002
     verbose: bool = False, **options: Unpack[ScanOptions],
 ) -> Any:  # fmt: skip
@@ -69,8 +69,8 @@ def score_variants(
     ----------
     model : model, `model_files.LoadedModel` or str
         Of PyTorch or Keras, or what `model_files.load_model` takes.
-    fasta : path
-        The genome, plain or compressed by bgzip.
+    fasta : path or mapping
+        The genome, plain or compressed by bgzip; or sequences by name, as text or codes (L,).
     variants : path, iterable or table
         See `variants.read_variants`.
     out : path, optional
@@ -255,7 +255,7 @@ def status(out: str | os.PathLike[str]) -> Status:
 
 
 def plan(
-    model: Any, fasta: str | os.PathLike[str], variants: Any, out: str | os.PathLike[str], *, resume: bool = False,
+    model: Any, fasta: Any, variants: Any, out: str | os.PathLike[str], *, resume: bool = False,
     force: bool = False, verbose: bool = False, seconds: float = PROBE_SECONDS, **options: Unpack[ScanOptions],
 ) -> Plan:  # fmt: skip
     """Place all variants, cut the work into shards, and estimate what scoring will take.

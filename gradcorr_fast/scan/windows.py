@@ -163,9 +163,9 @@ def cut_windows(
         starts = starts + growth
     offsets = table["norm_pos"].to_numpy() - 1 - starts
     result = _genome_windows(genome, chrom, starts, options.length)
-    indels = np.flatnonzero(growth)
-    after = _genome_windows(genome, chrom.take(pa.array(indels)), (starts - growth)[indels], options.length)
-    result[indels] = np.where(np.arange(options.length) < offsets[indels, None], result[indels], after)
+    if (indels := np.flatnonzero(growth)).size:
+        after = _genome_windows(genome, chrom.take(pa.array(indels)), (starts - growth)[indels], options.length)
+        result[indels] = np.where(np.arange(options.length) < offsets[indels, None], result[indels], after)
     row, number, codes = alt.flat()
     columns = offsets[row] + number
     is_inside = columns < options.length  # but for the last letter of the longest insertions
