@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-AIMS = ("target", "target_seconds", "target_extra_seconds")
+AIMS = ("target", "target_seconds", "target_extra_seconds", "target_memory")
 
 Row = dict[str, Any]
 
@@ -43,15 +43,19 @@ def main() -> None:
 def is_main(row: Row) -> bool:
     """Whether a row belongs in the README: an aim, a peer at the standard work, or np.copyto."""
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
-    return peer or "np.copyto" in row["provider"] or any(key in row for key in AIMS)
+    return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
 
 
 def render(header: Row, rows: list[Row]) -> str:
     yardsticks = [row for row in rows if row["provider"] == "yardstick"]
-    calls = [row for row in rows if "median_ratio" not in row or "extra_seconds" in row]
-    libraries = [row for row in rows if "library" in row]
+    peaks = [row for row in rows if "peak_bytes" in row]
+    scans = [row for row in rows if "scan" in row]
+    calls = [
+        row for row in rows if row not in (*peaks, *scans) and ("median_ratio" not in row or "extra_seconds" in row)
+    ]
+    libraries = [row for row in rows if "library" in row and row not in peaks]
     rankings = [row for row in rows if "metric" in row]
-    others = (*yardsticks, *calls, *libraries, *rankings)
+    others = (*yardsticks, *calls, *libraries, *rankings, *peaks, *scans)
     peers = [row for row in rows if row not in others]
     versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
     commits = dict.fromkeys(str(row.get("commit", header["commit"])) for row in rows)
@@ -75,6 +79,10 @@ def render(header: Row, rows: list[Row]) -> str:
             ],
         ),
         table(
+            ["library", "operation", "sequences", "length", "peak, MiB", "compared with", "MiB", "less by", "aim"],
+            [peak(row) for row in peaks],
+        ),
+        table(
             ["metric", "sequences", "length", "compared with", "times as fast (95 %)", "aim"],
             [
                 [
@@ -87,6 +95,10 @@ def render(header: Row, rows: list[Row]) -> str:
                 ]
                 for row in rankings
             ],
+        ),
+        table(
+            ["scan", "of", "measured", "aim"],
+            [[row["scan"], row["provider"], f"{row['value']:,.3g} {row['unit']}", row["aim"]] for row in scans],
         ),
         table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),
         f"{header['processor']}, {header['threads']} threads, {header['memory_gib']:.0f} GiB; {versions}; "
@@ -168,6 +180,13 @@ def ratio(row: Row, digits: int) -> str:
 
 def aim(row: Row) -> str:
     return f"{row['target']:g}" if "target" in row else ""
+
+
+def peak(row: Row) -> list[str]:
+    ours, theirs = row["peak_bytes"], row["provider_peak_bytes"]
+    sizes = [f"{row['n_sequences']:,}", f"{row['length']:,}", f"{ours / 2**20:,.0f}"]
+    less = [row["provider"], f"{theirs / 2**20:,.0f}", f"{theirs / ours:.1f}"]
+    return [row["library"], row["operation"], *sizes, *less, f"{row.get('target_memory', '')}"]
 
 
 def call(row: Row) -> list[str]:

@@ -24,6 +24,7 @@ class Transposed(torch.nn.Module):
     """Puts positions before channels, as Keras flattens them."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, L, C) for (N, C, L)."""
         return x.transpose(1, 2)
 
 

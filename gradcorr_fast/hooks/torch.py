@@ -12,13 +12,17 @@ except ModuleNotFoundError as error:
 
 from .. import ops
 from . import _methods
+from ._fold.torch import fold
 from ._models.torch import attribute
+from ._penalty.torch import angle_penalty
 from ._request import Options, PathOptions, SampleOptions, takes_options
 
 __all__ = [
     "SimplexProjection",
+    "angle_penalty",
     "attach",
     "expected_gradients",
+    "fold",
     "integrated_gradients",
     "project_gradient",
     "saliency",
@@ -68,6 +72,8 @@ def project_gradient(
 class SimplexProjection(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Layer that does `project_gradient`; put it in front of a model.
 
+    Correcting the gradient once more changes nothing, but angles measured behind the layer are 0.
+
     Examples
     --------
     >>> SimplexProjection()
@@ -90,8 +96,9 @@ class SimplexProjection(torch.nn.Module):  # type: ignore[misc]  # torch is not 
 class attach:
     """Correct the input gradients of an existing model, until removed; the model is not edited.
 
-    The first positional argument of every call of the model goes through `project_gradient`. What torch.compile made of
-    the model before does not see it: attach to the compiled object, or attach first.
+    The first positional argument of every call of the model goes through `project_gradient`; of a tuple there, its
+    first element, since Captum's DeepLift passes such. What torch.compile made of the model before does not see it:
+    attach to the compiled object, or attach first. Attaching twice does what attaching once does.
 
     Parameters
     ----------
@@ -124,6 +131,8 @@ class attach:
     def _project(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not args:
             raise ValueError("attach corrects the first positional argument; call the model as model(x, ...)")
+        if isinstance(args[0], tuple):
+            return (self._projection(args[0][0]), *args[0][1:]), *args[1:]
         return self._projection(args[0]), *args[1:]
 
     def remove(self) -> None:
@@ -173,8 +182,8 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
         from those in float32 on a few of the sequences.
     corrected : bool
         False returns the plain gradient.
-    random_state : int
-        Seed of the methods that draw at random.
+    random_state : int or None
+        Seed of the methods that draw at random; None is 0.
     verbose : bool
         Show a progress bar on stderr.
     outputs : sequence of str, optional
@@ -247,7 +256,8 @@ def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, 
         Where they are taken and with which weights: evenly from 0 to 1 with half weight at the ends; at k / n; at
         (k + 1/2) / n; at the nodes of Gauss.
     multiply_by_inputs : bool
-        Whether each gradient is multiplied by (x - reference), for completeness; what is centred then is no gradient.
+        Whether each gradient is multiplied by (x - reference), for completeness. What is centred then is no gradient:
+        that is the wrong order and warns, unless `corrected` is False.
     preset : "paper" or "repo"
         What is not given: as the paper says, or as the authors' scripts do, one shuffle and 26 steps.
     soft : bool

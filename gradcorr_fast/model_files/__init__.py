@@ -35,7 +35,7 @@ class LoadedModel(NamedTuple):
     source: str
     """What was named, such as "model.pt2" or "package.module:factory"."""
     digest: str
-    """SHA-256 over names, shapes, dtypes and bytes of all parameters and buffers."""
+    """SHA-256 over names, shapes, dtypes and bytes of all parameters and buffers; of the file if it has none."""
     code_digest: str | None
     """SHA-256 of the source text of the module in ``module:callable``."""
 
@@ -132,7 +132,11 @@ def load_model(
         known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
         mend = MENDS.get(suffix, f"{{}} has no suffix of a model; use one of {known}, or module:callable")
         raise ValueError(mend.format(path, path))
-    return LoadedModel(model, framework, name, part.digest(model), None)
+    digest = part.digest(model)
+    if digest == hash_arrays([]):  # a frozen model keeps its weights in its code
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return LoadedModel(model, framework, name, digest, None)
 
 
 def inspect_model(loaded: LoadedModel) -> ModelShape:

@@ -18,6 +18,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
+from torch.export.passes import move_to_device_pass
+
 DICTS = ("dict", "collections OrderedDict")
 LEGACY_HEADERS = 3
 """Pickles that precede the object in files of torch.save before PyTorch 1.6."""
@@ -99,7 +101,7 @@ def _load_exported(path: Path, members: list[str], trust: bool, device: Any) -> 
         _refuse_pickles(path, members)
     program = torch.export.load(path)
     if device is not None:
-        program = torch.export.passes.move_to_device_pass(program, device)
+        program = move_to_device_pass(program, device)
     model = program.module()
     _check_gradient(path, model, program)
     return model
@@ -109,7 +111,9 @@ def _refuse_pickles(path: Path, members: list[str]) -> None:
     """Refuse what torch.export.load would unpickle although it is no tensor."""
     with zipfile.ZipFile(path) as archive:
         texts = [json.loads(archive.read(name)) for name in members if name.endswith("_config.json")]
-        pickled = {entry["path_name"] for text in texts for entry in text["config"].values() if entry["use_pickle"]}
+        pickled = {
+            entry["path_name"] for text in texts for entry in text.get("config", {}).values() if entry.get("use_pickle")
+        }
         for name in members:
             if not name.endswith(".pt") and name.rpartition("/")[2] not in pickled:
                 continue

@@ -47,10 +47,15 @@ class Folder:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the folder while a scan is begun or joined."""
+        """Hold the folder while a scan is begun or joined; one that was made for a scan that did not begin goes."""
+        is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / LOCK):
-            yield
+        try:
+            with FileLock(self.path / LOCK):
+                yield
+        finally:
+            if is_new and self.record is None:
+                shutil.rmtree(self.path)
 
     def clear(self) -> None:
         """Remove what a scan left, and nothing else."""

@@ -143,6 +143,8 @@ def score_variants(
         with tempfile.TemporaryDirectory() as temporary:
             path = score_variants(model, fasta, variants, temporary, verbose=verbose, **options)
             return pq.read_table(path)
+    if format is not None and format not in FORMATS.values():
+        raise ValueError(f"format must be one of {', '.join(FORMATS.values())}; got {format!r}")
     folder = Folder(folder_of(out))
     if folder.path != Path(out) and Path(out).exists() and not force:
         if resume and folder.record is None:

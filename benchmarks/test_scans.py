@@ -1,0 +1,187 @@
+"""Variant scans: against the same forwards and backwards of the bare model, and what planning and memory take."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradcorr_fast as gf
+from benchmarks import memory
+from benchmarks.harness import interleave, seconds
+from benchmarks.test_hooks import BATCH, Case
+from tests import models
+
+AIM = 0.90
+SHARD = 4096
+CONTIG = "chr1"
+EVERY_BP = 100  # between variants
+
+
+def genome(n_bp: int) -> str:
+    rng = np.random.default_rng(0)
+    return np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, n_bp)].tobytes().decode()
+
+
+def write_genome(path: Path, letters: str) -> Path:
+    width = 60
+    with open(path, "w") as file:
+        file.write(f">{CONTIG}\n")
+        file.writelines(f"{letters[k : k + width]}\n" for k in range(0, len(letters), width))
+    return path
+
+
+def variants(letters: str, n: int) -> list[tuple[str, int, str, str]]:
+    """Substitutions, one every so many bp; in a genome that is too small, several at a place."""
+    after = str.maketrans("ACGT", "CGTA")
+    places = (1 + k * EVERY_BP % len(letters) for k in range(n))
+    return [(CONTIG, pos, letters[pos - 1], letters[pos - 1].translate(after)) for pos in places]
+
+
+def cnn_deep(n: int) -> Any:
+    return models.torch_model(*Case(200, n).model()).eval()
+
+
+def gopher(n: int) -> Any:
+    """The shape of GOPHER's CNN-32: three convolutions, two dense layers, a profile (N, 15, 64) by a convolution."""
+    import torch
+    from torch import nn
+
+    def block(n_in: int, n_out: int, width: int, pool: int) -> list[Any]:
+        layers = nn.Conv1d(n_in, n_out, width, padding="same"), nn.BatchNorm1d(n_out), nn.ReLU(), nn.MaxPool1d(pool)
+        return list(layers)
+
+    torch.manual_seed(0)
+    dense = nn.Flatten(), nn.Linear(8192, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 512)
+    profile = nn.BatchNorm1d(512), nn.ReLU(), nn.Unflatten(1, (8, 64)), *block(8, 256, 7, 1)[:3]
+    layers = *block(4, 192, 19, 8), *block(192, 256, 7, 4), *block(256, 512, 7, 4), *dense, *profile
+    return nn.Sequential(*layers, nn.Conv1d(256, 15, 1), nn.Softplus()).eval()
+
+
+CASES = {
+    "CNN-deep": (cnn_deep, 200, 8192, 10, gf.targets.index(0)),
+    "GOPHER CNN-32": (gopher, 2048, 256, 6, gf.targets.mean(tracks=13, track_axis=1)),
+}
+
+
+@pytest.mark.parametrize("scores", [tuple(gf.scan.tables.SCORES), ("delta",)], ids=["all scores", "delta"])
+@pytest.mark.parametrize("name", CASES)
+def test_bare_model(
+    benchmark: Any, sizes: Any, record: Any, tmp_path: Path, name: str, scores: tuple[str, ...]
+) -> None:
+    """Ours begins with the plan and ends with the shards on disk; the bare model gets its batches made one-hot."""
+    torch = pytest.importorskip("torch")
+    make, length, n, pairs, target = CASES[name]
+    is_quick = sizes.pairs < 30
+    n = 8 if is_quick else n
+    model, letters = make(n), genome(200_000)
+    fasta = write_genome(tmp_path / "genome.fa", letters)
+    rows = [row for row in variants(letters, n + 40) if 2 * length < row[1] < len(letters) - 2 * length][:n]
+    starts = np.array([row[1] - 1 - length // 2 for row in rows])
+    codes = gf.sequences.encode(letters)[starts[:, None] + np.arange(length)]
+    changed = codes.copy()
+    changed[:, length // 2] = (codes[:, length // 2] + 1) % 4
+    references, alternatives = (torch.from_numpy(gf.sequences.one_hot(c, axis=1)) for c in (codes, changed))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+    def bare() -> None:
+        for batch in references.split(BATCH):
+            if scores == ("delta",):
+                with torch.no_grad():
+                    model(batch)
+            else:
+                batch = batch.detach().requires_grad_()
+                torch.autograd.grad(target(model(batch)).sum(), batch)
+        for batch in alternatives.split(BATCH):
+            with torch.no_grad():
+                model(batch)
+
+    def ours() -> Any:
+        options: Any = {"targets": [target], "scores": scores, "batch_size": min(BATCH, n), "shard_size": SHARD}
+        return gf.scan.score_variants(model, fasta, rows, length=length, **options)
+
+    assert ours()["status"].to_pylist() == ["ok"] * len(rows)
+    found = interleave(benchmark, ours, bare, 2 if is_quick else pairs)
+    record(
+        found,
+        operation=f"score_variants, {'delta' if scores == ('delta',) else 'all scores'}",
+        library="torch",
+        layout="(N, 4, L)",
+        outputs="fresh",
+        x=name,
+        provider=f"the bare model, {name}",
+        n_sequences=len(rows),
+        length=length,
+        target=AIM,
+    )
+
+
+def test_planning(sizes: Any, record: Any, tmp_path: Path) -> None:
+    """Reading a VCF and placing its variants against the genome."""
+    n = 1000 if sizes.pairs < 30 else 1_000_000
+    fasta, vcf = write_inputs(tmp_path, n)
+    options = gf.scan.WindowOptions(length=2048)
+
+    def plan() -> int:
+        with gf.scan.Genome(fasta) as opened:
+            return sum(batch.num_rows for batch in gf.scan.place_all(gf.scan.read_variants(vcf), opened, options))
+
+    assert plan() == n
+    taken = float(np.median([seconds(plan) for _ in range(3)]))
+    keep(record, "planning, 2,048 bp windows", f"{n:,} variants, {n * EVERY_BP / 1e6:g} Mb", taken, "s", "10 s")
+
+
+@pytest.mark.parametrize("allele", ["ref", "alt"])
+def test_cutting_windows(sizes: Any, record: Any, tmp_path: Path, allele: str) -> None:
+    """From a FASTA file to codes and from codes to one-hot, in one thread."""
+    n = 100 if sizes.pairs < 30 else 50_000
+    fasta, vcf = write_inputs(tmp_path, n)
+    options = gf.scan.WindowOptions(length=2048)
+
+    def cut() -> None:
+        for rows in placed:
+            for start in range(0, len(rows), BATCH):
+                codes = gf.scan.cut_windows(rows[start : start + BATCH], opened, options, allele=allele)
+                gf.sequences.one_hot(codes, axis=1)
+
+    with gf.scan.Genome(fasta) as opened:
+        batches = gf.scan.place_all(gf.scan.read_variants(vcf), opened, options)
+        placed = [batch.filter(batch["window_start"].is_valid()) for batch in batches]
+        taken = float(np.median([seconds(cut) for _ in range(3)]))
+    speed = n * options.length / taken / 1e6
+    keep(record, f"windows with {allele}, cut and one-hot", f"{n:,} of 2,048 bp", speed, "MB/s", "200 MB/s")
+
+
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_memory(sizes: Any, record: Any, tmp_path: Path, n: int) -> None:
+    """Of a whole scan with a small model, in a process of its own."""
+    pytest.importorskip("torch")
+    n = min(n, 100) if sizes.pairs < 30 else n
+    fasta, vcf = write_inputs(tmp_path, n, n_bp=1_000_000)
+    peak = memory.peak("benchmarks.test_scans", "small_scan", fasta, vcf, tmp_path / "scan")
+    keep(record, "memory beyond that of a first small scan", f"{n:,} variants, 64 bp", peak / 2**20, "MiB", "")
+
+
+def write_inputs(folder: Path, n: int, n_bp: int | None = None) -> tuple[Path, Path]:
+    letters = genome(n_bp or n * EVERY_BP)
+    fasta, vcf = write_genome(folder / "genome.fa", letters), folder / "variants.vcf"
+    with open(vcf, "w") as file:
+        file.write("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+        file.writelines(f"{c}\t{pos}\t.\t{ref}\t{alt}\t.\t.\t.\n" for c, pos, ref, alt in variants(letters, n))
+    return fasta, vcf
+
+
+def small_scan(fasta: str, vcf: str, out: str) -> Any:
+    """Return the scan; what is loaded once is loaded before."""
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    options: Any = {"length": 64, "axis": 1, "batch_size": 1024}
+    gf.scan.score_variants(model, fasta, [(CONTIG, 100, "A", "C"), (CONTIG, 100, "C", "A")], **options)
+    return lambda: gf.scan.score_variants(model, fasta, vcf, out, **options)
+
+
+def keep(record: Any, scan: str, size: str, value: float, unit: str, aim: str) -> None:
+    row = {"operation": "scan", "layout": None, "outputs": None, "x": scan, "provider": size, "unit": unit, "aim": aim}
+    record({"value": value}, scan=scan, **row)

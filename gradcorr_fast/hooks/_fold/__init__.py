@@ -1,0 +1,1 @@
+"""The correction inside the first layers of a model."""

@@ -1,0 +1,153 @@
+"""`gradcorr-fast score`, `plan`, `status` and `merge`, as they are called in a shell."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+import gradcorr_fast as gf
+from gradcorr_fast.cli import main
+
+pytest.importorskip("torch")
+
+NETS = """
+import torch
+
+def make():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv1d(4, 5, 7, padding=3)
+    return torch.nn.Sequential(convolution, torch.nn.Softplus(), torch.nn.Flatten(), torch.nn.Linear(150, 2))
+
+class Slow(torch.nn.Module):
+    def forward(self, x):
+        import time
+        time.sleep(0.05)
+        return x.sum((1, 2))[:, None] * x[:, 0].mean(1, keepdim=True)
+
+class Picky(torch.nn.Module):
+    def forward(self, x):
+        value = (x * torch.arange(4.0)[:, None]).sum((1, 2))[:, None]
+        return torch.where(value > 52, torch.nan, value)
+"""
+GENOME = "".join(np.random.default_rng(3).choice(list("ACGT"), 1500))
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Call the command in a folder with nets.py, genome.fa and variants.vcf."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
+    Path("nets.py").write_text(NETS)
+    Path("genome.fa").write_text(f">chr1\n{textwrap.fill(GENOME, 50)}\n")
+    after = GENOME.translate(str.maketrans("ACGT", "CGTA"))
+    lines = [f"chr1\t{pos}\t.\t{GENOME[pos - 1]}\t{after[pos - 1]}" for pos in range(50, 1400, 9)]
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    Path("variants.vcf").write_text(header + "".join(f"{line}\t.\t.\t.\n" for line in [*lines, "chr7\t1\t.\tA\tC"]))
+    inputs = ["--fasta", "genome.fa", "--vcf", "variants.vcf", "--length", "30", "--batch-size", "16"]
+
+    def run(command: str, *arguments: str, model: str = "nets:make") -> Result:
+        given = ["--model", model, *inputs] if command in ("score", "plan") else []
+        return CliRunner().invoke(main, [command, *given, *arguments], catch_exceptions=False)
+
+    return run
+
+
+def test_a_table_is_written_and_alleles_are_counted(call: Callable[..., Result]) -> None:
+    done = call("score", "-o", "scores.parquet", "-t", "1", "-t", "contrast(0, 1)", "--scores", "delta,angle")
+    assert done.exit_code == 0, done.output
+    table = pq.read_table("scores.parquet")
+    names = [
+        "delta:index(1)",
+        "angle:index(1)",
+        "delta:contrast(index(0), index(1))",
+        "angle:contrast(index(0), index(1))",
+    ]
+    assert table.column_names[16:] == names
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [["ok", "150"], ["contig_missing", "1"]]
+    assert "axis 1, as the model seems to take" in done.stderr
+    again = call("score", "-o", "scores.parquet")
+    assert (again.exit_code, "--force) replaces it" in again.stderr) == (2, True)
+
+
+def test_it_is_planned_scored_in_shares_and_merged(call: Callable[..., Result]) -> None:
+    planned = call("plan", "-o", "scan", "--shard-size", "40", "--seconds", "0.2", "--quiet")
+    assert planned.exit_code == 0, planned.output
+    assert "150 reference windows, 4 shards; about " in planned.stdout
+    assert (call("status", "scan").exit_code, call("status", "scan").stdout) == (1, "0 of 4 shards done, 0 at work\n")
+    first = call("score", "-o", "scan", "--shard-size", "40", "--shard", "1/2", "--quiet")
+    assert (first.exit_code, first.stdout) == (0, "2 of 4 shards are done; merge scan joins them when all are\n")
+    early = call("merge", "scan")
+    assert (early.exit_code, "2 of 4 shards of scan are not done" in early.stderr) == (1, True)
+    call("score", "-o", "scan", "--shard-size", "40", "--shard", "2/2", "--quiet")
+    merged = call("merge", "scan", "--format", "tsv")
+    assert (merged.exit_code, merged.stdout) == (0, "scan/scores.tsv\n")
+    assert call("status", "scan").exit_code == 0
+    whole = gf.scan.score_variants("nets:make", "genome.fa", "variants.vcf", length=30, batch_size=16, shard_size=40)
+    assert call("merge", "scan").exit_code == 0
+    assert pq.read_table("scan/scores.parquet").equals(whole)
+
+
+def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[..., Result]) -> None:
+    done = call("score", "-o", "scores.tsv", "--scores", "delta", "--quiet", model="nets:Picky")
+    assert done.exit_code == 1
+    assert "model_failed" in done.stdout
+    assert "the model returned NaN or infinity" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shard", "3/2"], "must be i/n with i from 1 to n"),
+        (["--shifts", "a"], "must be whole numbers"),
+        (["--exact"], "--top K"),
+        (["--target", "best"], "is not a target"),
+        (["--batch-size", "0"], "positive number"),
+        (["--weights", "none.pt"], "none.pt does not exist"),
+        (["--regions", "chr1:9-3"], "chr1:9-3"),
+        (["--chrom", "chr5"], "chr5"),
+        (["--format", "xlsx"], "xlsx"),
+    ],
+)
+def test_wrong_calls_end_with_status_2(call: Callable[..., Result], arguments: list[str], message: str) -> None:
+    done = call("score", "-o", "scan", "--quiet", *arguments)
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+    assert not Path("scan").exists()
+
+
+def test_a_terminated_scan_says_how_to_go_on_and_does(call: Callable[..., Result]) -> None:
+    arguments = [
+        "score",
+        "-m",
+        "nets:Slow",
+        "-f",
+        "genome.fa",
+        "-v",
+        "variants.vcf",
+        "--length",
+        "30",
+        "--batch-size",
+        "8",
+    ]
+    options = ["--axis", "1", "--scores", "delta", "--shard-size", "16", "-o", "scan"]
+    command = [sys.executable, "-c", "from gradcorr_fast.cli import main; main()", *arguments, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(Path().glob("scan/shards/*.json")):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same call with --resume goes on" in told
+    before = {path: path.stat().st_mtime_ns for path in Path("scan/shards").glob("*.json")}
+    done = CliRunner().invoke(main, [*arguments, *options, "--resume"])
+    assert done.exit_code == 0, done.output
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert pq.read_table("scan/scores.parquet").num_rows == 151
