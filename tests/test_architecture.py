@@ -19,8 +19,9 @@ LAYERS = [  # a file imports from its own layer and those below
     {"_check", "_dispatch", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
-    {"hooks", "demo", "model_files"},
+    {"hooks", "model_files"},
     {"scan"},
+    {"demo"},
     {"cli"},
 ]
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}

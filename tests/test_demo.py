@@ -51,6 +51,7 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     (tmp_path / "maps").mkdir()
     result = run(tmp_path / "maps", n_sequences=60)
     assert np.mean(result.after.auroc > result.before.auroc) > 0.7
+    assert 0.3 < result.correlation < 1
     grad = np.load(tmp_path / "maps/gradients.npy")
     ratio = np.sqrt((grad**2).sum((1, 2)) / (gf.correct(grad, axis=1) ** 2).sum((1, 2)))
     np.testing.assert_allclose(result.after.cosine, result.before.cosine * ratio, rtol=1e-4)  # so it is no evidence
@@ -63,6 +64,9 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     names = {path.name for path in out.iterdir()}
     assert names >= {"largest-angles.png", "typical.png", "angles.png", "gradients.npy", "report.txt"}
     assert names >= {"modisco.ohe.npz", "modisco.attr.npz"}
+    assert {name for name in names if name.startswith("scores")} == {"scores.vcf.gz"}
+    assert gf.scan.read_metadata(out / "scores.vcf.gz")["counts"] == {"ok": 2 * 198 * 3}
+    assert "Effects of 1,188 substitutions" in done.output
     assert f"modisco motifs -s {out / 'modisco.ohe.npz'}" in done.output
     assert CliRunner().invoke(demo, ["-o", str(out), "--sequences", "4", "--force"]).exit_code == 0
     assert len(np.load(out / "gradients.npy")) == 4

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 def test_python_blocks_of_the_readme_run(code: str) -> None:
     for package in re.findall(r"^import (torch|keras|jax|dask)", code, re.MULTILINE):
         pytest.importorskip(package)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(textwrap.dedent(code), "README.md", "exec"), {})
 
 
 def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

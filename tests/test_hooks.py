@@ -206,14 +206,6 @@ def test_torch_input_is_left_alone(torch: Any) -> None:
     assert not plain.requires_grad
 
 
-@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
-def test_torch_gradients_are_computed_where_they_are_switched_off(torch: Any, mode: str) -> None:
-    model = TORCH.model()
-    with getattr(torch, mode)():
-        result = gf.hooks.torch.saliency(model, torch.from_numpy(XT.copy()))
-    close(TORCH.read(result), centred(gradient(0)))
-
-
 def test_a_dtype_that_the_torch_model_does_not_take_is_named(torch: Any) -> None:
     with pytest.raises(TypeError, match=r"X is torch.float64 and the model torch.float32; convert one of them"):
         gf.hooks.torch.saliency(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 1)), XT.astype(np.float64))

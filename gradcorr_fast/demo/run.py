@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import io, plot
+from .. import io, plot, sequences
 from ..metrics import cosine_similarity, interpretability
 from ..ops import correct, grad_times_input, simplex_angle
 from ..summary import AngleSummary, angle_summary
@@ -33,6 +33,9 @@ class Result(NamedTuple):
     after: Agreement
     shown: dict[str, int]
     """Name of each figure and the sequence that it shows."""
+    n_substitutions: int
+    correlation: float
+    """Of their exact and first-order effects."""
 
 
 def run(folder: Path, n_sequences: int = 300) -> Result:
@@ -63,13 +66,39 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
+    effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     return Result(
         n_sequences,
         summary,
         agreement(grad, grad_times_input(grad, codes, axis=1, corrected=False), ppm),
         agreement(corrected, grad_times_input(corrected, codes, axis=1, corrected=False), ppm),
         shown,
+        *effects,
     )
+
+
+def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, float]:
+    """Score every substitution in some sequences, but at their first two positions; write FASTA and VCF.
+
+    Returns how many there are, and how their exact and first-order effects correlate.
+    """
+    from .. import scan
+    from .torch import load
+
+    texts = {name: sequences.decode(each) for name, each in codes.items()}
+    (folder / "sequences.fa").write_text("".join(f">{name}\n{text}\n" for name, text in texts.items()))
+    substitutions = [
+        f"{name}:{k + 1}:{text[k]}:{','.join(letter for letter in 'ACGT' if letter != text[k])}"
+        for name, text in texts.items()
+        for k in range(2, len(text))
+    ]
+    length = planted.LENGTH  # windows that begin with the sequences, whatever the position
+    table = scan.score_variants(
+        load(), folder / "sequences.fa", substitutions, folder / "scores.vcf.gz", length=length,
+        windows=f"grid:{length - 2}", force=True,
+    )  # fmt: skip
+    agreement = scan.read_metadata(table)["agreement"]
+    return agreement["n"][0], agreement["pearson"][0]
 
 
 def agreement(maps: Array, observed: Array, ppm: Array) -> Agreement:

@@ -19,7 +19,8 @@ HYPOTHETICAL = {"shap", "deepshap", "deeplift", "deepliftshap", "hypothetical", 
 class Evidence:
     """What was seen of a map so far, counted over a sample of its positions."""
 
-    def __init__(self) -> None:
+    def __init__(self, rounding: float = ROUNDING) -> None:
+        self._rounding = rounding
         self.n_letters = 0
         self.n_positions = self.n_single = self.n_centred = self.n_rest_equal = self.n_one_zero = 0
         """Positions that have a value, those of one letter, those that sum to zero, ..."""
@@ -43,7 +44,7 @@ class Evidence:
         sample = sample[np.isfinite(sample).all(axis=1) & (sample != 0).any(axis=1)]
         n_values = np.count_nonzero(sample, axis=1)
         ordered = np.sort(sample, axis=1)
-        centred = (n_values > 1) & (np.abs(sample.sum(axis=1)) <= ROUNDING * np.abs(sample).max(axis=1))
+        centred = (n_values > 1) & (np.abs(sample.sum(axis=1)) <= self._rounding * np.abs(sample).max(axis=1))
         self.n_positions += len(sample)
         self.n_single += int(np.count_nonzero(n_values == 1))
         self.n_one_zero += int(np.count_nonzero(n_values == self.n_letters - 1))
@@ -59,15 +60,19 @@ class Evidence:
         self.n_zero_at_ends += len(one_zero)
         self.zero_letters = self.zero_letters + one_zero.sum(axis=0)
 
+    def _is_nearly_all(self, count: int) -> bool:
+        return self.n_positions >= FEWEST and count >= NEARLY_ALL * self.n_positions
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the letters sum to zero within rounding."""
+        return self._is_nearly_all(self.n_centred)
+
     def sentences(self, name: str, *, corrected: bool = True) -> list[str]:
         """Say what the map called `name` seems to be, if it is no plain gradient, and what to do."""
-
-        def nearly_all(count: int) -> bool:
-            return self.n_positions >= FEWEST and count >= NEARLY_ALL * self.n_positions
-
-        if nearly_all(self.n_single):
+        if self._is_nearly_all(self.n_single):
             return [self._gated(name, corrected)]
-        if nearly_all(self.n_centred) and nearly_all(self.n_rest_equal):
+        if self.is_centred and self._is_nearly_all(self.n_rest_equal):
             return [
                 f"{name} seems to have been multiplied by its input before it was centred (at nearly all positions the "
                 f"other letters are equal), so the noise is still in it; correct the gradient itself, and multiply by "
@@ -75,7 +80,7 @@ class Evidence:
             ]
         if not corrected:
             return []
-        if nearly_all(self.n_centred):
+        if self.is_centred:
             share = self.n_centred / self.n_positions
             return [
                 f"{name} is centred already (the letters sum to zero within rounding at {share:.1%} of the positions "
