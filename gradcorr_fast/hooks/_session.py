@@ -1,6 +1,6 @@
 """A model made ready once for many batches of codes: values, and gradients at chosen positions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Unpack
@@ -63,10 +63,7 @@ class Session:
         codes : array of uint8, shape (n, L)
             A C G T = 0..3, anything else unknown: no letter is 1 there.
         """
-        total = np.zeros((len(codes), self.n_targets))
-        for _, values, _ in self._run(codes, forward_only=True):
-            total += values
-        return total / len(self._request.views)
+        return self.start_values(codes)()
 
     def columns(self, codes: Array, rows: Array, positions: Array) -> tuple[Array, Array]:
         """Return values (n, T), and gradients at chosen positions, shape (T, k, 4), A C G T.
@@ -78,16 +75,40 @@ class Session:
         rows, positions : arrays of int, shape (k,)
             Which sequences, and which of their positions.
         """
-        layout, total = self._request.layout, np.zeros((len(codes), self.n_targets))
-        columns = np.zeros((self.n_targets, len(rows), 4))
+        return self.start_columns(codes, rows, positions)()
+
+    def start_values(self, codes: Array) -> Callable[[], Array]:
+        """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do first."""
+        found = [values for _, values, _ in self._run(codes, forward_only=True)]
+        return lambda: self._mean(found)
+
+    def start_columns(self, codes: Array, rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
+        """Begin to compute `columns`; see `start_values`."""
+        layout = self._request.layout
+        found, columns = [], []
         for view, values, grads in self._run(codes, forward_only=False):
-            total += values
             where, is_inside = _seen_at(positions, view, layout)
-            for column, grad in zip(columns, grads, strict=True):
-                found = self._take(grad, rows, where)
-                column += np.where(is_inside[:, None], found[:, ::-1] if view.is_reverse else found, 0.0)
-        n_views = len(self._request.views)
-        return total / n_views, columns / n_views
+            found.append(values)
+            columns.append((view.is_reverse, is_inside, [self._gather(grad, rows, where) for grad in grads]))
+
+        def finish() -> tuple[Array, Array]:
+            total = np.zeros((self.n_targets, len(rows), 4))
+            for is_reverse, is_inside, gathered in columns:
+                letters = np.stack([self._read(array)[: 4 * len(rows)].reshape(-1, 4) for array in gathered])
+                total += np.where(is_inside[:, None], letters[..., ::-1] if is_reverse else letters, 0.0)
+            return self._mean(found), total / len(columns)
+
+        return finish
+
+    def _mean(self, found: list[list[Any]]) -> Array:
+        """Read the values of every view, and take their means, (n, T)."""
+        views = [np.stack([self._read(value) for value in values], 1).astype(np.float64) for values in found]
+        mean: Array = sum(views) / len(views)
+        return mean
+
+    def _read(self, array: Any) -> Array:
+        numbers: Array = self._framework(False, False).read(array)
+        return numbers
 
     def _framework(self, is_reverse: bool, forward_only: bool) -> Framework:
         key = is_reverse, forward_only
@@ -95,14 +116,13 @@ class Session:
             self._made[key] = self._make(self._request._replace(is_reverse=is_reverse, forward_only=forward_only))
         return self._made[key]
 
-    def _run(self, codes: Array, forward_only: bool) -> Iterator[tuple[View, Array, list[Any]]]:
-        """Yield for every view values (n, T) and the gradients of the input that the model saw."""
+    def _run(self, codes: Array, forward_only: bool) -> Iterator[tuple[View, list[Any], list[Any]]]:
+        """Yield for every view the values of each target, and the gradients of the input that the model saw."""
         request = self._request
         x = self._one_hot(codes)
         for view in request.views:
             framework = self._framework(view.is_reverse and request.strand is not None, forward_only)
-            values, grads = framework.gradients(view.show(x, request.layout), (), [None] * self.n_targets)
-            yield view, np.stack([framework.read(value) for value in values], 1), grads
+            yield view, *framework.gradients(view.show(x, request.layout), (), [None] * self.n_targets)
 
     def _one_hot(self, codes: Array) -> Any:
         """Make one-hot sequences where the model is; to another device, a byte a position is brought."""
@@ -115,18 +135,15 @@ class Session:
         spread = device_codes[tuple(None if k == axis else slice(None) for k in range(n_axes))]
         return xp.where(spread == letters, self._one, self._zero)
 
-    def _take(self, grad: Any, rows: Array, positions: Array) -> Array:
-        """Return the letters of a gradient at some positions of some rows, (k, 4)."""
-        layout = self._request.layout
+    def _gather(self, grad: Any, rows: Array, positions: Array) -> Any:
+        """Return the letters of a gradient at some positions of some rows, (4 k,) and others behind."""
         places = [rows[:, None], positions[:, None]]
-        places.insert(layout.axis, np.arange(4)[None])
+        places.insert(self._request.layout.axis, np.arange(4)[None])
         flat = np.ravel_multi_index(np.broadcast_arrays(*places), tuple(grad.shape)).reshape(-1)
         filled = np.zeros(1 << int(flat.size).bit_length(), np.int64)  # JAX compiles this for every size anew
         filled[: flat.size] = flat
         xp = find_backend(grad=grad).XP
-        taken = xp.take(xp.reshape(grad, (-1,)), filled, 0)
-        found: Array = self._framework(False, False).read(taken)
-        return found[: flat.size].reshape(-1, 4)
+        return xp.take(xp.reshape(grad, (-1,)), filled, 0)
 
 
 def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array]:

@@ -26,8 +26,8 @@ EXHAUSTED = "memory was exhausted"
 Cut = Callable[[Array, str, str], Array]
 """From numbers of rows, "ref" or "alt", and the side that the window of an indel follows, to codes (n, length)."""
 
-Put = Callable[[Array, slice], None]
-"""Runs the model on codes, and writes what comes out where the rows of a slice belong."""
+Start = Callable[[Array, slice], Callable[[], None]]
+"""Sets the model to work on codes; what it returns waits for the results and writes them where a slice's rows belong."""
 
 
 class Scored(NamedTuple):
@@ -186,10 +186,15 @@ class _Runner:
         """Return the values of sequences, (n, T); NaN where the model fails."""
         values = np.full((n, self._session.n_targets), np.nan)
 
-        def put(codes: Array, part: slice) -> None:
-            values[part] = self._session.values(codes)[: part.stop - part.start]
+        def start(codes: Array, part: slice) -> Callable[[], None]:
+            wait = self._session.start_values(codes)
 
-        self._run(n, cut, put, values)
+            def finish() -> None:
+                values[part] = wait()[: part.stop - part.start]
+
+            return finish
+
+        self._run(n, cut, start, values)
         return values
 
     def references(self, n: int, cut: Callable[[slice], Array], changes: Changes | None) -> tuple[Array, Array]:
@@ -199,69 +204,93 @@ class _Runner:
         values = np.full((n, self._session.n_targets), np.nan)
         columns = np.full((self._session.n_targets, len(changes.row), 4), np.nan)
 
-        def put(codes: Array, part: slice) -> None:
+        def start(codes: Array, part: slice) -> Callable[[], None]:
             entries = slice(*np.searchsorted(changes.window, (part.start, part.stop)))
             rows, positions = changes.window[entries] - part.start, changes.position[entries]
-            found, columns[:, entries] = self._session.columns(codes, rows, positions)
-            values[part] = found[: part.stop - part.start]
+            wait = self._session.start_columns(codes, rows, positions)
 
-        self._run(n, cut, put, values)
+            def finish() -> None:
+                found, columns[:, entries] = wait()
+                values[part] = found[: part.stop - part.start]
+
+            return finish
+
+        self._run(n, cut, start, values)
         return values, columns
 
-    def _run(self, n: int, cut: Callable[[slice], Array], put: Put, values: Array) -> None:
-        """Run the model on all rows; another thread cuts their windows, a few batches ahead."""
-        parts = [slice(start, min(start + self._size, n)) for start in range(0, n, self._size)]
+    def _run(self, n: int, cut: Callable[[slice], Array], start: Start, values: Array) -> None:
+        """Run the model on all rows: windows are cut a few batches ahead, results are read when the next batch runs."""
+        parts = [slice(first, min(first + self._size, n)) for first in range(0, n, self._size)]
+        before: list[Any] = []
         with ThreadPoolExecutor(1) as reader:
             waiting = deque(reader.submit(cut, part) for part in parts[:N_AHEAD])
             for k, part in enumerate(parts):
                 codes = waiting.popleft().result()
                 waiting.extend(reader.submit(cut, later) for later in parts[k + N_AHEAD : k + N_AHEAD + 1])
-                n_raised = self._fill(codes, part, put)
-                if n_raised == len(codes):
-                    self._check_model()
-                n_bad = int((~np.isfinite(values[part])).any(1).sum())
-                if n_bad > n_raised:
-                    self.reasons["the model returned NaN or infinity"] += n_bad - n_raised
-                self._advance(len(codes))
+                finish, _ = self._attempt(start, self._filled(codes), part)
+                self._settle(before, start, values)
+                before = [codes, part, finish]
+            self._settle(before, start, values)
 
-    def _fill(self, codes: Array, part: slice, put: Put) -> int:
+    def _settle(self, batch: list[Any], start: Start, values: Array) -> None:
+        """Wait for a batch; where it failed, run it again."""
+        if not batch:
+            return
+        codes, part, finish = batch
+        n_raised = 0
+        if finish is None or self._attempt(finish)[1] is not None:
+            n_raised = self._fill(codes, part, start)
+            if n_raised == len(codes):
+                self._check_model()
+        n_bad = int((~np.isfinite(values[part])).any(1).sum())
+        if n_bad > n_raised:
+            self.reasons["the model returned NaN or infinity"] += n_bad - n_raised
+        self._advance(len(codes))
+
+    def _fill(self, codes: Array, part: slice, start: Start) -> int:
         """Run the model on rows, and where it fails on halves of them; return the number of rows at fault."""
         if len(codes) <= self._size:
-            error = self._try(codes, part, put)
+            _, error = self._attempt(lambda: start(self._filled(codes), part)())
             if error is None:
                 return 0
-            if len(codes) == 1 and error != EXHAUSTED:
+            if error == EXHAUSTED:
+                self._shrink()
+            elif len(codes) == 1:
                 self.reasons[error] += 1
                 return 1
         half = (len(codes) + 1) // 2
         middle = part.start + half
-        n_raised = self._fill(codes[:half], slice(part.start, middle), put)
-        return n_raised + (self._fill(codes[half:], slice(middle, part.stop), put) if len(codes) > half else 0)
+        n_raised = self._fill(codes[:half], slice(part.start, middle), start)
+        return n_raised + (self._fill(codes[half:], slice(middle, part.stop), start) if len(codes) > half else 0)
 
-    def _try(self, codes: Array, part: slice, put: Put) -> str | None:
-        """Run the model on rows, filled up to the shape of all batches; return why it failed."""
-        filled = codes[np.minimum(np.arange(self._size), len(codes) - 1)]
+    def _filled(self, codes: Array) -> Array:
+        """Repeat the last row up to the shape of all batches."""
+        return codes[np.minimum(np.arange(max(self._size, len(codes))), len(codes) - 1)]
+
+    def _attempt(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
+        """Return what comes of it, or None and why the model failed."""
         memory = self._session.memory
         try:
-            put(filled, part)
-        except Exception as error:
+            return work(*arguments), None
+        except Exception as error:  # noqa: BLE001  (a model may raise anything; which rows are at fault is found out)
             if not (isinstance(error, memory.errors) and memory.is_exhausted(error)):
-                return f"{type(error).__name__}: {error}".partition("\n")[0]
+                return None, f"{type(error).__name__}: {error}".partition("\n")[0]
             if self._size == 1:
                 raise MemoryError(
                     f"one sequence does not fit in memory: {memory.describe(error)}; shorten the windows, or use a "
                     f"device with more memory"
                 ) from error
-        else:
-            return None
-        self._size //= 2  # outside of the handler, which keeps the error's frames with all their arrays
-        memory.release()
+            return None, EXHAUSTED
+
+    def _shrink(self) -> None:
+        """Halve all batches from now on."""
+        self._size //= 2
+        self._session.memory.release()
         warnings.warn(
             f"memory was exhausted; batches have {self._size} rows from now on, pass that as the batch size to save "
             f"the attempts",
             stacklevel=2,
         )
-        return EXHAUSTED
 
     def _check_model(self) -> None:
         """Raise an error if the model fails on random sequences as well."""
