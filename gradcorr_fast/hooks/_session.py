@@ -78,7 +78,7 @@ class Session:
         return self.start_columns(codes, rows, positions)()
 
     def start_values(self, codes: Array) -> Callable[[], Array]:
-        """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do first."""
+        """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do."""
         found = [values for _, values, _ in self._run(codes, forward_only=True)]
         return lambda: self._mean(found)
 

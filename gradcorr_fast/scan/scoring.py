@@ -27,7 +27,7 @@ Cut = Callable[[Array, str, str], Array]
 """From numbers of rows, "ref" or "alt", and the side that the window of an indel follows, to codes (n, length)."""
 
 Start = Callable[[Array, slice], Callable[[], None]]
-"""Sets the model to work on codes; what it returns waits for the results and writes them where a slice's rows belong."""
+"""Sets the model to work on codes; what it returns waits for the results, and writes them where a slice belongs."""
 
 
 class Scored(NamedTuple):
@@ -272,7 +272,7 @@ class _Runner:
         memory = self._session.memory
         try:
             return work(*arguments), None
-        except Exception as error:  # noqa: BLE001  (a model may raise anything; which rows are at fault is found out)
+        except Exception as error:  # a model may raise anything; which rows are at fault is found out
             if not (isinstance(error, memory.errors) and memory.is_exhausted(error)):
                 return None, f"{type(error).__name__}: {error}".partition("\n")[0]
             if self._size == 1:
