@@ -15,6 +15,8 @@ from tests.libraries import LIBRARIES, Library
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("default")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # several processes share the cores, and OpenMP's threads wait by spinning
 for _name in [name for name in os.environ if name.startswith("PYTEST_")]:
     del os.environ[_name]  # a test that runs pytest in a process of its own runs it plainly
 
