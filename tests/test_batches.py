@@ -1,6 +1,7 @@
 """Memory and precision of the PyTorch methods: batches halved or fitted, probes, models put back, bad models."""
 
 import re
+import tracemalloc
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -170,15 +171,20 @@ def test_a_model_comes_back_as_it_was(method: str, fails: bool) -> None:
 
 
 class _Nothing(torch.autograd.Function):
-    """A part without a derivative, as people write them."""
+    """A part without a derivative, as people write them, or with the message of cuDNN."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Any, x: Any, error: Exception) -> Any:
+        ctx.error = error
         return x.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        raise NotImplementedError("the derivative for this kernel is not implemented")
+        raise ctx.error
+
+
+KERNEL = NotImplementedError("the derivative for this kernel is not implemented")
+CUDNN = RuntimeError("cudnn RNN backward can only be called in training mode")
 
 
 def _write_input(x: Any) -> Any:
@@ -195,7 +201,13 @@ def _write_between(x: Any) -> Any:
 BAD = [
     (_write_input, "the model writes over what its gradient needs; clone it there first"),
     (_write_between, "the model writes over what its gradient needs; clone it there first"),
-    (lambda x: _Nothing.apply(x).sum((1, 2)), "a part of the model is not differentiable; replace it, or detach it"),
+    (lambda x: _Nothing.apply(x, KERNEL).sum((1, 2)), "a part of the model is not differentiable; replace it"),
+    (
+        lambda x: _Nothing.apply(x, CUDNN).sum((1, 2)),
+        "recurrent layers with dropout .* set their dropout to 0, or call",
+    ),
+    (lambda x: x.sum((1, 2)).mean(0, keepdim=True), "the model returned 1 rows for 7 sequences; let it return one"),
+    (lambda x: x.sum(), "the model returned one number for all sequences; let it return a row for each"),
     (lambda x: x.argmax(1).float().sum(1), "does not depend on its input by a differentiable"),
     (
         lambda x: torch.from_numpy(x.detach().numpy()).sum((1, 2)),
@@ -221,6 +233,24 @@ def test_no_sequences_give_no_results() -> None:
         )
         assert [m.shape for m in maps[:2]] == [(0, 2, 4, 5), (0, 2, 5)]
         assert maps.prediction.shape == (0, 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"targets": [0, -1]}], ids=["one target", "several targets"])
+def test_results_are_allocated_once(options: dict[str, Any]) -> None:
+    """They were kept in parts and joined at the end, which took their memory twice."""
+    x = np.ones((2000, 4, 50), np.float32)
+    options = options | {"outputs": ("corrected", "angle", "grad_times_input", "prediction"), "batch_size": 20}
+
+    def model(x: Any) -> Any:
+        return (x**2).sum(2)
+
+    gf.hooks.torch.saliency(model, x[:40], **options)
+    tracemalloc.start()
+    maps = gf.hooks.torch.saliency(model, x, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    n_bytes = sum(array.nbytes for array in maps[:4])
+    assert n_bytes < peak < 1.2 * n_bytes
 
 
 @pytest.mark.parametrize("method", METHODS)

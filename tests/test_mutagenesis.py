@@ -1,6 +1,5 @@
 """In-silico mutagenesis in every framework against every mutant by hand, and against tangermeme."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -180,27 +179,3 @@ def test_effects_are_those_of_tangermeme(start: int, end: int) -> None:
     maps = gf.hooks.torch.saturation_mutagenesis(model, x, target=1, outputs="grad_times_input", start=start, end=end)
     projected = tangermeme.saturation_mutagenesis(model, x, start=start, end=end, **options)
     close(maps.grad_times_input, projected.sum(1))
-
-
-METHODS = "saliency", "integrated_gradients", "smoothgrad", "expected_gradients", "saturation_mutagenesis"
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_tangermeme_takes_our_functions(method: str) -> None:
-    """As `func` of its experiments, which call it with a model, sequences, and options of ours."""
-    ablate = pytest.importorskip("tangermeme.ablate").ablate
-    from tangermeme.marginalize import marginalize
-
-    model = next(f for f in FRAMEWORKS if f.name == "torch").model().eval()
-    import torch
-
-    x = torch.from_numpy(X.transpose(0, 2, 1).copy())
-    function = getattr(gf.hooks.torch, method)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before, after = marginalize(model, x, "AC", func=function, additional_func_kwargs={"target": 1})
-        _, ablated = ablate(model, x, 1, 4, n=3, func=function, random_state=0, additional_func_kwargs={"target": 1})
-    close(before, function(model, x, target=1))
-    assert after.shape == x.shape
-    assert not torch.equal(after, before)
-    assert ablated.shape == (7, 3, 4, 6)

@@ -14,6 +14,12 @@ from tests.frameworks import SCALE, Framework, X, gradient, outputs
 from tests.test_saliency import centred, close
 
 METHODS = "integrated_gradients", "expected_gradients", "smoothgrad"
+FEW: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"n_steps": 9},
+    "expected_gradients": {"n_references": 3, "n_steps": 4},
+    "smoothgrad": {"n_samples": 9},
+}
+"""Gradients enough for several batches."""
 RULES = {
     "trapezoid": (np.arange(6) / 5, [0.1, 0.2, 0.2, 0.2, 0.2, 0.1]),
     "left": (np.arange(6) / 6, [1 / 6] * 6),
@@ -63,8 +69,10 @@ def shuffles(kind: str, n: int, seed: int = 0) -> np.ndarray:
 def test_integrated_gradients_are_the_weighted_sum_along_the_path(
     framework: Framework, rule: str, multiply: bool
 ) -> None:
-    got = call(framework, "integrated_gradients", n_steps=6, rule=rule, multiply_by_inputs=multiply, target=1)
-    close(got, centred(mean_gradient([np.zeros(X.shape)], rule, 1, multiply)))
+    options = {"n_steps": 6, "rule": rule, "multiply_by_inputs": multiply, "target": 1}
+    got = call(framework, "integrated_gradients", corrected=not multiply, **options)
+    expected = mean_gradient([np.zeros(X.shape)], rule, 1, multiply)
+    close(got, expected if multiply else centred(expected))
 
 
 @pytest.mark.parametrize("kind", ["zero", "uniform", "mono", "dinucleotide", "for all", "for each"])
@@ -95,29 +103,30 @@ def test_references_are_of_the_kind_of_the_input(framework: Framework) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 64])
 def test_results_do_not_depend_on_batches_or_on_the_order(framework: Framework, method: str, batch_size: int) -> None:
-    model = framework.model()
-    expected = call(framework, method, model=model, batch_size=7)
-    close(call(framework, method, model=model, batch_size=batch_size), expected)
-    close(call(framework, method, X[::-1].copy(), model=model, batch_size=batch_size)[::-1], expected)
-    close(call(framework, method, X[3:4], model=model, batch_size=batch_size), expected[3:4])
+    options = {"model": framework.model(), **FEW[method]}
+    expected = call(framework, method, batch_size=7, **options)
+    options["batch_size"] = batch_size
+    close(call(framework, method, **options), expected)
+    close(call(framework, method, X[::-1].copy(), **options)[::-1], expected)
+    close(call(framework, method, X[3:4], **options), expected[3:4])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_several_targets_with_further_inputs(framework: Framework, method: str) -> None:
     model = framework.model(lambda output, scale: output * scale)
-    options = {"args": (framework.array(SCALE),), "batch_size": 10}
+    options = {"args": (framework.array(SCALE),), "batch_size": 10, **FEW[method]}
     several = call(framework, method, model=model, targets=[2, 0], **options)
     assert several.shape == (7, 2, 6, 4)
     for k, target in enumerate((2, 0)):
-        one = call(framework, method, target=target)
+        one = call(framework, method, target=target, **FEW[method])
         close(several[:, k], one * SCALE[:, target, None, None])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_target_for_each_sequence(framework: Framework, method: str) -> None:
     own = [0, 1, 2, -1, 1, 0, -3]
-    each = [call(framework, method, target=k) for k in range(3)]
-    got = call(framework, method, target=own, batch_size=16)
+    each = [call(framework, method, target=k, **FEW[method]) for k in range(3)]
+    got = call(framework, method, target=own, batch_size=16, **FEW[method])
     close(got, np.stack([each[k % 3][n] for n, k in enumerate(own)]))
 
 
@@ -263,7 +272,7 @@ ERRORS = [
     ("integrated_gradients", {"references": 0.5}, TypeError, "references must be an array like X"),
     ("integrated_gradients", {"references": X[:, :3]}, ValueError, r"references have shape \(7, 3, 4\)"),
     ("expected_gradients", {"n_references": -1}, ValueError, "n_references must be a positive int"),
-    ("expected_gradients", {"random_state": None}, TypeError, "random_state must be an int"),
+    ("expected_gradients", {"random_state": "a"}, TypeError, "random_state must be an int"),
     ("expected_gradients", {"random_state": -1}, ValueError, r"random_state is -1; it must lie in 0 to 2\*\*64 - 1"),
     ("integrated_gradients", {"outputs": ("delta",)}, ValueError, "outputs must be some of .*, convergence_delta"),
     ("smoothgrad", {"outputs": ("convergence_delta",)}, ValueError, "outputs must be some of"),

@@ -52,6 +52,8 @@ class Framework(NamedTuple):
     substitute: Callable[[Any, Any, Any, Any], Any] | None = None
     """Writes letters into new rows: rows, the place of each as indices of the axes of positions, letters, layout. None
     where arrays cannot be written to."""
+    empty: Callable[[tuple[int, ...], Any], Any] | None = None
+    """Makes an array of a shape, without values and otherwise like another; None where arrays cannot be written to."""
     has_path: Callable[..., bool] | None = None
     """Whether a gradient that is zero, of inputs, arguments, positions and number of the target, is computed at all;
     None if `gradients` raises where it is not."""
@@ -97,6 +99,11 @@ class Work(NamedTuple):
             framework = self.make(request._replace(is_reverse=is_other, forward_only=forward_only))
             inputs = view.show(rows, request.layout), arguments, own
             values, grads = framework.gradients(*inputs)
+            n_values, n_rows = values[0].shape[0], rows.shape[0]
+            if n_values != n_rows:
+                raise ValueError(
+                    f"the model returned {n_values} rows for {n_rows} sequences; let it return one for each"
+                )
             self.advance(rows.shape[0])
             yield values, [view.map_back(grad, request.layout) for grad in grads], inputs
 
@@ -204,23 +211,50 @@ def run(request: Request, X: Any, make: Make, method: Method, attribute: Attribu
             made[key] = make(wanted)
         return made[key]
 
-    framework, xp = make_once(request), find_backend(X=X).XP
+    framework = make_once(request)
     if method.needs_one_hot:
         check_one_hot(request, X, framework.read)
-    fields = ("map",) if request.fields is None else request.fields
-    parts: dict[str, list[Any]] = {field: [] for field in fields}
+    results = _Results(request, X, framework)
     checks = Checks(framework, request, has_gradients=attribute is average)
     for group, found in _groups(request, X, make_once, method, attribute):
         checks.add(group.rows.start, found)
-        maps = [_analyze(group, found, k) for k in range(len(request.targets))]
-        for field in fields:
-            results = [framework.leave(one[field]) for one in maps]
-            parts[field].append(xp.stack(results, 1) if request.several else results[0])
+        for field, arrays in _analyze(group, found).items():
+            results.put(field, group.rows, arrays)
     checks.finish()
-    whole = {field: arrays[0] if len(arrays) == 1 else xp.concat(arrays, 0) for field, arrays in parts.items()}
-    if library(X) == "numpy":  # a single batch may be a view of an immutable array
-        whole = {field: np.require(result, requirements="W") for field, result in whole.items()}
+    whole = results.finish()
     return whole["map"] if request.fields is None else ops.AttributionMaps(**whole)
+
+
+class _Results:
+    """What is returned: arrays that are made once and filled group by group, where arrays can be written to."""
+
+    def __init__(self, request: Request, X: Any, framework: Framework) -> None:
+        self._n_sequences, self._several = request.layout.shape[0], request.several
+        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, framework.leave, library(X) == "numpy"
+        self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else framework.empty
+        self._whole: dict[str, Any] = {}
+        self._parts: dict[str, list[Any]] = {}
+
+    def put(self, field: str, rows: slice, arrays: list[Any]) -> None:
+        """Take in a field of some sequences, an array for each target."""
+        arrays = [self._leave(array) for array in arrays]
+        if self._empty is None or rows == slice(0, self._n_sequences):
+            part = self._xp.stack(arrays, 1) if self._several else arrays[0]
+            self._parts.setdefault(field, []).append(part)
+            return
+        if field not in self._whole:
+            shape = (self._n_sequences, *([len(arrays)] if self._several else []), *arrays[0].shape[1:])
+            self._whole[field] = self._empty(shape, arrays[0])
+        for k, array in enumerate(arrays):
+            self._whole[field][(rows, k) if self._several else rows] = array
+
+    def finish(self) -> dict[str, Any]:
+        """Return the arrays of all sequences."""
+        for field, parts in self._parts.items():
+            whole = parts[0] if len(parts) == 1 else self._xp.concat(parts, 0)
+            # a single group may be a view of an immutable array
+            self._whole[field] = np.require(whole, requirements="W") if self._is_numpy else whole
+        return self._whole
 
 
 def _groups(
@@ -299,10 +333,19 @@ def _attribute(
     return group, attribute(Work(group, make, batch_size, arguments, own, advance), method)
 
 
-def _analyze(group: Group, found: Found, target: int) -> dict[str, Any]:
-    """Compute the fields asked for from the map of one target."""
+def _analyze(group: Group, found: Found) -> dict[str, list[Any]]:
+    """Compute the fields asked for, for each target."""
+    fields = group.request.fields
+    maps = [_analyze_map(group, grad) for grad in found.maps]
+    ends = {"prediction": found.predictions, "convergence_delta": found.deltas}
+    return {
+        field: ends[field] if field in ends else [one[field] for one in maps]
+        for field in (("map",) if fields is None else fields)
+    }
+
+
+def _analyze_map(group: Group, grad: Any) -> dict[str, Any]:
     request, layout = group.request, group.request.layout
-    grad = found.maps[target]
     if grad.dtype != group.x.dtype:  # half precision is summed in float32
         grad = find_backend(grad=grad).XP.asarray(grad, group.x)
     if request.mask is not None:
@@ -313,5 +356,4 @@ def _analyze(group: Group, found: Found, target: int) -> dict[str, Any]:
         return {"map": ops.correct(grad, **request.letters) if request.corrected else grad}
     wanted = tuple(field for field in request.fields if field in MAPS)
     x = layout.cut(group.x, request.window)
-    maps = ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}
-    return maps | {"prediction": found.predictions[target], "convergence_delta": found.deltas[target]}
+    return ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from .._dispatch import find_backend
+from ..io.misuse import Evidence
 from ._request import OwnPosition, Request
+
+N_SAMPLED = 16
+"""Sequences by which a gradient is judged to be centred."""
+ROUNDING = 16
+"""Units in the last place of the largest letter up to which the letters of a centred gradient sum to zero."""
 
 NO_PATH = (
     "the model's output does not depend on its input by a differentiable path; look for detach, stop_gradient, "
@@ -38,23 +44,38 @@ class Checks:
         self._pending: list[tuple[int, Any, Any]] = []
         self._inputs: Any = None
         self._n_saturated = 0
+        self._evidence: Evidence | None = None
 
     def add(self, start: int, found: Any) -> None:
         """Take in the values and maps of a group, and check the one before."""
+        if start < N_SAMPLED and self._has_gradients and "angle" in (self._request.fields or ()):
+            self._look_at(found.maps[0][: N_SAMPLED - start])
         sizes = [_size(grad) for grad in found.maps]
         self._check_pending()
         self._pending = [(start, *each) for each in zip(found.values, sizes, strict=True)]
         self._inputs = found.inputs
 
     def finish(self) -> None:
-        """Check what is left, and warn if sigmoids were saturated."""
+        """Check what is left, and warn of results that say nothing: of saturated sigmoids, angles of a projection."""
         self._check_pending()
+        if self._evidence is not None and self._evidence.is_centred:
+            warnings.warn(
+                "the gradient comes out of the model centred already, as behind SimplexProjection, attach or fold, so "
+                "its angles are 0 within rounding and say nothing of the model; take them from the model without it",
+                stacklevel=5,
+            )
         if self._n_saturated:
             warnings.warn(
                 f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
                 f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
                 stacklevel=5,
             )
+
+    def _look_at(self, grad: Any) -> None:
+        rows = np.asarray(self._framework.read(grad))
+        if rows.size:
+            self._evidence = self._evidence or Evidence(ROUNDING * float(np.finfo(rows.dtype).eps))
+            self._evidence.add(self._request.layout.flat(rows), -1)
 
     def _check_pending(self) -> None:
         has_path = self._framework.has_path if self._has_gradients else None

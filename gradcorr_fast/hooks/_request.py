@@ -30,7 +30,7 @@ class Options(TypedDict, total=False):
     device: Any
     precision: str
     corrected: bool
-    random_state: int
+    random_state: int | None
     verbose: bool
     outputs: Sequence[str] | str | None
     letters: slice | None
@@ -295,6 +295,8 @@ def _batch_size(batch_size: Any, layout: Layout) -> int:
 
 
 def _seed(random_state: Any) -> int:
+    if random_state is None:  # as libraries pass it on that were given none
+        return 0
     if isinstance(random_state, bool) or not hasattr(random_state, "__index__"):
         raise TypeError(f"random_state must be an int, from which all draws follow; got {random_state!r}")
     if not 0 <= int(random_state) < 2**64:

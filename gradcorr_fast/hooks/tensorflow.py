@@ -125,7 +125,7 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
     """Run a method, None being mutagenesis."""
     if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
-        return _other_backend(model)(model, X, args, method, options)
+        return _other_backend(model)(model, X, args, method, {"axis": -1, **options})
     with opened(model, X, args, method, options) as (request, make):
         if method is None:
             return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
