@@ -103,7 +103,7 @@ class Session:
     def _mean(self, found: list[list[Any]]) -> Array:
         """Read the values of every view, and take their means, (n, T)."""
         views = [np.stack([self._read(value) for value in values], 1).astype(np.float64) for values in found]
-        mean: Array = sum(views) / len(views)
+        mean: Array = np.mean(views, axis=0)
         return mean
 
     def _read(self, array: Any) -> Array:
