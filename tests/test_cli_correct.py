@@ -335,6 +335,6 @@ def test_a_full_disk_fails_with_status_1_and_leaves_nothing(monkeypatch: pytest.
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(io.writing, "_sync", fail)
+    monkeypatch.setattr(io.writing, "sync", fail)
     assert "No space left on device" in run("in.npy", "-o", "out.npy", status=1).output
     assert [path.name for path in Path().iterdir()] == ["in.npy"]

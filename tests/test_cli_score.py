@@ -88,7 +88,10 @@ def test_it_is_planned_scored_in_shares_and_merged(call: Callable[..., Result]) 
     assert (early.exit_code, "2 of 4 shards of scan are not done" in early.stderr) == (1, True)
     call("score", "-o", "scan", "--shard-size", "40", "--shard", "2/2", "--quiet")
     merged = call("merge", "scan", "--format", "tsv")
-    assert (merged.exit_code, merged.stdout) == (0, "scan/scores.tsv\n")
+    assert (merged.exit_code, merged.stdout) == (
+        0,
+        "scan/scores.tsv\n  ok                       150\n  contig_missing             1\n",
+    )
     assert call("status", "scan").exit_code == 0
     whole = gf.scan.score_variants("nets:make", "genome.fa", "variants.vcf", length=30, batch_size=16, shard_size=40)
     assert call("merge", "scan").exit_code == 0
@@ -100,6 +103,9 @@ def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[...,
     assert done.exit_code == 1
     assert "model_failed" in done.stdout
     assert "the model returned NaN or infinity" in done.stderr
+    call("score", "-o", "scan", "--scores", "delta", "--quiet", "--shard", "1/1", model="nets:Picky")
+    merged = call("merge", "scan")
+    assert (merged.exit_code, "model_failed" in merged.stdout) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +120,10 @@ def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[...,
         (["--regions", "chr1:9-3"], "chr1:9-3"),
         (["--chrom", "chr5"], "chr5"),
         (["--format", "xlsx"], "xlsx"),
+        (["-o", "scores.csv"], "there is no format .csv"),
+        (["-o", "scores.tsv", "--format", "vcf"], "says another format than vcf"),
+        (["--resume", "--force"], "leave one of them away"),
+        (["--shard", "1/2", "--force"], "leave one of them away"),
     ],
 )
 def test_wrong_calls_end_with_status_2(call: Callable[..., Result], arguments: list[str], message: str) -> None:

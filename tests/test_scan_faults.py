@@ -240,7 +240,6 @@ def test_a_damaged_shard_is_done_again(fasta: Path, tmp_path: Path) -> None:
         ({"scores": ["delta"]}, "options scores was"),
         ({"variants": VARIANTS[:-1]}, "input digest was"),
         ({"rc": True}, "options rc was false and is true"),
-        ({"batch_size": 4}, "options batch_size was 8 and is 4"),
     ],
 )
 def test_another_call_cannot_go_on_with_a_scan_and_hears_what_differs(
@@ -293,3 +292,132 @@ def test_shares_done_apart_are_merged(fasta: Path, tmp_path: Path) -> None:
     scan(fasta, out, shard=(3, 3))
     assert gf.scan.status(out).n_done == 8
     assert gf.scan.merge(out).read_bytes() == scan(fasta, tmp_path / "whole").read_bytes()
+
+
+def test_a_smaller_batch_may_go_on_with_a_scan(fasta: Path, tmp_path: Path) -> None:
+    """A batch that exhausted the memory is halved, and the warning says to pass the smaller size next time."""
+    scan(fasta, tmp_path / "scan")
+    with pytest.warns(UserWarning, match="begun with a batch size of 8, and goes on with 4"):
+        assert scan(fasta, tmp_path / "scan", resume=True, batch_size=4).exists()
+
+
+def test_what_only_sounds_like_a_scan_is_not_removed(fasta: Path, tmp_path: Path) -> None:
+    """A folder with scores_2023.tsv lost it, since names were compared by their beginnings."""
+    out = tmp_path / "scan"
+    scan(fasta, out)
+    (out / "scores_2023.tsv").write_text("last year's")
+    with pytest.raises(FileExistsError, match=r"holds other files \(scores_2023.tsv\)"):
+        scan(fasta, out, force=True)
+    assert {path.name for path in out.iterdir()} >= {"scores_2023.tsv", "run.json", "scores.parquet"}
+
+
+def test_a_call_that_fails_before_it_begins_removes_nothing(fasta: Path, tmp_path: Path) -> None:
+    before = scan(fasta, tmp_path / "scan").read_bytes()
+    with pytest.raises(ValueError, match="chr1:one:A:C"):
+        scan(fasta, tmp_path / "scan", variants=["chr1:one:A:C"], force=True)
+    assert (tmp_path / "scan" / "scores.parquet").read_bytes() == before
+    assert gf.scan.merge(tmp_path / "scan").read_bytes() == before
+
+
+def test_a_scan_that_another_call_began_anew_ends(fasta: Path, tmp_path: Path) -> None:
+    """Shards of one model went into the scan of another."""
+    out, is_first = tmp_path / "scan", True
+
+    def begin_another(n: int, x: Any, output: Any) -> Any:
+        nonlocal is_first
+        if n > 25 and is_first:
+            is_first = False
+            for path in (out / "shards").glob("*.lock"):
+                path.unlink()  # as if the other came between two shards
+            scan(fasta, out, force=True, scores=["taylor"])
+        return output
+
+    with pytest.raises(RuntimeError, match="was begun anew by another call"):
+        scan(fasta, out, begin_another)
+    assert gf.scan.status(out).n_done == 8
+    assert pq.read_table(out / "scores.parquet").column_names[-1] == "taylor"
+
+
+def test_a_scan_at_work_is_not_replaced(fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scan"
+
+    def replace(n: int, x: Any, output: Any) -> Any:
+        if n == 25:
+            with pytest.raises(RuntimeError, match="some process is at the scan"):
+                scan(fasta, out, force=True, scores=["taylor"])
+        return output
+
+    assert scan(fasta, out, replace).exists()
+
+
+def test_a_finished_file_is_the_same_scan_or_an_error(fasta: Path, tmp_path: Path) -> None:
+    """A nightly job with --resume and new variants got yesterday's table."""
+    out = tmp_path / "scores.parquet"
+    before = scan(fasta, out).read_bytes()
+    assert scan(fasta, out, resume=True).read_bytes() == before
+    with pytest.raises(ValueError, match="cannot go on, since input digest was"):
+        scan(fasta, out, resume=True, variants=VARIANTS[:-1])
+    assert gf.scan.status(out).n_done == 8
+
+
+@pytest.mark.parametrize("n_targets", [1, 17])
+def test_ended_between_the_table_and_the_rest_it_goes_on(
+    fasta: Path, tmp_path: Path, n_targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradcorr_fast.scan import finishing
+
+    out, targets = tmp_path / "scores.parquet", [f"contrast(0, sum_over(tracks=({'0, ' * k})))" for k in range(2, 19)]
+    options = {"targets": targets[:n_targets], "scores": ["delta"]}
+
+    def end(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finishing, "_clear_away", end)
+        with pytest.raises(KeyboardInterrupt):
+            scan(fasta, out, **options)
+    assert scan(fasta, out, resume=True, **options) == out
+    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith("genome")}
+    assert names == {"scores.parquet"} | ({"scores.zarr"} if n_targets > 1 else set())
+
+
+def test_the_matrix_of_another_scan_is_not_mixed_in(fasta: Path, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    targets = [f"contrast(0, sum_over(tracks=({'0, ' * k})))" for k in range(2, 19)]
+    out, options = tmp_path / "scores.parquet", {"targets": targets, "scores": ["delta"]}
+    scan(fasta, out, **options)
+    out.unlink()
+    with pytest.raises(FileExistsError, match=r"scores.zarr exists already"):
+        scan(fasta, out, variants=VARIANTS[:9], **options)
+    scan(fasta, out, variants=VARIANTS[:9], force=True, **options)
+    group = zarr.open(tmp_path / "scores.zarr", mode="r")
+    assert {name: array.shape for name, array in group.arrays()} == {"delta": (9, 17)}
+
+
+def test_a_model_that_returns_nan_for_random_letters_can_be_resumed(fasta: Path, tmp_path: Path) -> None:
+    def fail(n: int, x: Any, output: Any) -> Any:
+        return torch.where(x[:, :1, 0] == 1, torch.nan, output)
+
+    before = scan(fasta, tmp_path / "scan", fail).read_bytes()
+    assert scan(fasta, tmp_path / "scan", fail, resume=True).read_bytes() == before
+
+
+def test_a_model_that_shows_no_parameters_is_told_by_what_it_returns(fasta: Path, tmp_path: Path) -> None:
+    options = {"length": LENGTH, "axis": 1, "batch_size": 8, "scores": ["delta"]}
+    weight = Network().weight.detach() * 1e-4
+
+    def score(scale: float, **more: Any) -> None:
+        def model(x: Any) -> Any:
+            return (x * weight * scale).sum((1, 2))[:, None]
+
+        gf.scan.score_variants(model, fasta, VARIANTS, tmp_path / "scan", **options, **more)
+
+    score(1)
+    with pytest.raises(ValueError, match=r"the model returned .* for random letters and returns"):
+        score(1.01, resume=True)
+
+
+def test_variants_of_another_genome_are_told(fasta: Path) -> None:
+    with pytest.warns(UserWarning, match="most of the first 120 variants do not fit .* contigs 7 and the genome chr1"):
+        table = scan(fasta, variants=[("7", *rest) for _, *rest in VARIANTS])
+    assert set(table["status"].to_pylist()) == {"contig_missing"}

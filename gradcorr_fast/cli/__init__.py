@@ -10,6 +10,8 @@ COMMANDS = {
     "correct": "Correct the attributions in a file of any size.",
     "score": "Score variants: model, genome and VCF in, a table out; resumable.",
     "plan": "Place the variants, and estimate what scoring them will take.",
+    "attribute": "Attribute regions: model, genome and BED in, a store of contributions out; resumable.",
+    "export": "Write attributions of regions for TF-MoDISco, Fi-NeMo or a genome browser.",
     "status": "Tell how far a scan is.",
     "merge": "Join the shards of a scan into one table.",
     "info": "Tell how a table of scores was made.",

@@ -64,11 +64,11 @@ def report(result: Result) -> str:
     lines += [
         "* grows by |G| / |Gc| wherever it was positive, whatever was removed: no evidence",
         "",
-        f"Effects of {result.n_substitutions:,} substitutions, exact and from one gradient of each sequence, correlate with",
-        f"r = {result.correlation:.2f}. The correction does not change the latter: their gradients' angles are quality control.",
+        f"Effects of {result.n_substitutions:,} substitutions, exact and from one gradient of each sequence: r =",
+        f"{result.correlation:.2f}. The correction does not change the latter; there the angle is quality control.",
         "",
         "Files: largest-angles.png and typical.png (before, angle, after, truth), angles.png, large-angles.png,",
-        "sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast info` tells how it was made);",
+        "sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast info` tells of it);",
         "gradients.npy (N, 4, L), one-hot.npy, angles.npy; modisco.ohe.npz and modisco.attr.npz for TF-MoDISco.",
         "",
     ]

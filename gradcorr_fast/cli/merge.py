@@ -2,14 +2,15 @@
 
 import click
 
-from ._scan import ending
+from ._scan import ending, show_result
 
 
 @click.command(no_args_is_help=True)
 @click.argument("out")
 @click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
-def merge(out: str, format_: str | None, force: bool) -> None:
+@click.pass_context
+def merge(context: click.Context, /, out: str, format_: str | None, force: bool) -> None:
     """Join the shards of the scan OUT, when all are done; OUT is what score was given.
 
     \b
@@ -19,4 +20,5 @@ def merge(out: str, format_: str | None, force: bool) -> None:
     with ending(out):
         from .. import scan
 
-        click.echo(scan.merge(out, format=format_, force=force))
+        exit_status = show_result(scan.merge(out, format=format_, force=force))
+    context.exit(exit_status)

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from ._scan import ending, prepare, scan_options, show_counts
+from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_counts
 
 
 @click.command(no_args_is_help=True)
-@scan_options
+@scan_options(*VARIANTS)
 @click.option("--seconds", type=float, default=30.0, help="How long to score for the estimate.")
 def plan(**options: Any) -> None:
     """Place all variants, show what becomes of them, and estimate what scoring will take.
@@ -23,7 +23,7 @@ def plan(**options: Any) -> None:
         from .. import scan
         from ..scan.progress import show_seconds
 
-        model, given = prepare(options)
+        model, given = prepare_variants(options)
         fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
         found = scan.plan(model, fasta, variants, out, **given)
     click.echo(show_counts(found.counts))

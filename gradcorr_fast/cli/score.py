@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from ._scan import Share, ending, prepare, scan_options, show_counts
+from ._scan import VARIANTS, Share, ending, prepare_variants, scan_options, show_result
 
 
 @click.command(no_args_is_help=True)
-@scan_options
+@scan_options(*VARIANTS)
 @click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
 @click.option("--shard", type=Share(), help="Do every n-th shard, beginning with the i-th, and do not merge.")
 @click.pass_context
@@ -30,17 +30,13 @@ def score(context: click.Context, /, format_: str | None, shard: tuple[int, int]
     with ending(options["out"]):
         from .. import scan
 
-        model, given = prepare(options)
+        model, given = prepare_variants(options)
         fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
         table = scan.score_variants(model, fasta, variants, out, shard=shard, format=format_, **given)
         if table is None:
             found = scan.status(out)
             click.echo(f"{found.n_done} of {found.n_shards} shards are done; merge {out} joins them when all are")
-            n_failed = found.counts.get("model_failed", 0)
+            exit_status = 1 if found.counts.get("model_failed") else 0
         else:
-            metadata = scan.read_metadata(table)
-            click.echo(f"{table}\n{show_counts(metadata['counts'])}")
-            n_failed = metadata["counts"].get("model_failed", 0)
-            for reason, n in metadata.get("reasons", {}).items():
-                click.echo(f"Warning: {reason} ({n:,} sequences)", err=True)
-    context.exit(1 if n_failed else 0)
+            exit_status = show_result(table)
+    context.exit(exit_status)

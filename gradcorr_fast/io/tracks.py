@@ -13,7 +13,7 @@ from .reading import Array, as_numpy, file_behind, optional
 from .writing import replacing
 
 OVERLAPS = ("mean", "max", "first")
-BATCH = 1 << 16  # intervals that are handed to pyBigWig at a time
+BATCH = 1 << 16  # intervals that are Python's numbers at a time
 
 Interval = tuple[str, int, int, float]
 
@@ -204,10 +204,10 @@ def _write_pybigtools(path: Path, sizes: dict[str, int], runs: Iterator[tuple[st
 
     def intervals() -> Iterator[Interval]:
         try:
-            for chromosome, begins, ends, values in runs:
-                yield from zip(
-                    itertools.repeat(chromosome), begins.tolist(), ends.tolist(), values.tolist(), strict=False
-                )
+            for chromosome, *columns in runs:
+                for start in range(0, len(columns[0]), BATCH):
+                    batch = [column[start : start + BATCH].tolist() for column in columns]
+                    yield from zip(itertools.repeat(chromosome), *batch, strict=False)
         except BaseException as error:  # which pybigtools would print and forget
             failures.append(error)
             raise

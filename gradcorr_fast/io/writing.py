@@ -37,7 +37,7 @@ def replacing(paths: Sequence[Path], inputs: Sequence[Path] = (), *, force: bool
     try:
         yield temporaries
         for temporary in temporaries:
-            _sync(temporary)
+            sync(temporary)
         for temporary, target in zip(temporaries, targets, strict=True):
             _put(temporary, target)
     finally:
@@ -65,7 +65,7 @@ def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
         raise FileExistsError(f"{target} is a Zarr group of several arrays, which would all go; move it away first")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have a file, or all in a folder, on the disk before its name is changed."""
     for each in path.rglob("*") if path.is_dir() else [path]:
         if each.is_file():

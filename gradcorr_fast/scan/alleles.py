@@ -1,5 +1,6 @@
 """Variants against a genome: alleles trimmed, aligned and checked, and each variant in a window and with a status."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -31,8 +32,8 @@ STATUSES = {
     "ok": "scored",
 }
 """What may become of a variant; of several, the first."""
-N_FIRST = 10_000
-"""Variants after which reading stops if most of them do not fit the genome."""
+N_FIRST, N_FEW = 10_000, 100
+"""Variants after which a scan stops if most do not fit the genome, and from which on a warning at the end says so."""
 MARGIN_BP = 64
 """Letters before a window that moving an indel is likely to look at."""
 _UNFIT = ("contig_missing", "swapped", "ref_mismatch")
@@ -242,20 +243,24 @@ def place_all(batches: Iterable[Any], genome: Genome, options: WindowOptions) ->
     ValueError
         If more than half of the first 10,000 variants that can be compared are "contig_missing", "swapped" or
         "ref_mismatch"; it names the likely cause. Variants that cannot be compared are those without a proper ALT and
-        those outside of the regions. Shorter inputs are never refused. Or if the genome has not a contig that
+        those outside of the regions. Of shorter inputs a warning says it. Or if the genome has not a contig that
         `chroms` names, or none that the regions lie on.
     """
     _check_contigs(genome, options)
     first, n_first = [], 0
+    schema: Any = None
     for batch in batches:
+        schema = batch.schema
         rows = place(batch, genome, options)
         if n_first < N_FIRST:
             compared = pa.table(rows).filter(pc.invert(pc.is_in(rows["status"], pa.array(_NOT_COMPARED))))
             first.append(compared[: N_FIRST - n_first])
             n_first += len(first[-1])
-            if n_first == N_FIRST:
-                _refuse_strangers(pa.concat_tables(first), batch.schema, genome, options)
+            if n_first == N_FIRST and (misfit := _find_misfit(first, schema, genome, options)):
+                raise ValueError(misfit)
         yield rows
+    if N_FEW <= n_first < N_FIRST and (misfit := _find_misfit(first, schema, genome, options)):
+        warnings.warn(misfit, stacklevel=2)
 
 
 def _check_contigs(genome: Genome, options: WindowOptions) -> None:
@@ -270,12 +275,15 @@ def _check_contigs(genome: Genome, options: WindowOptions) -> None:
         )
 
 
-def _refuse_strangers(rows: Any, schema: Any, genome: Genome, options: WindowOptions) -> None:
-    """Raise the error with the likely cause if most variants do not fit the genome."""
+def _find_misfit(found: list[Any], schema: Any, genome: Genome, options: WindowOptions) -> str | None:
+    """Return the likely cause if most variants do not fit the genome."""
+    if not found:
+        return None
+    rows = pa.concat_tables(found)
     counts = Counter(rows["status"].to_pylist())
     unfit = {status: counts[status] for status in _UNFIT if counts[status]}
     if 2 * sum(unfit.values()) <= len(rows):
-        return
+        return None
     if max(unfit, key=unfit.__getitem__) == "contig_missing":
         missing = rows.filter(pc.equal(rows["status"], "contig_missing"))["chrom"].unique().to_pylist()
         cause = (
@@ -294,4 +302,4 @@ def _refuse_strangers(rows: Any, schema: Any, genome: Genome, options: WindowOpt
             else "the variants seem to be of another build of the genome; use its FASTA file"
         )
     told = ", ".join(f"{number:,} {status}" for status, number in unfit.items())
-    raise ValueError(f"most of the first {len(rows):,} variants do not fit {genome.path} ({told}): {cause}")
+    return f"most of the first {len(rows):,} variants do not fit {genome.path} ({told}): {cause}"

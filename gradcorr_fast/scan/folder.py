@@ -7,6 +7,7 @@ that a killed process leaves is done again. Locks vanish with the process that h
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,17 +17,20 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..io.writing import replacing
-from .metadata import RUN_FILE, TABLE
+from ..io.writing import replacing, sync
+from .metadata import FORMATS, REGIONS, RUN_FILE, STORE, TABLE
 
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
 """Parts of what a scan says about itself that must not change when it goes on."""
-NAMES = ("path", "source")
-"""What may: where files are."""
+MAY_CHANGE = ("path", "source", "batch_size")
+"""What of it may: where files are, and what memory allows."""
 MATRIX = f"{TABLE}.zarr"
-OWN = (RUN_FILE, PLAN, SHARDS, LOCK, TABLE, ".run.", ".plan.", ".scores.")
-"""How the names in its folder begin."""
+RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in FORMATS))
+OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
+"""Names of what a scan keeps in its folder."""
+UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8}\.(partial|replaced)(\.\w+)*")
+"""Names of what an interrupted write leaves."""
 
 POLL_SECONDS = 1.0
 
@@ -57,35 +61,52 @@ class Folder:
             if is_new and self.record is None:
                 shutil.rmtree(self.path)
 
-    def clear(self) -> None:
-        """Remove what a scan left, and nothing else."""
+    def check_vacant(self, force: bool) -> None:
+        """Raise an error if the folder holds what is not a scan's, or the remains of a scan that may be wanted."""
+        names = {p.name for p in self.path.iterdir()}
+        strangers = sorted(name for name in names if name not in OWN and not UNFINISHED.fullmatch(name))
+        if strangers:
+            raise FileExistsError(
+                f"{self.path} holds other files ({', '.join(strangers[:3])}); give the scan a folder of its own"
+            )
+        remains = sorted(names.intersection(RESULTS) | {p.name for p in (self.path / SHARDS).glob("*.parquet")})
+        if self.record is None and remains and not force:
+            raise FileExistsError(
+                f"{self.path} holds {', '.join(remains[:3])} without a scan; move them away, or remove them by force "
+                f"(--force)"
+            )
+
+    def clear(self, keep: Path) -> None:
+        """Remove what a scan left, and nothing else; not while some process is at it."""
+        record = self.record
+        held = [number for number in range(record["shards"] if record else 0) if self.is_held(number)]
+        if held:
+            raise RuntimeError(f"some process is at the scan in {self.path} (shard {held[0]}); end it first")
         (self.path / RUN_FILE).unlink(missing_ok=True)  # first: without it there is no scan
-        for place in self._contents():
+        for place in self.path.iterdir():
+            if place == keep or (place.name not in OWN and not UNFINISHED.fullmatch(place.name)):
+                continue
             if place.is_dir():
                 shutil.rmtree(place)
             elif place.name != LOCK:
                 place.unlink()
 
-    def refuse_strangers(self) -> None:
-        """Raise an error if the folder holds files that are not a scan's."""
-        strangers = sorted({p.name for p in self.path.iterdir()} - {p.name for p in self._contents()})
-        if strangers:
-            raise FileExistsError(
-                f"{self.path} holds other files ({', '.join(strangers[:3])}); give the scan a folder of its own"
-            )
-
-    def _contents(self) -> list[Path]:
-        """What in the folder is a scan's, whole or what an interrupted write left."""
-        return [p for p in self.path.iterdir() if p.name.startswith(OWN)]
-
-    def begin(self, record: Record) -> None:
-        """Write what the scan says about itself: from now on it is there."""
+    def begin(self, record: Record, plan: Path) -> None:
+        """Put in place what was planned, and what the scan says about itself: from now on it is there."""
         (self.path / SHARDS).mkdir(exist_ok=True)
+        shutil.move(plan, self.plan)
+        sync(self.plan)
         write_json(self.path / RUN_FILE, record)
+
+    def check_id(self, identity: str) -> None:
+        """Raise an error if the scan in the folder is another than it was."""
+        record = self.record
+        if record is None or record["id"] != identity:
+            raise RuntimeError(f"the scan in {self.path} was begun anew by another call; this one ends")
 
     @property
     def plan(self) -> Path:
-        """Where the placed alleles are, one row group for each shard."""
+        """Where what was placed is, one row group for each shard."""
         return self.path / PLAN
 
     def shard(self, number: int) -> Path:
@@ -101,9 +122,12 @@ class Folder:
             return None
 
     def is_whole(self, number: int) -> bool:
-        """Whether a shard is done and its file is the one that was written."""
-        manifest, file = self.manifest(number), self.shard(number)
-        return manifest is not None and file.exists() and file_digest(file) == manifest["sha256"]
+        """Whether a shard is done and its files are those that were written."""
+        manifest = self.manifest(number)
+        if manifest is None:
+            return False
+        files = {self.path / name: digest for name, digest in manifest["files"].items()}
+        return all(file.exists() and file_digest(file) == digest for file, digest in files.items())
 
     @contextmanager
     def holding(self, number: int) -> Iterator[bool]:
@@ -127,20 +151,32 @@ class Folder:
         with self.holding(number) as is_free:
             return not is_free
 
-    def commit(self, number: int, write: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
-        """Write the table of a shard, and then its manifest."""
+    def commit(
+        self,
+        number: int,
+        identity: str,
+        write: Callable[[Path], None],
+        manifest: Mapping[str, Any],
+        others: Iterable[Path] = (),
+    ) -> None:
+        """Write the table of a shard, and then its manifest; `others` are files of it that are written already."""
+        self.check_id(identity)
         file = self.shard(number)
         write(file)
-        write_json(file.with_suffix(".json"), {"shard": number, "sha256": file_digest(file), **manifest})
+        for other in others:
+            sync(other)
+        files = {str(each.relative_to(self.path)): file_digest(each) for each in (file, *others)}
+        write_json(file.with_suffix(".json"), {"shard": number, "files": files, **manifest})
 
 
-def work(folder: Folder, numbers: Iterable[int], score: Callable[[int], None]) -> None:
+def work(folder: Folder, identity: str, numbers: Iterable[int], score: Callable[[int], None]) -> None:
     """Do the shards that are not done; those that another process holds last, should it leave them undone."""
     pending = list(numbers)
     while pending:
         held = []
         for number in pending:
             with folder.holding(number) as is_ours:
+                folder.check_id(identity)
                 if not is_ours:
                     held.append(number)
                 elif not folder.is_whole(number):
@@ -156,6 +192,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def identify(record: Record) -> str:
+    """Return what tells a scan from others: the same for the same model, genome, input and options."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file that is whole or not there, and replaces one that exists."""
     with replacing([path], force=True) as (temporary,):
@@ -167,7 +208,7 @@ def find_changes(before: Record, now: Record) -> list[str]:
     found = []
     for part in COMPARED:
         old, new = before.get(part, {}), now.get(part, {})
-        for key in sorted((old.keys() | new.keys()).difference(NAMES)):
+        for key in sorted((old.keys() | new.keys()).difference(MAY_CHANGE)):
             if old.get(key) != new.get(key):
                 found.append(f"{part} {key} was {_show(old.get(key))} and is {_show(new.get(key))}")
     return found

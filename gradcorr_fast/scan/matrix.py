@@ -58,15 +58,15 @@ def create_matrix(
             shape=(n_rows, len(targets)),
             dtype="float32",
             shards=(shard_rows, len(targets)),
-            chunks=(_chunk_rows(shard_rows, len(targets)), len(targets)),
+            chunks=(chunk_rows(shard_rows, 4 * len(targets)), len(targets)),
             fill_value=np.nan,
             dimension_names=("variant", "target"),
         )
 
 
-def _chunk_rows(shard_rows: int, n_targets: int) -> int:
-    """Rows of a chunk: they must divide the shard, and are worth a read of their own."""
-    least = min(shard_rows, -(-CHUNK_BYTES // (4 * n_targets)))
+def chunk_rows(shard_rows: int, row_bytes: int) -> int:
+    """Return the rows of a chunk: they must divide the shard, and are worth a read of their own."""
+    least = min(shard_rows, -(-CHUNK_BYTES // row_bytes))
     return next(rows for rows in range(least, shard_rows + 1) if shard_rows % rows == 0)
 
 
@@ -102,6 +102,12 @@ def write_matrix_shard(path: str | Path, shard_index: int, values: Mapping[str, 
         if values[score].shape != wanted:
             raise ValueError(f"{score} has shape {values[score].shape}; give all of shard {shard_index}, {wanted}")
         array[start:stop] = values[score]
+
+
+def shard_files(path: Path, shard_index: int) -> list[Path]:
+    """Return the files that one shard of the scan has in a Zarr group, one in each array that has it."""
+    places = sorted(path.glob(f"*/c/{shard_index}"))  # along other axes there is one shard
+    return [file for place in places for file in (place, *place.rglob("0")) if file.is_file()]
 
 
 def finish_matrix(path: str | Path, metadata: Mapping[str, Any]) -> None:

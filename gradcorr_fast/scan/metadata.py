@@ -14,7 +14,9 @@ from ..io.reading import optional
 KEY = "gradcorr_fast"
 """Where the metadata lie: key of Parquet and Zarr, line of a VCF header; and in them, the version of this package."""
 RUN_FILE, TABLE = "run.json", "scores"
-"""In the folder of a run: its metadata, and the name of the table but for the suffix."""
+"""In the folder of a run: its metadata, and the name of the table of variants but for the suffix."""
+REGIONS, STORE = "regions.parquet", "attributions.zarr"
+"""In the folder of a run: the table of regions, and their attributions."""
 
 FORMATS = {".parquet": "parquet", ".tsv": "tsv", ".tsv.gz": "tsv.gz", ".vcf": "vcf", ".vcf.gz": "vcf.gz", ".bcf": "bcf"}
 """Formats of tables, by their suffixes."""
@@ -138,8 +140,7 @@ def _read_zarr(path: Path) -> Contents | None:
 
 
 def _read_run(path: Path) -> Contents | None:
-    for suffix in FORMATS:
-        table = path / f"{TABLE}{suffix}"
+    for table in (path / REGIONS, *(path / f"{TABLE}{suffix}" for suffix in FORMATS)):
         if table.exists():
             return READERS[format_of(table)](table)
     metadata = json.loads((path / RUN_FILE).read_text())

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from .metadata import KEY
+from .options import FOR_METHODS
 from .tables import SCORES
 
 PAPER = "Majdandzic, Rajesh and Koo, Genome Biology 24:109, 2023, doi:10.1186/s13059-023-02956-3"
@@ -22,23 +23,31 @@ REASONS = {
     "n_in_window": "with too many unknown letters",
     "model_failed": "on which the model failed",
 }
-"""Why an allele was not scored, by its status."""
+"""Why an allele or region was not used, by its status."""
+METHODS = {
+    "saliency": "gradients",
+    "integrated_gradients": "integrated gradients",
+    "smoothgrad": "gradients averaged by SmoothGrad",
+    "expected_gradients": "expected gradients",
+    "saturation_mutagenesis": "effects of every substitution, less their mean",
+}
+"""What the attributions of regions are, by their method."""
 DIGITS = 12
 """Of a digest, in text for people."""
 Part = Mapping[str, Any]
 
 
 def describe(metadata: Mapping[str, Any]) -> str:
-    """Describe a scan of variants in a paragraph that a paper can print.
+    """Describe a scan of variants or regions in a paragraph that a paper can print.
 
     Parameters
     ----------
     metadata : mapping
         As `metadata.read_metadata` returns it. What is missing is left away. Used are "gradcorr_fast" (version);
-        "model" with "source" and "digest"; "genome" and "input" with "path" and "digest"; "options" with "length",
-        "targets", "scores", "rc", "shifts", "windows", "top", "flank", "edges", "max_n" and "precision"; "counts",
-        number of alleles by status; "agreement" of exact and first-order effects with "n" and "pearson" for each
-        target; "versions"; "device".
+        "kind", "variants" or "regions"; "model" with "source" and "digest"; "genome" and "input" with "path" and
+        "digest"; "options" with "length", "targets", "scores" or "method", "rc", "shifts", "windows", "top", "flank",
+        "edges", "max_n" and "precision"; "counts", number of alleles or regions by status; "agreement" of exact and
+        first-order effects with "n" and "pearson" for each target; "versions"; "device".
 
     Returns
     -------
@@ -53,10 +62,10 @@ def describe(metadata: Mapping[str, Any]) -> str:
     options = metadata.get("options") or {}
     sentences = [
         _subject(metadata),
-        _counts(metadata.get("counts") or {}),
+        _counts(metadata),
         _windows(options),
-        _scores(options, metadata.get("agreement") or {}),
-        _correction(options.get("scores") or ()),
+        _maps(options) if "method" in options else _scores(options, metadata.get("agreement") or {}),
+        _correction(options) + _angles(metadata.get("angles") or {}),
         _software(metadata, options),
     ]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
@@ -70,7 +79,12 @@ def _subject(metadata: Part) -> str:
         _file("the genome", metadata.get("genome")),
     ]
     source = _file("of", metadata.get("input"))
-    return f"variant effects{f' {source}' if source else ''} were predicted" + _after(" with ", _listed(means))
+    what, done = ("regions", "attributed") if _is_of_regions(metadata) else ("variant effects", "predicted")
+    return f"{what}{f' {source}' if source else ''} were {done}" + _after(" with ", _listed(means))
+
+
+def _is_of_regions(metadata: Part) -> bool:
+    return metadata.get("kind") == "regions"
 
 
 def _file(what: str, part: Any) -> str:
@@ -82,13 +96,15 @@ def _file(what: str, part: Any) -> str:
     return " ".join(text for text in (what, name, f"(digest {digest})" if digest else "") if text)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(metadata: Part) -> str:
+    counts = metadata.get("counts") or {}
     if not counts:
         return ""
     scored, total = counts.get("ok", 0), sum(counts.values())
     reasons = [f"{_number(n)} {REASONS.get(status, status)}" for status, n in counts.items() if status != "ok" and n]
-    text = f"of {_number(total)} alleles, {_number(scored)} {'was' if scored == 1 else 'were'} scored"
-    return text + _after("; not scored were ", _listed(reasons))
+    what, done = ("regions", "attributed") if _is_of_regions(metadata) else ("alleles", "scored")
+    text = f"of {_number(total)} {what}, {_number(scored)} {'was' if scored == 1 else 'were'} {done}"
+    return text + _after(f"; not {done} were ", _listed(reasons))
 
 
 def _windows(options: Part) -> str:
@@ -96,6 +112,7 @@ def _windows(options: Part) -> str:
         return ""
     kind, _, step = str(options.get("windows", "")).partition(":")
     where = {"centred": " centred on the variant", "grid": f" on a grid of {step} bp"}.get(kind, "")
+    where = " centred on the summit or the middle of each region" if "method" in options else where
     clauses = [f"the model saw windows of {_number(options['length'])} bp{where}"]
     if options.get("edges") == "pad":
         clauses.append("positions beyond the end of a contig were unknown letters")
@@ -117,13 +134,23 @@ def _scores(options: Part, agreement: Part) -> str:
     texts = [f"{score} is the {SCORES[score]}" for score in options.get("scores") or () if score in SCORES]
     targets = options.get("targets") or ()
     if texts and targets:
-        few = _listed([str(target) for target in targets]) if len(targets) <= 3 else f"{len(targets)} outputs"
-        texts[0] = f"for {few} of the model, {texts[0]}"
+        texts[0] = f"for {_few(targets)} of the model, {texts[0]}"
     if options.get("top"):
         texts.append(f"exact effects are of the {options['top']} largest first-order ones in a window and of indels")
     if any(value is not None for value in agreement.get("pearson") or ()):
         texts.append(f"exact and first-order effects correlated with {_correlation(agreement)}")
     return "; ".join(texts)
+
+
+def _few(targets: Sequence[Any]) -> str:
+    return _listed([str(target) for target in targets]) if len(targets) <= 3 else f"{len(targets)} outputs"
+
+
+def _maps(options: Part) -> str:
+    given = [f"{name} {options[name]}" for name in FOR_METHODS if isinstance(options.get(name), str | int | float)]
+    what = METHODS.get(options["method"], options["method"])
+    of = _after(" of ", _few(options.get("targets") or ()))
+    return f"attributions are {what}{of}" + _after(" with ", _listed(given))
 
 
 def _correlation(agreement: Part) -> str:
@@ -134,12 +161,18 @@ def _correlation(agreement: Part) -> str:
     return f"r = {values[0]:.3f}" + (f" (n = {_number(n)})" if n else "")
 
 
-def _correction(scores: Sequence[str]) -> str:
-    if "grad_times_input" in scores:
+def _correction(options: Part) -> str:
+    scores = options.get("scores") or ()
+    if "grad_times_input" in scores or options.get("method", "saturation_mutagenesis") != "saturation_mutagenesis":
         return f"gradients were corrected by subtracting at each position the mean over the four letters ({PAPER})"
     if "angle" in scores:
         return f"the angle measures how much of the gradient points off the simplex ({PAPER})"
     return ""
+
+
+def _angles(angles: Part) -> str:
+    share = f"{angles['above_30']:.1%}" if angles else ""
+    return f"; they lay more than 30 degrees off the simplex at {share} of the positions" if share else ""
 
 
 def _software(metadata: Part, options: Part) -> str:

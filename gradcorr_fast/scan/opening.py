@@ -1,11 +1,11 @@
-"""A scan begun or joined: the model made ready, the variants placed and cut into shards, all of it on record."""
+"""A scan begun or joined: the model made ready, variants or regions placed and cut into shards, all on record."""
 
 import os
 import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,22 +17,37 @@ import pyarrow.parquet as pq
 
 from .. import model_files, runtime, sequences
 from ..hooks._session import Session, open_session
-from ..io.writing import replacing
-from .alleles import place_all
-from .folder import Folder, file_digest, find_changes
+from .folder import PLAN, Folder, file_digest, find_changes, identify, work
 from .genome import Genome
 from .metadata import KEY
-from .options import FOR_MODEL, ScanOptions, check_options, grid_step, recorded
-from .scoring import FROM_GRADIENT, Cut
-from .tables import ROW
-from .variants import read_variants
-from .windows import WindowOptions, cut_windows
+from .options import FOR_MODEL, ModelOptions, recorded
+from .progress import Progress
+from .windows import WindowOptions
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 
-N_PROBED, TOLERANCE = 2, 1e-2
-"""Random sequences whose outputs tell one model from another, and by how much devices and precisions may differ."""
+N_PROBED = 8
+"""Random sequences whose outputs tell one model from another."""
+TOLERANCE, ELSEWHERE = 1e-5, 1e-2
+"""By how much they may differ, as a part of their spread: on the same device and versions, and on others."""
+
+
+class Kind(NamedTuple):
+    """What tells scans of one kind from those of another."""
+
+    name: str
+    """What is scanned."""
+    row: pa.Schema
+    """Of what is placed."""
+    windows: Callable[[Any], WindowOptions]
+    """From the options."""
+    place: Callable[[Any, Genome, WindowOptions], Iterable[Any]]
+    """Reads what is scanned, and finds windows for it."""
+    probe: Callable[["Scan", Array], Array]
+    """Runs the model on some sequences as the scan will, and returns its outputs."""
+    shard_size: Callable[["Scan"], int] | None = None
+    """How many rows make a shard where that was not given."""
 
 
 class Scan(NamedTuple):
@@ -40,54 +55,81 @@ class Scan(NamedTuple):
 
     folder: Folder
     record: Record
+    loaded: model_files.LoadedModel
     session: Session
     genome: Genome
-    options: ScanOptions
+    options: Any
     windows: WindowOptions
 
     def rows(self, shard: int) -> pa.Table:
-        """Return the placed alleles of a shard."""
+        """Return what was placed, of a shard."""
         with pq.ParquetFile(self.folder.plan) as file:
             return file.read_row_group(shard)
 
-    def cut_from(self, rows: pa.Table) -> Cut:
-        """Return what cuts windows of some rows."""
-
-        def cut(index: Array, allele: str, side: str) -> Array:
-            return cut_windows(rows.take(pa.array(index)), self.genome, self.windows, allele=allele, side=side)
-
-        return cut
+    def sizes(self) -> list[int]:
+        """Return the number of rows of each shard."""
+        with pq.ParquetFile(self.folder.plan) as file:
+            return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
 
 
 @contextmanager
 def opened(
-    model: Any, fasta: Any, variants: Any, path: Path, given: ScanOptions, *, resume: bool, force: bool,
-    tell: bool = False,
+    kind: Kind, model: Any, fasta: Any, source: Any, path: Path, options: ModelOptions, *, resume: bool, force: bool,
+    tell: bool = False, finished: Record | None = None,
 ) -> Iterator[Scan]:  # fmt: skip
-    """Begin the scan in a folder, or join it; see `score_variants`."""
-    folder, options = Folder(path), check_options(given)
-    before = folder.record if resume and not force else None
-    if before is not None and options["batch_size"] == "auto":  # what was found out then
-        options["batch_size"] = before["options"]["batch_size"]
+    """Begin the scan in a folder, or join it; see `score_variants`. The options have been checked.
+
+    With `finished`, what a table says about itself, see only whether it is the same scan.
+    """
+    folder = Folder(path)
+    before = finished or (folder.record if resume else None)
+    for name in ("batch_size", "shard_size"):
+        if before is not None and options[name] == "auto":  # what was found out then
+            options[name] = before["options"][name]
     loaded = as_loaded(model, options["device"])
-    length = _guess(loaded, options, tell)
-    windows = WindowOptions(
-        length=length, edges=options["edges"], max_n=options["max_n"], step=grid_step(options["windows"]),
-        chroms=options["chroms"], regions=options["regions"],
-    )  # fmt: skip
+    _guess(loaded, options, tell)
+    windows = kind.windows(options)
     with _genome(fasta) as genome, _session(loaded, options) as session:
         options["batch_size"] = session.batch_size
-        record = _describe(loaded, session, genome, options)
+        scan = Scan(folder, {}, loaded, session, genome, options, windows)
+        if options["shard_size"] == "auto" and kind.shard_size is not None:
+            options["shard_size"] = kind.shard_size(scan)
+        record = _describe(kind, scan)
+        if finished is not None:
+            _compare(kind, scan, source, finished, record)
+            yield scan._replace(record=finished)
+            return
         with folder.changing():
-            folder.refuse_strangers()
-            work = variants, genome, windows, options["shard_size"]
-            if folder.record is not None and not force:
-                record = _join(folder, record, work, resume)
+            folder.check_vacant(force)
+            before = folder.record
+            if before is not None and not force:
+                if not resume:
+                    raise FileExistsError(
+                        f"{path} holds a scan already; resume (--resume) goes on with it, force (--force) begins anew"
+                    )
+                _compare(kind, scan, source, before, record)
+                record = before
             else:
-                folder.clear()
-                record |= _plan(folder, *work)
-                folder.begin(record)
-        yield Scan(folder, record, session, genome, options, windows)
+                with tempfile.TemporaryDirectory(dir=path, prefix=".plan.", suffix=".partial") as place:
+                    record |= _plan(kind, scan, source, Path(place) / PLAN)
+                    record["id"] = identify(record)
+                    folder.clear(keep=Path(place))  # not before all is there that takes its place
+                    folder.begin(record, Path(place) / PLAN)
+        yield scan._replace(record=record)
+
+
+def do_shards(
+    scan: Scan, do: Callable[[int, Progress], None], share: tuple[int, int] | None, *, what: str, verbose: bool
+) -> None:
+    """Do the shards of a scan that are not done, or a share (i, n) of them, and show the progress."""
+    sizes = scan.sizes()
+    numbers: Sequence[int] = range(len(sizes))
+    if share is not None:
+        numbers = numbers[share[0] - 1 :: share[1]]
+    done = sum(sizes[number] for number in numbers if scan.folder.manifest(number))
+    progress = Progress(sum(sizes[number] for number in numbers), done, what, hidden=not verbose)
+    work(scan.folder, scan.record["id"], numbers, lambda number: do(number, progress))
+    progress.finish()
 
 
 @contextmanager
@@ -115,12 +157,14 @@ def as_loaded(model: Any, device: Any) -> model_files.LoadedModel:
     return model_files.describe_model(model)
 
 
-def _guess(loaded: model_files.LoadedModel, options: ScanOptions, tell: bool) -> int:
-    """Fill in axis and length from what the model says of itself; return the length."""
+def _guess(loaded: model_files.LoadedModel, options: ModelOptions, tell: bool) -> None:
+    """Fill in axis and length from what the model says of itself."""
     shape = model_files.inspect_model(loaded)
     guesses = {"length": shape.length, "axis": shape.axis, "batch_size": shape.batch_size}
     if options["axis"] is None and shape.axis is None:
         guesses["axis"] = 1 if loaded.framework == "torch" else -1
+    if shape.batch_size is not None and options["batch_size"] not in ("auto", shape.batch_size):
+        raise ValueError(f"{loaded.source} takes batches of {shape.batch_size} only; leave the batch size away")
     for name, guess in guesses.items():
         if guess is not None and options[name] in (None, "auto"):  # type: ignore[literal-required]
             options[name] = guess  # type: ignore[literal-required]
@@ -128,21 +172,22 @@ def _guess(loaded: model_files.LoadedModel, options: ScanOptions, tell: bool) ->
                 print(f"{name.replace('_', ' ')} {guess}, as the model seems to take", file=sys.stderr)
     if options["length"] is None:
         raise ValueError(f"{loaded.source} does not tell the length of its input; give it, length=... (--length)")
-    return options["length"]
 
 
-def _session(loaded: model_files.LoadedModel, options: ScanOptions) -> Any:
+def _session(loaded: model_files.LoadedModel, options: ModelOptions) -> Any:
     given: Any = {name: options[name] for name in FOR_MODEL}  # type: ignore[literal-required]
     return open_session(loaded.model, loaded.framework, **given)
 
 
-def _describe(loaded: model_files.LoadedModel, session: Session, genome: Genome, options: ScanOptions) -> Record:
+def _describe(kind: Kind, scan: Scan) -> Record:
     """Return what a scan says about itself; the model is run for it, so that what it cannot do shows first."""
-    values = _probe(session, options)
+    loaded, genome = scan.loaded, scan.genome
+    values = _probe(kind, scan)
     found = runtime.info()["versions"]
     packages = ("gradcorr_fast", "python", "numpy", loaded.framework.replace("keras", "tensorflow"))
     return {
         KEY: found["gradcorr_fast"],
+        "kind": kind.name,
         "model": {
             "source": loaded.source,
             "framework": loaded.framework,
@@ -151,61 +196,68 @@ def _describe(loaded: model_files.LoadedModel, session: Session, genome: Genome,
         },
         "probe": values[:N_PROBED].tolist(),
         "genome": {"path": str(genome.path), "digest": genome.digest()},
-        "options": recorded(options),
+        "options": recorded(scan.options),
         "versions": {name: found.get(name) for name in packages},
-        "device": session.device,
+        "device": scan.session.device,
     }
 
 
-def _probe(session: Session, options: ScanOptions) -> Array:
-    """Run the model on random sequences, as the scan will run it."""
-    codes = np.random.default_rng(0).integers(0, 4, (session.batch_size, session.length)).astype(np.uint8)
-    rows = np.arange(len(codes))
+def _probe(kind: Kind, scan: Scan) -> Array:
+    """Run the model on random sequences, as the scan will run it; raise an error if it fails on all of them."""
+    length, size = scan.session.length, scan.session.batch_size
+    codes = np.random.default_rng(0).integers(0, 4, (max(size, N_PROBED), length)).astype(np.uint8)
     try:
-        if set(options["scores"]) & FROM_GRADIENT or options["top"]:
-            return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
-        return session.values(codes)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model fails on random sequences of length {session.length} with the letters on axis "
-            f"{options['axis']} ({error}); give the length and the axis that it takes (--length, --axis)"
-        ) from error
+        return kind.probe(scan, codes[:size])
+    except Exception as error:
+        memory = scan.session.memory
+        if isinstance(error, memory.errors) and memory.is_exhausted(error):
+            return np.full((size, scan.session.n_targets), np.nan)  # the scan finds out what fits
+        if isinstance(error, TypeError | ValueError):
+            raise
+        failure = error
+    for row in codes[:N_PROBED]:  # perhaps it was one of them
+        try:
+            return kind.probe(scan, np.repeat(row[None], size, 0))
+        except Exception as error:
+            failure = error
+    raise ValueError(
+        f"the model fails on random sequences of length {length} with the letters on axis {scan.options['axis']} "
+        f"({type(failure).__name__}: {failure}); give the length and the axis that it takes (--length, --axis)"
+    ) from failure
 
 
-def _plan(folder: Folder, variants: Any, genome: Genome, windows: WindowOptions, shard_size: int) -> Record:
-    """Read and place all variants, and write them with one row group for each shard."""
+def _plan(kind: Kind, scan: Scan, source: Any, path: Path) -> Record:
+    """Read and place all that is to be scanned, and write it with one row group for each shard."""
+    genome = scan.genome
     counts: Counter[str] = Counter()
     contigs: dict[str, int] = {}
     n_shards = 0
-    with (
-        replacing([folder.plan], force=True) as (temporary,),
-        pq.ParquetWriter(temporary, ROW, compression="zstd") as writer,
-    ):
-        for rows in _in_shards(place_all(read_variants(variants), genome, windows), shard_size):
+    with pq.ParquetWriter(path, kind.row, compression="zstd") as writer:
+        for rows in _in_shards(kind.place(source, genome, scan.windows), kind.row, scan.options["shard_size"]):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
             for name in pc.unique(rows["chrom"]).to_pylist():
                 contig = genome.resolve(name)
                 if contig is not None:
                     contigs[name] = genome.lengths[contig]
-            writer.write_table(rows.cast(ROW), row_group_size=max(1, len(rows)))
+            writer.write_table(rows, row_group_size=max(1, len(rows)))
             n_shards += 1
-    digest = _input_digest(variants) or file_digest(folder.plan)
-    name = str(variants) if isinstance(variants, str | os.PathLike) else type(variants).__qualname__
+    digest = _input_digest(source) or file_digest(path)
+    name = str(source) if isinstance(source, str | os.PathLike) else type(source).__qualname__
     return {"input": {"path": name, "digest": digest}, "contigs": contigs, "counts": dict(counts), "shards": n_shards}
 
 
-def _input_digest(variants: Any) -> str | None:
-    is_file = isinstance(variants, str | os.PathLike) and Path(variants).is_file()
-    return file_digest(Path(variants)) if is_file else None
+def _input_digest(source: Any) -> str | None:
+    is_file = isinstance(source, str | os.PathLike) and Path(source).is_file()
+    return file_digest(Path(source)) if is_file else None
 
 
-def _in_shards(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+def _in_shards(batches: Iterable[Any], row: pa.Schema, size: int) -> Iterator[pa.Table]:
     """Cut a stream of rows into tables of `size` rows, at least one; the last may have fewer."""
-    waiting = ROW.empty_table()
+    waiting = row.empty_table()
     is_first = True
     for batch in batches:
-        waiting = pa.concat_tables([waiting, pa.table(batch).cast(ROW)])
+        waiting = pa.concat_tables([waiting, pa.table(batch).cast(row)])
         while len(waiting) >= size:
             yield waiting.slice(0, size)
             waiting, is_first = waiting.slice(size), False
@@ -213,31 +265,35 @@ def _in_shards(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Tabl
         yield waiting
 
 
-def _join(folder: Folder, now: Record, scan: tuple[Any, Genome, WindowOptions, int], resume: bool) -> Record:
-    """Return the record of the scan in a folder, if this call is one of it."""
-    before = folder.record
-    assert before is not None
-    if not resume:
-        raise FileExistsError(
-            f"{folder.path} holds a scan already; resume (--resume) goes on with it, force (--force) begins anew"
-        )
-    digest = _input_digest(scan[0])
+def _compare(kind: Kind, scan: Scan, source: Any, before: Record, now: Record) -> None:
+    """Raise an error if a scan that was begun is another than this one; it says what differs."""
+    place = scan.folder.path
+    if before["kind"] != kind.name:
+        raise ValueError(f"{place} holds a scan of {before['kind']}; give that of {kind.name} another folder")
+    digest = _input_digest(source)
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:
-            digest = _plan(Folder(other), *scan)["input"]["digest"]
+            digest = _plan(kind, scan, source, Path(other) / PLAN)["input"]["digest"]
     changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}})
-    if not np.allclose(before["probe"], now["probe"], rtol=TOLERANCE, atol=TOLERANCE):
-        changes.append(f"the model returned {before['probe'][0]} for random letters and returns {now['probe'][0]}")
+    is_here = all(before[part] == now[part] for part in ("versions", "device"))
+    old, new = (np.array(record["probe"], float) for record in (before, now))
+    spread = float(np.nanmax(old, initial=-np.inf) - np.nanmin(old, initial=np.inf))
+    allowed = (TOLERANCE if is_here else ELSEWHERE) * max(spread, 0.0)
+    if old.shape == new.shape and not np.allclose(old, new, rtol=0, atol=allowed, equal_nan=True):
+        changes.append(f"the model returned {old[0].tolist()} for random letters and returns {new[0].tolist()}")
     if changes:
         raise ValueError(
-            f"the scan in {folder.path} cannot go on, since {'; '.join(changes)}; give what it was begun with, or "
-            f"begin anew with force (--force)"
+            f"the scan in {place} cannot go on, since {'; '.join(changes)}; give what it was begun with, or begin anew "
+            f"with force (--force)"
         )
-    for part in ("versions", "device"):
-        if before[part] != now[part]:
+    old_size, size = (record["options"]["batch_size"] for record in (before, now))
+    for part, was, is_now in (
+        *((part, before[part], now[part]) for part in ("versions", "device")),
+        ("a batch size of", old_size, size),
+    ):
+        if was != is_now:
             warnings.warn(
-                f"the scan in {folder.path} was begun with {part} {before[part]}, and goes on with {now[part]}: its "
-                f"last digits may differ",
+                f"the scan in {place} was begun with {part} {was}, and goes on with {is_now}: its last digits may "
+                f"differ",
                 stacklevel=5,
             )
-    return before

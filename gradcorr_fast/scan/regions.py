@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
         pa.field("centre", pa.int64(), nullable=False),
     ]
 )
-SUFFIXES = (".bed", "peak", ".gz", ".bgz", ".txt", ".tsv")
+SUFFIXES = (".bed", "peak", ".bedgraph", ".bg", ".gz", ".bgz", ".txt", ".tsv")
 _TEXT = re.compile(r"(?P<chrom>[^\t]+?)(?::(?P<first>[\d,]+)(?:-(?P<last>[\d,]+)?)?)?")
 _EVERYTHING = np.iinfo(np.int64).max
 
@@ -33,11 +33,12 @@ def read_regions(source: Any) -> pa.Table:
 
     Parameters
     ----------
-    source : path, str, iterable or pyarrow.Table
-        A BED or narrowPeak file, also compressed by gzip: 0-based, the end excluded. Or texts, one or several, as
-        samtools has them: chr1:1,001-2,000, 1-based, the end included; chr1:5 and chr1:5- go on to the end of the
-        contig, and chr1 is all of it, with 2**63 - 1 for its end. Or tuples (chrom, start, stop) as in BED. Or what
-        this function returned.
+    source : path, str, iterable or table
+        A BED, bedGraph or narrowPeak file, also compressed by gzip: 0-based, the end excluded. Or texts, one or
+        several, as samtools has them: chr1:1,001-2,000, 1-based, the end included; chr1:5 and chr1:5- go on to the end
+        of the contig, and chr1 is all of it, with 2**63 - 1 for its end. Or tuples (chrom, start, stop) as in BED,
+        perhaps with a name. Or a table of pyarrow, pandas or polars with these columns (end is stop), and perhaps name
+        and centre, such as this function returns.
 
     Returns
     -------
@@ -57,20 +58,35 @@ def read_regions(source: Any) -> pa.Table:
     >>> read_regions(["chr1:1,001-2,000", ("chr2", 5, 8)]).to_pylist()[0]
     {'chrom': 'chr1', 'start': 1000, 'stop': 2000, 'name': None, 'centre': 1500}
     """
-    if isinstance(source, pa.Table):
-        return source.select(SCHEMA.names).cast(SCHEMA)
+    if hasattr(source, "__arrow_c_stream__"):
+        return _read_table(pa.table(source))
     if isinstance(source, Path) or (isinstance(source, str) and _is_path(source)):
         rows = _read_bed(Path(source))
     elif isinstance(source, str):
         rows = iter([_parse_text(source)])
     else:
-        rows = (_parse_text(region) if isinstance(region, str) else (*region[:3], None, None) for region in source)
+        rows = (_parse_text(region) if isinstance(region, str) else _parse_tuple(region) for region in source)
     chrom, start, stop, name, summit = zip(*found, strict=True) if (found := list(rows)) else ((),) * 5
     first, last = np.array(start, np.int64), np.array(stop, np.int64)
     is_summit = np.array([s is not None and s >= 0 for s in summit], bool)
     peak = np.array([s if is_peak else 0 for s, is_peak in zip(summit, is_summit, strict=True)], np.int64)
     centre = first + np.where(is_summit, peak, (last - first) // 2)
     return pa.table([list(map(str, chrom)), first, last, pa.array(name, pa.string()), centre], schema=SCHEMA)
+
+
+def _read_table(table: pa.Table) -> pa.Table:
+    """Take the columns of a table, and find those that it lacks."""
+    if "stop" not in table.column_names:
+        table = table.rename_columns(["stop" if name == "end" else name for name in table.column_names])
+    if missing := {"chrom", "start", "stop"} - set(table.column_names):
+        raise ValueError(f"the table of regions has no column {', '.join(sorted(missing))}; give chrom, start and stop")
+    start, stop = (table[name].cast(pa.int64()) for name in ("start", "stop"))
+    columns = {
+        "name": pa.nulls(len(table), pa.string()),
+        "centre": pc.add(start, pc.divide(pc.subtract(stop, start), 2)),
+        **{name: table[name] for name in table.column_names},
+    }
+    return pa.table([columns[name] for name in SCHEMA.names], SCHEMA.names).cast(SCHEMA)
 
 
 def is_inside(regions: pa.Table, genome: Genome, contig: str, starts: Array, stops: Array) -> Array:
@@ -86,6 +102,11 @@ def is_inside(regions: pa.Table, genome: Genome, contig: str, starts: Array, sto
 def _is_path(text: str) -> bool:
     """Whether a text is meant as a path; contigs may have dots in their names too, and paths may have none."""
     return Path(text).is_file() or text.lower().endswith(SUFFIXES) or "/" in text
+
+
+def _parse_tuple(region: Any) -> tuple[Any, Any, Any, str | None, None]:
+    name = region[3] if len(region) > 3 else None
+    return *region[:3], None if name is None else str(name), None
 
 
 def _parse_text(text: str) -> tuple[str, int, int, None, None]:

@@ -93,7 +93,7 @@ def score(
         has_failed |= ~np.isfinite(values[group]).all(1)
         if changes is not None:
             found |= _first_order(changes, columns, n)
-            has_failed[changes.row] |= ~np.isfinite(columns).all((0, 2))
+            np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
     if wanted & FROM_ALTERNATIVE:
         chosen = np.flatnonzero(~has_failed & _is_chosen(group, found["taylor"], top))
         values = runner.values(len(chosen), lambda part: cut(chosen[part], "alt", "right"))

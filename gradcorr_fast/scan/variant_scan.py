@@ -1,11 +1,10 @@
 """Variant scoring from a model, a genome and variants to a table: planned once, scored by shards, merged."""
 
 import os
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
@@ -14,19 +13,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .folder import MATRIX, Folder, work
-from .matrix import create_matrix, finish_matrix, write_matrix_shard
-from .merging import merge_shards
-from .metadata import FORMATS, TABLE
-from .opening import Scan, opened
-from .options import ScanOptions, target_names
+from ..io.writing import replacing
+from .alleles import place_all
+from .finishing import check_place, folder_of, merge
+from .folder import MATRIX, Folder
+from .genome import Genome
+from .matrix import create_matrix, shard_files, write_matrix_shard
+from .metadata import read_metadata
+from .opening import Kind, Scan, do_shards, opened
+from .options import ScanOptions, check_variant_options, grid_step, target_names
 from .progress import Progress
-from .scoring import Scored, score
-from .tables import MAX_TARGETS, add_scores, write_shard
+from .scoring import FROM_GRADIENT, Cut, Scored, score
+from .tables import MAX_TARGETS, ROW, add_scores, write_shard
+from .variants import read_variants
+from .windows import WindowOptions, cut_windows
+
+Array = np.ndarray[Any, Any]
 
 PROBE_SECONDS = 30.0
+MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
+"""Of a shard whose size was not given: alleles, and numbers of each score."""
 
-__all__ = ["Plan", "Status", "merge", "plan", "score_variants", "status"]
+__all__ = ["Plan", "plan", "score_variants"]
 
 
 class Plan(NamedTuple):
@@ -43,19 +51,30 @@ class Plan(NamedTuple):
     """Estimated size of the table."""
 
 
-class Status(NamedTuple):
-    """How far a scan is."""
+def _windows(options: ScanOptions) -> WindowOptions:
+    assert options["length"] is not None
+    return WindowOptions(
+        length=options["length"], edges=options["edges"], max_n=options["max_n"], step=grid_step(options["windows"]),
+        chroms=options["chroms"], regions=options["regions"],
+    )  # fmt: skip
 
-    n_shards: int
-    n_done: int
-    """Shards that are done."""
-    n_held: int
-    """Shards that some process is at."""
-    n_alleles: int
-    counts: dict[str, int]
-    """Alleles of the shards that are done, by status."""
-    seconds_left: float | None
-    """At the rate of the last shards; None if that is not known."""
+
+def _probe(scan: Scan, codes: Array) -> Array:
+    if set(scan.options["scores"]) & FROM_GRADIENT or scan.options["top"]:
+        rows = np.arange(len(codes))
+        return scan.session.columns(codes, rows, np.full_like(rows, scan.session.length // 2))[0]
+    return scan.session.values(codes)
+
+
+def _place(source: Any, genome: Genome, windows: WindowOptions) -> Iterable[Any]:
+    return place_all(read_variants(source), genome, windows)
+
+
+def _shard_size(scan: Scan) -> int:
+    return max(1, min(MOST_ALLELES, MOST_SCORES // scan.session.n_targets))
+
+
+VARIANTS = Kind("variants", ROW, _windows, _place, _probe, _shard_size)
 
 
 def score_variants(
@@ -102,8 +121,8 @@ def score_variants(
     windows : str
         "centred" on each variant, or "grid:STEP", cut by position alone, so that variants share reference windows.
     top : int, optional
-        Score exactly only so many alternatives of each reference window, those with the largest first-order effect;
-        indels always.
+        Score exactly only so many alternatives of each reference window (in each shard), those with the largest
+        first-order effect; indels always.
     flank : "right" or "both"
         Side on which an indel's window follows the reference; "both" averages.
     edges : "pad" or "reject"
@@ -112,8 +131,9 @@ def score_variants(
         Largest share of unknown letters in a window that is scored.
     chroms, regions
         Score only variants there; see `windows.WindowOptions`.
-    shard_size : int
-        Alleles of a shard, which is done whole or not at all.
+    shard_size : int or "auto"
+        Alleles of a shard, which is done whole or not at all; it bounds the memory. "auto" is 16,384, fewer for more
+        than 256 targets.
 
     Returns
     -------
@@ -139,121 +159,31 @@ def score_variants(
     --------
     >>> score_variants(model, "genome.fa", "variants.vcf.gz", length=200).to_pandas()  # doctest: +SKIP
     """
+    checked = check_variant_options(options)
     if out is None:
+        if shard or resume or force or format or len(checked["targets"]) > MAX_TARGETS:
+            raise ValueError(
+                f"shard, resume, force, format and more than {MAX_TARGETS} targets need a place; give out="
+            )
         with tempfile.TemporaryDirectory() as temporary:
-            path = score_variants(model, fasta, variants, temporary, verbose=verbose, **options)
-            return pq.read_table(path)
-    if format is not None and format not in FORMATS.values():
-        raise ValueError(f"format must be one of {', '.join(FORMATS.values())}; got {format!r}")
-    folder = Folder(folder_of(out))
-    if folder.path != Path(out) and Path(out).exists() and not force:
-        if resume and folder.record is None:
-            return Path(out)
-        raise FileExistsError(f"{out} exists already; force (--force) replaces it")
-    joins = resume or shard is not None
-    with opened(model, fasta, variants, folder.path, options, resume=joins, force=force, tell=verbose) as scan:
-        numbers = range(scan.record["shards"])
-        _score_shards(scan, numbers if shard is None else numbers[shard[0] - 1 :: shard[1]], verbose)
-    return merge(out, format=format, force=force) if shard is None else None
-
-
-def merge(out: str | os.PathLike[str], *, format: str | None = None, force: bool = False) -> Path:  # noqa: A002
-    """Join the shards of a scan into one table.
-
-    Parameters
-    ----------
-    out : path
-        As in `score_variants`.
-    format : str, optional
-        Of the table in a folder: "parquet" (by default), "tsv", "tsv.gz", "vcf", "vcf.gz" or "bcf".
-    force : bool
-        Replace a file that exists.
-
-    Returns
-    -------
-    Path
-        Of the table. With more than 16 targets the scores are beside it, in a Zarr store.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no scan.
-    RuntimeError
-        If shards are missing or damaged; it says how many.
-
-    Examples
-    --------
-    >>> merge("scan", format="vcf.gz")  # doctest: +SKIP
-    """
-    folder, out = _existing(out), Path(out)
-    record = folder.record
-    assert record is not None
-    numbers = range(record["shards"])
-    missing = [number for number in numbers if not folder.is_whole(number)]
-    if missing:
-        raise RuntimeError(
-            f"{len(missing)} of {len(numbers)} shards of {folder.path} are not done (the first is {missing[0]}); "
-            f"go on with it first (--resume)"
-        )
-    is_file = folder.path != out
-    if is_file and format is not None and FORMATS[_suffix(out)] != format:
-        raise ValueError(f"{out} says another format than {format}; leave the format away")
-    table = out if is_file else out / f"{TABLE}.{format or 'parquet'}"
-    metadata = record | _sum_up([folder.manifest(number) for number in numbers])
-    lengths = metadata.pop("contigs")
-    shards, matrix = [folder.shard(number) for number in numbers], folder.path / MATRIX
-    if matrix.exists():
-        finish_matrix(matrix, metadata)
-    merge_shards(shards, table, metadata=metadata, contig_lengths=lengths, force=force or not is_file)
-    if is_file:
-        if matrix.exists():
-            shutil.move(matrix, out.with_name(f"{out.name.removesuffix(_suffix(out))}.zarr"))
-        shutil.rmtree(folder.path)
-    return table
-
-
-def status(out: str | os.PathLike[str]) -> Status:
-    """Tell how far a scan is, whoever works on it.
-
-    Parameters
-    ----------
-    out : path
-        As in `score_variants`.
-
-    Returns
-    -------
-    Status
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no scan.
-
-    Examples
-    --------
-    >>> status("scan").n_done  # doctest: +SKIP
-    """
-    folder = _existing(out)
-    record = folder.record
-    assert record is not None
-    done, held = [], 0
-    for number in range(record["shards"]):
-        manifest = folder.manifest(number)
-        if manifest is not None:
-            done.append(manifest)
-        else:
-            held += folder.is_held(number)
-    n_left = sum(record["counts"].values()) - sum(manifest["rows"] for manifest in done)
-    recent = done[-10:]
-    rate = sum(m["seconds"] for m in recent) / max(sum(m["rows"] for m in recent), 1)
-    return Status(
-        n_shards=record["shards"],
-        n_done=len(done),
-        n_held=held,
-        n_alleles=sum(record["counts"].values()),
-        counts=_sum_up(done)["counts"],
-        seconds_left=n_left * rate / max(held, 1) if done else None,
-    )
+            return pq.read_table(score_variants(model, fasta, variants, temporary, verbose=verbose, **options))
+    if force and (resume or shard):
+        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
+    out, folder = Path(out), Folder(folder_of(out))
+    joins, goes_on = resume or shard is not None, folder.record is not None
+    finished = read_metadata(out) if joins and not goes_on and out.is_file() else None
+    check_place(out, format, force=force or (joins and (goes_on or finished is not None)))
+    given = VARIANTS, model, fasta, variants, folder.path, checked
+    with opened(*given, resume=joins, force=force, tell=verbose, finished=finished) as scan:
+        if finished is not None:
+            return out
+        try:
+            _score_shards(scan, shard, verbose)
+            return merge(out, format=format, force=force) if shard is None else None
+        except FileNotFoundError:
+            if out.is_file() and read_metadata(out)["id"] == scan.record["id"]:  # another process was faster
+                return out
+            raise
 
 
 def plan(
@@ -278,7 +208,8 @@ def plan(
     >>> plan(model, "genome.fa", "variants.vcf.gz", "scan", length=200).counts  # doctest: +SKIP
     """
     path = folder_of(out)
-    with opened(model, fasta, variants, path, options, resume=resume, force=force, tell=verbose) as scan:
+    checked = check_variant_options(options)
+    with opened(VARIANTS, model, fasta, variants, path, checked, resume=resume, force=force, tell=verbose) as scan:
         counts, names = scan.record["counts"], target_names(scan.options)
         n_ok, n_windows = counts.get("ok", 0), 0
         with pq.ParquetFile(scan.folder.plan) as file:
@@ -286,8 +217,13 @@ def plan(
                 placed = pa.table(batch).filter(pc.equal(batch["status"].cast(pa.string()), "ok"))
                 n_windows += len(placed.group_by(["chrom", "window_start"]).aggregate([]))
         n_probed, taken = 0, 0.0
-        sample = _placed(scan.rows(0)) if scan.record["shards"] else pa.table({})
-        size = min(8 * scan.session.batch_size, len(sample))
+        size = 8 * scan.session.batch_size
+        sample = ROW.empty_table()
+        for number in range(scan.record["shards"]):  # the first may hold none
+            sample = pa.concat_tables([sample, _placed(scan.rows(number))])
+            if len(sample) >= size:
+                break
+        size = min(size, len(sample))
         while size and n_probed < n_ok and taken < seconds:
             start = time.monotonic()
             _score(scan, sample.slice(0, size))
@@ -303,19 +239,20 @@ def plan(
         )
 
 
-def _score_shards(scan: Scan, numbers: Sequence[int], verbose: bool) -> None:
-    with pq.ParquetFile(scan.folder.plan) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    done = sum(sizes[number] for number in numbers if scan.folder.manifest(number))
-    progress = Progress(sum(sizes[number] for number in numbers), done, hidden=not verbose)
+def _score_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> None:
     names = target_names(scan.options)
     if len(names) > MAX_TARGETS:
+        sizes = scan.sizes()
         with scan.folder.changing():
             place = scan.folder.path / MATRIX
             if not place.exists():
-                create_matrix(place, sum(sizes), sizes[0], names, scan.options["scores"])
-    work(scan.folder, numbers, lambda number: _score_shard(scan, number, names, progress))
-    progress.finish()
+                with replacing([place]) as (temporary,):
+                    create_matrix(temporary, sum(sizes), sizes[0], names, scan.options["scores"])
+
+    def do(number: int, progress: Progress) -> None:
+        _score_shard(scan, number, names, progress)
+
+    do_shards(scan, do, share, what="alleles", verbose=verbose)
 
 
 def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progress) -> None:
@@ -331,8 +268,10 @@ def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progre
     for name, found in scored.scores.items():
         values[name] = np.full((len(rows), found.shape[1]), np.nan, np.float32)
         values[name][index] = found
+    matrix, others = scan.folder.path / MATRIX, []
     if len(names) > MAX_TARGETS:
-        write_matrix_shard(scan.folder.path / MATRIX, number, values)
+        write_matrix_shard(matrix, number, values)
+        others = shard_files(matrix, number)
     manifest = {
         "rows": len(rows),
         "counts": Counter(status.tolist()),
@@ -340,7 +279,9 @@ def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progre
         "agreement": scored.agreement.tolist(),
         "seconds": round(time.monotonic() - start, 3),
     }
-    scan.folder.commit(number, lambda path: write_shard(path, add_scores(rows, values, names)), manifest)
+    scan.folder.commit(
+        number, scan.record["id"], lambda path: write_shard(path, add_scores(rows, values, names)), manifest, others
+    )
 
 
 def _placed(rows: pa.Table) -> pa.Table:
@@ -350,51 +291,15 @@ def _placed(rows: pa.Table) -> pa.Table:
 def _score(scan: Scan, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
     options = scan.options
     return score(
-        scan.session, rows, scan.cut_from(rows), options["scores"], top=options["top"], flank=options["flank"],
+        scan.session, rows, _cut_from(scan, rows), options["scores"], top=options["top"], flank=options["flank"],
         advance=advance,
     )  # fmt: skip
 
 
-def _sum_up(manifests: Sequence[Any]) -> dict[str, Any]:
-    """Add up what the manifests of shards tell."""
-    counts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    for manifest in manifests:
-        counts.update(manifest["counts"])
-        reasons.update(manifest["reasons"])
-    n, x, y, xx, yy, xy = np.sum([m["agreement"] for m in manifests], 0).T if manifests else np.zeros((6, 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
-        error = np.sqrt((xx - 2 * xy + yy) / n)
-    found: dict[str, Any] = {"counts": dict(counts)}
-    if reasons:
-        found["reasons"] = dict(reasons)
-    if np.any(n > 1):
-        found["agreement"] = {
-            "n": n.astype(int).tolist(),
-            "pearson": [_plain(value) for value in correlation],
-            "root_mean_square_difference": [_plain(value) for value in error],
-        }
-    return found
+def _cut_from(scan: Scan, rows: pa.Table) -> Cut:
+    """Return what cuts windows of some rows."""
 
+    def cut(index: Array, allele: str, side: str) -> Array:
+        return cut_windows(rows.take(pa.array(index)), scan.genome, scan.windows, allele=allele, side=side)
 
-def _plain(value: float) -> float | None:
-    return round(float(value), 6) if np.isfinite(value) else None
-
-
-def _existing(out: str | os.PathLike[str]) -> Folder:
-    folder = Folder(folder_of(out))
-    if folder.record is None:
-        raise FileNotFoundError(f"there is no scan in {folder.path}; begin one with score or plan")
-    return folder
-
-
-def _suffix(out: str | os.PathLike[str]) -> str:
-    name = Path(out).name.lower()
-    return next((suffix for suffix in sorted(FORMATS, key=len, reverse=True) if name.endswith(suffix)), "")
-
-
-def folder_of(out: str | os.PathLike[str]) -> Path:
-    """Where a scan works: in a folder, or beside a file."""
-    path = Path(out)
-    return path.with_name(f"{path.name}.run") if _suffix(path) else path
+    return cut

@@ -156,15 +156,15 @@ def cut_windows(
         raise ValueError("rows without a window_start cannot be cut; pass those whose status is ok")
     chrom, starts = table["chrom"].combine_chunks(), table["window_start"].to_numpy()
     if allele == "ref":
-        return _genome_windows(genome, chrom, starts, options.length)
+        return genome_windows(genome, chrom, starts, options.length)
     alt = Texts.of(table["norm_alt"])
     growth = alt.lengths - Texts.of(table["norm_ref"]).lengths
     if side == "left":
         starts = starts + growth
     offsets = table["norm_pos"].to_numpy() - 1 - starts
-    result = _genome_windows(genome, chrom, starts, options.length)
+    result = genome_windows(genome, chrom, starts, options.length)
     if (indels := np.flatnonzero(growth)).size:
-        after = _genome_windows(genome, chrom.take(pa.array(indels)), (starts - growth)[indels], options.length)
+        after = genome_windows(genome, chrom.take(pa.array(indels)), (starts - growth)[indels], options.length)
         result[indels] = np.where(np.arange(options.length) < offsets[indels, None], result[indels], after)
     row, number, codes = alt.flat()
     columns = offsets[row] + number
@@ -173,7 +173,8 @@ def cut_windows(
     return result
 
 
-def _genome_windows(genome: Genome, chrom: Any, starts: Array, length: int) -> Array:
+def genome_windows(genome: Genome, chrom: Any, starts: Array, length: int) -> Array:
+    """Return the codes of windows on contigs named by a column, in any order, (n, length)."""
     result = np.empty((len(starts), length), np.uint8)
     for contig, name, rows in by_contig(chrom, genome):
         if contig is None:

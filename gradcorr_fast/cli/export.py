@@ -1,0 +1,33 @@
+"""`gradcorr-fast export`: attributions of regions in the files that other programs read."""
+
+from typing import Any
+
+import click
+
+from ._scan import ending
+
+
+@click.command(no_args_is_help=True)
+@click.argument("store")
+@click.option("-o", "--out", required=True, help="File to write; for modisco the beginning of its name.")
+@click.option("--format", type=click.Choice(["modisco", "hdf5", "bigwig", "parquet"]), required=True)
+@click.option("--target", "-t", help="Which of several, by its text.")
+@click.option("--overlap", type=click.Choice(["mean", "max", "first"]), default="mean", help="Of windows, in a bigWig.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def export(store: str, out: str, quiet: bool, **options: Any) -> None:
+    """Write the attributions in the folder STORE, which attribute made, in another format.
+
+    modisco writes OUT.ohe.npz and OUT.attr.npz and prints the command that reads them; hdf5 the layout of ChromBPNet,
+    for Fi-NeMo; both a narrowPeak of the regions that are in them. bigwig has the corrected gradient at the observed
+    letter; parquet the table of regions with predictions and angles.
+
+    \b
+    Example:
+      gradcorr-fast export peaks -o peaks.bw --format bigwig --overlap max
+    """
+    with ending():
+        from .. import scan
+
+        for path in scan.export(store, out, verbose=not quiet, **options):
+            click.echo(path)

@@ -1,0 +1,174 @@
+"""Attributions of regions from a model, a genome and regions to a Zarr store: planned once, done by shards, joined."""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..hooks import _methods
+from ..io.writing import replacing
+from .attribution import attribute, count_angles, make_run
+from .finishing import folder_of, merge
+from .matrix import shard_files
+from .metadata import STORE
+from .opening import Kind, Scan, do_shards, opened
+from .options import FOR_METHODS, RegionOptions, check_region_options, target_names
+from .progress import Progress
+from .region_windows import ROW, cut_regions, place_regions
+from .store import create_store, fields, write_store_shard
+from .windows import WindowOptions
+
+Array = np.ndarray[Any, Any]
+
+MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
+"""Of a shard whose size was not given: regions, values of their maps, and sequences that the model sees for them."""
+
+__all__ = ["attribute_regions"]
+
+
+def attribute_regions(
+    model: Any, fasta: Any, regions: Any, out: str | os.PathLike[str], *, shard: tuple[int, int] | None = None,
+    resume: bool = False, force: bool = False, verbose: bool = False, **options: Unpack[RegionOptions],
+) -> Path | None:  # fmt: skip
+    """Attribute regions of a genome: which letters in a window about each of them a model's output depends on.
+
+    Parameters
+    ----------
+    model, fasta
+        See `score_variants`.
+    regions : path, str, iterable or table
+        See `regions.read_regions`: BED, narrowPeak, bedGraph, texts, tuples.
+    out : path
+        A folder. It gets the Zarr group "attributions.zarr" and the table "regions.parquet", with a row for each
+        region in the order of the input, whatever became of it; `store.Attributions` reads both, `export` turns them
+        into what motif discovery and genome browsers read.
+    shard, resume, force, verbose
+        See `score_variants`.
+    method : str
+        "saliency", "integrated_gradients", "smoothgrad", "expected_gradients" or "saturation_mutagenesis"; see
+        `hooks.torch`, also for their options `references` (a name, or an array (R, ...) that serves all regions),
+        `n_references`, `n_steps`, `rule`, `n_samples`, `kind`, `sd`, `rate` and `preset`.
+    random_state : int
+        Seed of the methods that draw at random; what is drawn depends on it and on each sequence alone.
+    length, axis, targets, output, edges, max_n
+        See `score_variants`. A window begins at centre - length // 2. The centre is the summit of a narrowPeak that
+        tells one, and (start + stop) // 2 of every other region.
+    batch_size, device, precision, rc, rc_output, strand_pairs, shifts
+        See `hooks.torch.saliency`. Maps are means over strands and shifts.
+    dtype : "float16" or "float32"
+        Of maps. In float16 each has a scale of its own, a power of two, and an error of at most 2**-11 (0.049 %) of a
+        value, or 2**-39 of the region's largest if that is more.
+    keep_uncorrected : bool
+        Store the maps before the correction too, for the price of a forward pass.
+    shard_size : int or "auto"
+        Regions of a shard, which is done whole or not at all; it bounds the memory. "auto" is 1024, fewer for long
+        windows, many targets and methods of many steps.
+
+    Returns
+    -------
+    Path or None
+        The table, or None if `shard` is given.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something in `out`, and neither `resume` nor `force` is given.
+    ValueError
+        If an option is wrong, or the scan in `out` has another model, genome, input or option; it says which.
+    RuntimeError
+        If the model fails on every sequence.
+    MemoryError
+        If one sequence alone does not fit.
+
+    Notes
+    -----
+    Arrays, one row for each region: "codes" (N, L), 255 for unknown letters; "corrected" (N, 4, L), A C G T;
+    "prediction" (N,); "angle_summary" (N, 5), shares of the known letters whose gradient lies more than 30, 45 and 60
+    degrees off the simplex, mean and standard deviation of the angle, in degrees (mutagenesis has none). With several
+    targets all but "codes" are (N, T, ...). Where the status is not "ok" there are 255 and NaN. The metadata tell the
+    shares of large angles over all regions: below a few percent the correction changes little.
+
+    Examples
+    --------
+    >>> attribute_regions(model, "genome.fa", "peaks.narrowPeak", "peaks", length=2114)  # doctest: +SKIP
+    """
+    path = Path(out)
+    if folder_of(path) != path:
+        raise ValueError(f"{path} is named like a table, and attributions are a folder; leave the suffix away")
+    checked, joins = check_region_options(options), resume or shard is not None
+    with opened(REGIONS, model, fasta, regions, path, checked, resume=joins, force=force, tell=verbose) as scan:
+        _attribute_shards(scan, shard, verbose)
+    return merge(path) if shard is None else None
+
+
+def _windows(options: RegionOptions) -> WindowOptions:
+    assert options["length"] is not None
+    return WindowOptions(length=options["length"], edges=options["edges"], max_n=options["max_n"])
+
+
+def _probe(scan: Scan, codes: Array) -> Array:
+    make_run(scan.loaded, scan.options, scan.session.values)(codes[:1])
+    return scan.session.values(codes)
+
+
+def _shard_size(scan: Scan) -> int:
+    """Return how many regions make a shard: memory, and what is lost when a process is killed, are bounded."""
+    options, length = scan.options, scan.session.length
+    given = {name: options[name] for name in FOR_METHODS if options[name] is not None}
+    shape = (1, 4, length) if options["axis"] in (1, -2) else (1, length, 4)
+    method, _ = _methods.take(options["method"], np.empty(shape, np.float32), given)
+    n_rows = (3 * length if method is None else len(method.points)) * len(options["shifts"]) * (1 + options["rc"])
+    n_values = 4 * length * len(options["targets"])
+    size: int = min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows)
+    batch_size = scan.session.batch_size
+    return max(1, size - size % batch_size if size > batch_size else size)
+
+
+REGIONS = Kind("regions", ROW, _windows, place_regions, _probe, _shard_size)
+
+
+def _attribute_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> None:
+    options, store = scan.options, scan.folder.path / STORE
+    run = make_run(scan.loaded, options, scan.session.values)
+    names = ["corrected", "prediction"]
+    names += ["angle_summary"] if options["method"] != "saturation_mutagenesis" else []
+    names += ["uncorrected"] if options["keep_uncorrected"] else []
+    targets = target_names(options)
+    arrays = fields(scan.session.length, len(targets), names, options["dtype"])
+    with scan.folder.changing():
+        if not store.exists():
+            create_store(store, sum(scan.sizes()), options["shard_size"], arrays, targets)
+
+    def do(number: int, progress: Progress) -> None:
+        start, rows = time.monotonic(), scan.rows(number)
+        status = np.array(rows["status"].to_pylist(), object)
+        index = np.flatnonzero(status == "ok")
+        progress.advance(len(rows) - len(index))
+        codes = cut_regions(rows.take(pa.array(index)), scan.genome, scan.session.length)
+        found = attribute(codes, run, scan.session.batch_size, progress.advance)
+        status[index[found.has_failed]] = "model_failed"
+        write_store_shard(store, number, index[~found.has_failed], len(rows), found.values)
+        table = rows.set_column(ROW.get_field_index("status"), "status", pa.array(status, pa.string()))
+        manifest: dict[str, Any] = {
+            "rows": len(rows),
+            "counts": Counter(status.tolist()),
+            "reasons": found.reasons,
+            "seconds": round(time.monotonic() - start, 3),
+        }
+        if "angle_summary" in found.values:
+            manifest["angles"] = count_angles(found.values)
+        scan.folder.commit(
+            number, scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
+        )
+
+    do_shards(scan, do, share, what="regions", verbose=verbose)
+
+
+def _write(path: Path, rows: pa.Table) -> None:
+    with replacing([path], force=True) as (temporary,):
+        pq.write_table(rows, temporary, compression="zstd", row_group_size=max(1, len(rows)))
