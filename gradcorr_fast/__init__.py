@@ -57,7 +57,11 @@ __all__ = [
 ]
 
 
+_LATER = ("hooks", "io", "model_files", "paper", "plot", "scan")
+"""What needs more than NumPy and Numba, and loads when it is first touched."""
+
+
 def __getattr__(name: str) -> ModuleType:
-    if name not in ("hooks", "io", "model_files", "plot", "scan"):  # what needs more than NumPy and Numba loads when it is first touched
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f".{name}", __name__)

@@ -349,3 +349,15 @@ def test_custom_objects_that_are_missing_are_named() -> None:
         load_model("odd.keras")
     with pytest.raises(ValueError, match="custom objects are given as name=module:Class; got Odd"):
         load_model("odd.keras", custom_objects=["Odd"])
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match=r"cannot use the device nonsense .* name another, such as cpu"):
+        load_model("torch.nn:Identity", device="nonsense")
+
+
+def test_a_factory_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken_nets.py").write_text("def make():\n    raise KeyError('weights')\n")
+    with pytest.raises(RuntimeError, match="broken_nets:make made no model, it raised KeyError: 'weights'"):
+        load_model("broken_nets:make")

@@ -301,6 +301,18 @@ def test_sequences_by_name_are_a_genome(fasta: Path, tmp_path: Path) -> None:
     assert scan(given, tmp_path / "scan", resume=True).equals(table)
 
 
+def test_every_substitution_in_regions_is_scored_from_one_gradient_each(fasta: Path) -> None:
+    given: Any = {"length": LENGTH, "batch_size": 8, "windows": "grid:20", "regions": ["chr1:101-130", "chr2:495-510"]}
+    table = gf.scan.score_variants(Network(), fasta, None, **given)
+    assert_scored(table.slice(0, 60))
+    rows = table.to_pylist()
+    assert [row["alt"] for row in rows[:3]] == [letter for letter in "ACGT" if letter != spelled("chr1", 101)]
+    known = [("chr1", pos) for pos in range(101, 131)] + [("chr2", pos) for pos in range(495, 501)]
+    assert [(row["chrom"], row["pos"]) for row in rows[::3]] == known  # from 501 on there are Ns
+    with pytest.raises(ValueError, match="there are no variants; give them, or regions"):
+        gf.scan.score_variants(Network(), fasta, None, length=LENGTH)
+
+
 def test_no_variants_make_an_empty_table(fasta: Path, tmp_path: Path) -> None:
     path = gf.scan.score_variants(Network(), fasta, [], tmp_path / "scan", length=LENGTH, batch_size=8)
     assert pq.read_table(path).num_rows == 0

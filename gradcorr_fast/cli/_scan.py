@@ -83,8 +83,8 @@ VARIANTS = (
         "--vcf",
         "-v",
         "variants",
-        required=True,
-        help="Variants: VCF, BCF, TSV with a header, .bim, .pvar, or lines chr:pos:ref:alt; - is stdin.",
+        help="Variants: VCF, BCF, TSV with a header, .bim, .pvar, or lines chr:pos:ref:alt; - is stdin. Without, every "
+        "substitution in --regions.",
     ),
     click.option(
         "-o", "--out", required=True, help="A folder, or a .parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf file."

@@ -261,7 +261,11 @@ def _make(source: str, module_name: str, attribute: str) -> tuple[Any, str | Non
             f"{source} needs the arguments ({', '.join(required)}); name a function without arguments that returns the "
             f"model"
         )
-    model = named()
+    try:
+        model = named()
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise RuntimeError(f"{source} made no model, it raised {type(error).__name__}: {reason}") from error
     if not callable(model):
         raise TypeError(f"{source} returns a {type(model).__name__}; it must return a model")
     return model, code_digest

@@ -193,10 +193,14 @@ def safetensors(path: Path) -> Any:
 
 def prepare(model: Any, device: Any) -> Any:
     """Return a model in evaluation mode on a device."""
-    if isinstance(model, torch.nn.Module):
-        model.eval()
-        model = model if device is None else model.to(device)
-    return model
+    if not isinstance(model, torch.nn.Module):
+        return model
+    model.eval()
+    try:
+        return model if device is None else model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"PyTorch cannot use the device {device} ({reason}); name another, such as cpu") from error
 
 
 def digest(model: Any) -> str:
@@ -227,7 +231,7 @@ def inspect(model: Any) -> ModelShape:
     n_outputs = int(last.shape[0]) if last.ndim == 2 else None
     if first.ndim == 3 and first.shape[1] == 4:
         return ModelShape(axis=1, n_letters=4, n_outputs=n_outputs)
-    if first.ndim == 2 and first.shape[1] % 4 == 0:
+    if first.ndim == 2 and first.shape[1] % 4 == 0 and first.shape[1] > 4:  # of 4, it is applied to each position
         return ModelShape(length=first.shape[1] // 4, n_letters=4, n_outputs=n_outputs)
     return ModelShape(n_outputs=n_outputs)
 

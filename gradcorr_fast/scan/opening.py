@@ -33,6 +33,10 @@ TOLERANCE, ELSEWHERE = 1e-5, 1e-2
 """By how much they may differ, as a part of their spread: on the same device and versions, and on others."""
 
 
+STDIN = "-"
+"""What cannot be read again: a scan goes on with what it was begun with."""
+
+
 class Kind(NamedTuple):
     """What tells scans of one kind from those of another."""
 
@@ -218,7 +222,7 @@ def _probe(kind: Kind, scan: Scan) -> Array:
     for row in codes[:N_PROBED]:  # perhaps it was one of them
         try:
             return kind.probe(scan, np.repeat(row[None], size, 0))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (as above, it is raised below)
             failure = error
     raise ValueError(
         f"the model fails on random sequences of length {length} with the letters on axis {scan.options['axis']} "
@@ -243,7 +247,8 @@ def _plan(kind: Kind, scan: Scan, source: Any, path: Path) -> Record:
             writer.write_table(rows, row_group_size=max(1, len(rows)))
             n_shards += 1
     digest = _input_digest(source) or file_digest(path)
-    name = str(source) if isinstance(source, str | os.PathLike) else type(source).__qualname__
+    is_named = isinstance(source, str | os.PathLike)
+    name = "every substitution" if source is None else str(source) if is_named else type(source).__qualname__
     return {"input": {"path": name, "digest": digest}, "contigs": contigs, "counts": dict(counts), "shards": n_shards}
 
 
@@ -270,7 +275,7 @@ def _compare(kind: Kind, scan: Scan, source: Any, before: Record, now: Record) -
     place = scan.folder.path
     if before["kind"] != kind.name:
         raise ValueError(f"{place} holds a scan of {before['kind']}; give that of {kind.name} another folder")
-    digest = _input_digest(source)
+    digest = before["input"]["digest"] if isinstance(source, str) and source == STDIN else _input_digest(source)
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:
             digest = _plan(kind, scan, source, Path(other) / PLAN)["input"]["digest"]

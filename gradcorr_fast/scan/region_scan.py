@@ -141,6 +141,7 @@ def _attribute_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) 
     targets = target_names(options)
     arrays = fields(scan.session.length, len(targets), names, options["dtype"])
     with scan.folder.changing():
+        scan.folder.check_id(scan.record["id"])
         if not store.exists():
             create_store(store, sum(scan.sizes()), options["shard_size"], arrays, targets)
 

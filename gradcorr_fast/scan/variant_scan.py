@@ -24,6 +24,7 @@ from .opening import Kind, Scan, do_shards, opened
 from .options import ScanOptions, check_variant_options, grid_step, target_names
 from .progress import Progress
 from .scoring import FROM_GRADIENT, Cut, Scored, score
+from .substitutions import every_substitution
 from .tables import MAX_TARGETS, ROW, add_scores, write_shard
 from .variants import read_variants
 from .windows import WindowOptions, cut_windows
@@ -67,7 +68,8 @@ def _probe(scan: Scan, codes: Array) -> Array:
 
 
 def _place(source: Any, genome: Genome, windows: WindowOptions) -> Iterable[Any]:
-    return place_all(read_variants(source), genome, windows)
+    variants = every_substitution(windows.regions, genome) if source is None else read_variants(source)
+    return place_all(variants, genome, windows)
 
 
 def _shard_size(scan: Scan) -> int:
@@ -90,8 +92,8 @@ def score_variants(
         Of PyTorch or Keras, or what `model_files.load_model` takes.
     fasta : path or mapping
         The genome, plain or compressed by bgzip; or sequences by name, as text or codes (L,).
-    variants : path, iterable or table
-        See `variants.read_variants`.
+    variants : path, iterable, table or None
+        See `variants.read_variants`; None is every substitution in `regions`.
     out : path, optional
         A folder, or a file whose suffix names its format (.parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf); for a file
         the scan works in the folder FILE.run, and removes it at the end. By default a table is returned.
@@ -160,6 +162,8 @@ def score_variants(
     >>> score_variants(model, "genome.fa", "variants.vcf.gz", length=200).to_pandas()  # doctest: +SKIP
     """
     checked = check_variant_options(options)
+    if variants is None and checked["regions"] is None:
+        raise ValueError("there are no variants; give them, or regions= whose every substitution is scored (--regions)")
     if out is None:
         if shard or resume or force or format or len(checked["targets"]) > MAX_TARGETS:
             raise ValueError(
