@@ -21,6 +21,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"io", "plot"},
     {"hooks", "model_files"},
     {"scan"},
+    {"paper"},
     {"demo"},
     {"cli"},
 ]

@@ -1,0 +1,1 @@
+"""Training loops in each framework."""

@@ -1,0 +1,195 @@
+"""Training the papers' models in PyTorch, as the papers train them; interrupted runs go on to the same result."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .datasets import Dataset
+
+__all__ = ["ANGLE_WEIGHTS", "RECIPES", "Epoch", "Recipe", "Training", "fit", "score"]
+
+ANGLE_WEIGHTS = (1e-7, 1e-6, 1e-5, 2e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2)
+"""Note S2: weights of the angle penalty, `angle_weight` of `fit`."""
+
+LOSSES = ("bce", "mse")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: Adam, with a learning rate that falls where validation sees no gain.
+
+    Parameters
+    ----------
+    loss : {"bce", "mse"}
+        Binary cross-entropy, with the AUROC as the score of an epoch, or the squared error, which is its own score.
+    epochs : int
+        At most.
+    batch_size : int
+        The last batch of an epoch may be smaller; a single sequence that is left over joins the batch before it.
+    learning_rate : float
+        At first.
+    decay : float
+        Factor of the learning rate after `decay_patience` epochs without a gain of more than 1e-4 in the score; it
+        does not fall below `min_learning_rate`.
+    patience : int
+        Epochs without any gain after which training ends.
+    l2 : float
+        Weight of the sum of squares of all kernels but that of the output.
+    angle_weight : float
+        Weight of the angle penalty of Note S2, see `hooks.torch.angle_penalty`, of the first output.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    restore_best : bool
+        Whether the model ends with the weights of its best epoch, or with the last ones.
+    """
+
+    loss: str = "bce"
+    epochs: int = 100
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    decay: float = 0.2
+    decay_patience: int = 3
+    min_learning_rate: float = 1e-7
+    patience: int = 10
+    l2: float = 1e-6
+    angle_weight: float = 0.0
+    shuffle: bool = True
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        for name in ("epochs", "batch_size", "decay_patience", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+
+
+RECIPES = {
+    "paper": Recipe(),
+    "icml2021": Recipe(decay_patience=5, patience=20, restore_best=False),
+    "angle": Recipe(l2=0, angle_weight=1e-4, shuffle=False, restore_best=False),
+    "deepstarr": Recipe("mse", batch_size=128, learning_rate=2e-3, l2=0),
+    "deepstarr-exp": Recipe("mse", batch_size=64, learning_rate=3e-4, l2=0),
+}
+"""Synthetic and ChIP-seq data in Genome Biology 2023, in ICML 2021, and with the angle penalty as the authors' script
+has it; DeepSTARR as the authors replicate it, and with exponential activation."""
+
+
+class Epoch(NamedTuple):
+    """What an epoch of training came to."""
+
+    loss: float
+    """Mean over the batches, without L2."""
+    score: float
+    """Of the sequences for validation: AUROC, mean over the outputs, or minus the squared error."""
+    learning_rate: float
+    seconds: float
+
+
+class Training(NamedTuple):
+    """A trained model, and how it got there."""
+
+    model: Any
+    history: list[Epoch]
+    best_epoch: int
+    """Counted from 0."""
+
+
+def fit(
+    model: Any,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    recipe: str | Recipe = "paper",
+    checkpoint: str | Path | None = None,
+    device: Any = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> Training:
+    """Train a PyTorch model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of (N, 4, L), such as `models.build` makes. Changed in place, and in evaluation mode afterwards.
+    data : Dataset
+    seed : int
+        Of the order of sequences and of dropout. The weights that the model has before are its own: `models.build` has
+        a seed of its own.
+    recipe : str or Recipe
+        One of `RECIPES`.
+    checkpoint : str or Path, optional
+        File that is written after each epoch, whole or not at all; if it exists, training goes on from there, also to
+        more epochs than before.
+    device : torch.device or str, optional
+        By default where the model is.
+    quiet : bool
+        Whether nothing is written to stderr.
+    **changes
+        Fields of `Recipe` that are to be others, such as ``epochs=5`` or ``angle_weight=1e-4``.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    TypeError
+        If there is no such field, or the model is none of PyTorch.
+    ValueError
+        If there is no such recipe, the checkpoint is of another model, recipe, seed or data, or the loss is not finite.
+    MissingBackendError
+        If PyTorch is not installed.
+
+    Notes
+    -----
+    The same seed gives the same training, interrupted or not, on the same machine with the same number of threads. A
+    sigmoid at the end of a torch.nn.Sequential is taken into the loss, which then does not saturate.
+
+    Models of `models.build` are trained with the channels last in memory where they are on a CPU. Several seeds are
+    trained fastest side by side, each in a process with one thread (``torch.set_num_threads(1)``).
+
+    Examples
+    --------
+    >>> from gradcorr_fast.paper import models, synthetic
+    >>> data = synthetic.generate(200)
+    >>> training = fit(models.build("cnn-shallow-relu"), data, epochs=2, quiet=True)
+    >>> len(training.history)
+    2
+    """
+    from ._training.torch import train
+
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES)} or a Recipe; got {recipe!r}")
+        recipe = RECIPES[recipe]
+    recipe = replace(recipe, **changes)
+    path = None if checkpoint is None else Path(checkpoint)
+    return train(model, data, recipe, seed=seed, checkpoint=path, device=device, quiet=quiet)
+
+
+def score(model: Any, data: Dataset, part: str = "test", *, loss: str = "bce") -> float:
+    """Score a PyTorch model on a part of the data.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of (N, 4, L); put into evaluation mode.
+    data : Dataset
+    part : {"train", "valid", "test"}
+    loss : {"bce", "mse"}
+
+    Returns
+    -------
+    float
+        AUROC, mean over the outputs, or minus the squared error.
+
+    Examples
+    --------
+    >>> from gradcorr_fast.paper import models, synthetic
+    >>> 0 <= score(models.build("cnn-shallow-relu"), synthetic.generate(200)) <= 1
+    True
+    """
+    from ._training.torch import evaluate
+
+    return evaluate(model, data, getattr(data.split, part), loss)
