@@ -85,6 +85,8 @@ def opened(
 
     With `finished`, what a table says about itself, see only whether it is the same scan.
     """
+    if resume and force:
+        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
     folder = Folder(path)
     before = finished or (folder.record if resume else None)
     for name in ("batch_size", "shard_size"):

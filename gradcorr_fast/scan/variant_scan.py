@@ -171,8 +171,6 @@ def score_variants(
             )
         with tempfile.TemporaryDirectory() as temporary:
             return pq.read_table(score_variants(model, fasta, variants, temporary, verbose=verbose, **options))
-    if force and (resume or shard):
-        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
     out, folder = Path(out), Folder(folder_of(out))
     joins, goes_on = resume or shard is not None, folder.record is not None
     finished = read_metadata(out) if joins and not goes_on and out.is_file() else None
