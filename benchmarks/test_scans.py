@@ -60,7 +60,7 @@ def gopher(n: int) -> Any:
 
 CASES = {
     "CNN-deep": (cnn_deep, 200, 8192, 10, gf.targets.index(0)),
-    "GOPHER CNN-32": (gopher, 2048, 256, 6, gf.targets.mean(tracks=13, track_axis=1)),
+    "GOPHER CNN-32": (gopher, 2048, 1024, 3, gf.targets.mean(tracks=13, track_axis=1)),
 }
 
 
