@@ -64,8 +64,8 @@ def report(result: Result) -> str:
     lines += [
         "* grows by |G| / |Gc| wherever it was positive, whatever was removed: no evidence",
         "",
-        f"Effects of {result.n_substitutions:,} substitutions, exact and from one gradient of each sequence: r =",
-        f"{result.correlation:.2f}. The correction does not change the latter; there the angle is quality control.",
+        f"Effects of {result.n_substitutions:,} substitutions, exact and from one gradient of each sequence:",
+        f"r = {result.correlation:.2f}. The correction does not change the latter; there the angle is quality control.",
         "",
         "Files: largest-angles.png and typical.png (before, angle, after, truth), angles.png, large-angles.png,",
         "sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast info` tells of it);",

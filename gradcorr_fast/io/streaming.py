@@ -42,7 +42,7 @@ def stream(
         reader, worker = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         writing = reader if one_thread else stack.enter_context(ThreadPoolExecutor(1))
         bar = stack.enter_context(
-            click.progressbar(length=n_rows, label="correcting", file=sys.stderr, hidden=not verbose, show_pos=True)
+            click.progressbar(length=n_rows, label="writing", file=sys.stderr, hidden=not verbose, show_pos=True)
         )
         ahead = [reader.submit(_read, sources, part, blocks[k]) for k, part in enumerate(parts[:1])]
         behind: list[Future[None]] = []
