@@ -360,6 +360,23 @@ def test_a_finished_file_is_the_same_scan_or_an_error(fasta: Path, tmp_path: Pat
     assert gf.scan.status(out).n_done == 8
 
 
+def test_an_interrupted_replacement_goes_on(fasta: Path, tmp_path: Path) -> None:
+    """It scored all that was missing, and then refused to replace the table that it had been asked to replace."""
+
+    def end(n: int, x: Any, output: Any) -> Any:
+        if n > 25:
+            raise KeyboardInterrupt
+        return output
+
+    out = tmp_path / "scores.parquet"
+    scan(fasta, out, scores=["taylor"])
+    with pytest.raises(KeyboardInterrupt):
+        scan(fasta, out, end, force=True)
+    assert pq.read_table(out).column_names[-1] == "taylor"
+    assert scan(fasta, out, resume=True) == out
+    assert pq.read_table(out).column_names[-1] == "angle"
+
+
 @pytest.mark.parametrize("n_targets", [1, 17])
 def test_ended_between_the_table_and_the_rest_it_goes_on(
     fasta: Path, tmp_path: Path, n_targets: int, monkeypatch: pytest.MonkeyPatch

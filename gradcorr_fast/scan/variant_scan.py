@@ -181,7 +181,7 @@ def score_variants(
             return out
         try:
             _score_shards(scan, shard, verbose)
-            return merge(out, format=format, force=force) if shard is None else None
+            return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
             if out.is_file() and read_metadata(out)["id"] == scan.record["id"]:  # another process was faster
                 return out
