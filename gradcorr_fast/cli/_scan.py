@@ -9,7 +9,6 @@ import click
 
 from ._errors import told
 
-SCORES = ("ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle")
 MODEL_OPTIONS = ("weights", "trust_model", "custom_objects")
 
 
@@ -89,7 +88,10 @@ VARIANTS = (
     click.option(
         "-o", "--out", required=True, help="A folder, or a .parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf file."
     ),
-    click.option("--scores", help=f"Some of {','.join(SCORES)} (all); the rest is not computed."),
+    click.option(
+        "--scores",
+        help="Some of ref_score,alt_score,delta,taylor,grad_times_input,angle (all); the rest is not computed.",
+    ),
     click.option("--windows", default="centred", help="centred, or grid:STEP to share reference windows."),
     click.option("--top", type=int, metavar="K", help="Score exactly only the K largest of each reference window."),
     click.option("--exact", is_flag=True, help="With --top: the exact scores, as is the default."),
@@ -135,7 +137,9 @@ def prepare_variants(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         raise click.UsageError("--exact says what --top does; give --top K, or leave both away for exact scores of all")
     model, given = prepare({name: value for name, value in options.items() if name != "exact"})
     given["chroms"] = given["chroms"] or None
-    given["scores"] = tuple(given["scores"].split(",")) if given["scores"] else SCORES
+    scores = given.pop("scores")
+    if scores:
+        given["scores"] = tuple(scores.split(","))
     return model, given
 
 

@@ -5,9 +5,16 @@ from typing import Any
 import numpy as np
 
 from .._dispatch import find_backend
-from ._batches import Found, Work, _take
+from ._batches import Found, Make, Work, _take, run
 from ._methods import Group, Method, Point
 from ._request import Request
+
+
+def attribute(request: Request, X: Any, make: Make, method: Method | None) -> Any:
+    """Run a method, None being mutagenesis."""
+    if method is None:
+        return run(request, X, make, mutagenesis(request), mutate)
+    return run(request, X, make, method)
 
 
 def mutagenesis(request: Request) -> Method:

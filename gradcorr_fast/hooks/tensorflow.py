@@ -127,9 +127,7 @@ def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.
     if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
         return _other_backend(model)(model, X, args, method, {"axis": -1, **options})
     with opened(model, X, args, method, options) as (request, make):
-        if method is None:
-            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
-        return _batches.run(request, X, make, method)
+        return _mutagenesis.attribute(request, X, make, method)
 
 
 @contextmanager

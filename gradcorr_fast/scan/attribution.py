@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import hooks, model_files, ops, sequences
 from ..kernels.reference import edge_tolerance
+from .failures import NOT_FINITE, check_model, reason_of
 from .options import FOR_METHODS, FOR_MODEL
 from .store import THRESHOLDS
 
@@ -142,11 +143,11 @@ def attribute(codes: Array, run: Run, batch_size: int, advance: Callable[[int], 
             is_bad = has_failed[part] = ~np.isfinite(parts[-1]["prediction"]).reshape(n, -1).all(1)
             if is_bad.any():
                 parts[-1] = {name: found[~is_bad] for name, found in parts[-1].items()}
-                reasons["the model returned NaN or infinity"] += int(is_bad.sum())
+                reasons[NOT_FINITE] += int(is_bad.sum())
             advance(n)
             continue
         if not is_checked:
-            _check_model(run, codes.shape[1])
+            check_model(run, 1, codes.shape[1])
             is_checked = True
         if n == 1:
             has_failed[part] = True
@@ -167,19 +168,8 @@ def _try(run: Run, codes: Array, parts: list[dict[str, Array]]) -> str | None:
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
-        return f"{type(error).__name__}: {error}".partition("\n")[0]
+        return reason_of(error)
     return None
-
-
-def _check_model(run: Run, length: int) -> None:
-    """Raise an error if the model fails on random sequences as well."""
-    codes = np.random.default_rng(0).integers(0, 4, (1, length)).astype(np.uint8)
-    try:
-        run(codes)
-    except Exception as error:
-        raise RuntimeError(
-            f"the model fails on every sequence, also on random ones ({type(error).__name__}: {error})"
-        ) from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from .. import model_files, runtime, sequences
 from ..hooks._session import Session, open_session
+from .failures import random_codes, reason_of
 from .folder import PLAN, Folder, file_digest, find_changes, identify, work
 from .genome import Genome
 from .metadata import KEY
@@ -211,7 +212,7 @@ def _describe(kind: Kind, scan: Scan) -> Record:
 def _probe(kind: Kind, scan: Scan) -> Array:
     """Run the model on random sequences, as the scan will run it; raise an error if it fails on all of them."""
     length, size = scan.session.length, scan.session.batch_size
-    codes = np.random.default_rng(0).integers(0, 4, (max(size, N_PROBED), length)).astype(np.uint8)
+    codes = random_codes(max(size, N_PROBED), length)
     try:
         return kind.probe(scan, codes[:size])
     except Exception as error:
@@ -228,7 +229,7 @@ def _probe(kind: Kind, scan: Scan) -> Array:
             failure = error
     raise ValueError(
         f"the model fails on random sequences of length {length} with the letters on axis {scan.options['axis']} "
-        f"({type(failure).__name__}: {failure}); give the length and the axis that it takes (--length, --axis)"
+        f"({reason_of(failure)}); give the length and the axis that it takes (--length, --axis)"
     ) from failure
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from .. import ops
 from ..hooks._session import Session
+from .failures import NOT_FINITE, check_model, reason_of
 from .tables import SCORES
 
 Array = np.ndarray[Any, Any]
@@ -241,10 +242,10 @@ class _Runner:
         if finish is None or self._attempt(finish)[1] is not None:
             n_raised = self._fill(codes, part, start)
             if n_raised == len(codes):
-                self._check_model()
+                check_model(self._session.values, self._size, self._session.length)
         n_bad = int((~np.isfinite(values[part])).any(1).sum())
         if n_bad > n_raised:
-            self.reasons["the model returned NaN or infinity"] += n_bad - n_raised
+            self.reasons[NOT_FINITE] += n_bad - n_raised
         self._advance(len(codes))
 
     def _fill(self, codes: Array, part: slice, start: Start) -> int:
@@ -274,7 +275,7 @@ class _Runner:
             return work(*arguments), None
         except Exception as error:  # a model may raise anything; which rows are at fault is found out
             if not (isinstance(error, memory.errors) and memory.is_exhausted(error)):
-                return None, f"{type(error).__name__}: {error}".partition("\n")[0]
+                return None, reason_of(error)
             if self._size == 1:
                 raise MemoryError(
                     f"one sequence does not fit in memory: {memory.describe(error)}; shorten the windows, or use a "
@@ -291,13 +292,3 @@ class _Runner:
             f"the attempts",
             stacklevel=2,
         )
-
-    def _check_model(self) -> None:
-        """Raise an error if the model fails on random sequences as well."""
-        codes = np.random.default_rng(0).integers(0, 4, (self._size, self._session.length)).astype(np.uint8)
-        try:
-            self._session.values(codes)
-        except Exception as error:
-            raise RuntimeError(
-                f"the model fails on every sequence, also on random ones ({type(error).__name__}: {error})"
-            ) from error

@@ -28,9 +28,7 @@ def attribute(
 ) -> Any:
     """Run a method, None being mutagenesis."""
     with opened(model, X, args, method, options) as (request, make):
-        if method is None:
-            return _batches.run(request, X, make, _mutagenesis.mutagenesis(request), _mutagenesis.mutate)
-        return _batches.run(request, X, make, method)
+        return _mutagenesis.attribute(request, X, make, method)
 
 
 @contextmanager
