@@ -5,16 +5,14 @@ from typing import Any
 import numpy as np
 
 from .._dispatch import find_backend
-from ._batches import Found, Make, Work, _take, run
+from ._batches import Attribute, Found, Work, _take, average
 from ._methods import Group, Method, Point
 from ._request import Request
 
 
-def attribute(request: Request, X: Any, make: Make, method: Method | None) -> Any:
-    """Run a method, None being mutagenesis."""
-    if method is None:
-        return run(request, X, make, mutagenesis(request), mutate)
-    return run(request, X, make, method)
+def choose(request: Request, method: Method | None) -> tuple[Method, Attribute]:
+    """Return a method and what runs it; None is mutagenesis."""
+    return (mutagenesis(request), mutate) if method is None else (method, average)
 
 
 def mutagenesis(request: Request) -> Method:

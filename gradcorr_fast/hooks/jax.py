@@ -193,7 +193,7 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
     """Run a method, None being mutagenesis."""
     with opened(model, X, args, method, options) as (request, make):
-        return _mutagenesis.attribute(request, X, make, method)
+        return _batches.run(request, X, make, *_mutagenesis.choose(request, method))
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.
     if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
         return _other_backend(model)(model, X, args, method, {"axis": -1, **options})
     with opened(model, X, args, method, options) as (request, make):
-        return _mutagenesis.attribute(request, X, make, method)
+        return _batches.run(request, X, make, *_mutagenesis.choose(request, method))
 
 
 @contextmanager

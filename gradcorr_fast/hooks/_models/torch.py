@@ -28,7 +28,7 @@ def attribute(
 ) -> Any:
     """Run a method, None being mutagenesis."""
     with opened(model, X, args, method, options) as (request, make):
-        return _mutagenesis.attribute(request, X, make, method)
+        return _batches.run(request, X, make, *_mutagenesis.choose(request, method))
 
 
 @contextmanager
