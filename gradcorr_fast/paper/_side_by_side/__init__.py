@@ -1,0 +1,1 @@
+"""Training many models at once, in each framework."""

@@ -1,0 +1,72 @@
+"""What the figures share: colours, panels, and the form of a result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, Any]
+
+COLORS = {
+    "cnn-shallow-relu": "#009E73",
+    "cnn-shallow-exp": "#D55E00",
+    "cnn-deep-relu": "#0072B2",
+    "cnn-deep-exp": "#000000",
+}
+"""As in the papers, green, red, blue and black, in shades that all can tell apart."""
+LABELS = {name: f"CNN{name[3:]}" for name in COLORS}
+for _old, _new in (("local", "shallow"), ("dist", "deep")):
+    for _activation in ("relu", "exp"):
+        COLORS[f"cnn-{_old}-{_activation}"] = COLORS[f"cnn-{_new}-{_activation}"]
+        LABELS[f"cnn-{_old}-{_activation}"] = f"CNN-{_old}-{_activation}"
+METRICS = {"cosine": "cosine similarity", "auroc": "AUROC", "aupr": "AUPR"}
+
+
+class Reproduction(NamedTuple):
+    """A figure, the numbers behind it, and how they compare with the published ones."""
+
+    figure: Figure
+    numbers: Mapping[str, Sequence[Any]]
+    """Columns of a table."""
+    text: str
+
+
+def mean_and_sd(values: Sequence[float] | Array, digits: int = 3) -> str:
+    """Write a mean, and the standard deviation (ddof 1) where there are several values."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mapping[str, Array]]) -> Figure:
+    """Draw two rows for each method: test AUROC, and the improvement, against the agreement before the correction."""
+    figure = Figure(figsize=(10, 5 * len(scores)), layout="constrained")
+    axes = figure.subplots(2 * len(scores), len(METRICS), squeeze=False)
+    for k, (method, found) in enumerate(scores.items()):
+        for column, (metric, label) in enumerate(METRICS.items()):
+            before, after = found[f"{metric}_before"], found[f"{metric}_after"]
+            above, below = axes[2 * k : 2 * k + 2, column]
+            for name in dict.fromkeys(names):
+                own = np.array(names) == name
+                style = {"color": COLORS[name], "s": 18, "alpha": 0.7, "label": LABELS[name]}
+                above.scatter(before[own], aucs[own], **style)
+                below.scatter(before[own], (after - before)[own], **style)
+            above.set_title(method.replace("_", " "), loc="left", fontsize="medium")
+            above.set_ylabel("test AUROC")
+            below.set_ylabel(f"improvement of {label}")
+            below.set_xlabel(f"{label} before the correction")
+            shade_sign(below)
+            below.sharex(above)
+    axes[0, 0].legend(fontsize="small", frameon=False)
+    return figure
+
+
+def shade_sign(ax: Axes) -> None:
+    """Shade what is above 0 green and what is below red."""
+    low, high = ax.get_ylim()
+    low, high = min(low, -0.1 * high), max(high, -0.1 * low)
+    ax.axhspan(0, high, color="#009E73", alpha=0.08, linewidth=0)
+    ax.axhspan(low, 0, color="#D55E00", alpha=0.08, linewidth=0)
+    ax.axhline(0, color="0.4", linewidth=0.8)
+    ax.set_ylim(low, high)

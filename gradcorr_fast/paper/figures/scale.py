@@ -1,0 +1,57 @@
+"""How much of the papers' work is done: numbers of models, sequences and settings."""
+
+from dataclasses import asdict, dataclass
+
+from ..models import FIRST_FILTERS, SIGMAS
+from ..training import ANGLE_WEIGHTS
+
+__all__ = ["CPU", "PAPER", "QUICK", "Scale"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers that decide how long a reproduction takes; the papers' own are `PAPER`."""
+
+    models: int = 50
+    """Seeds of each model."""
+    members: int = 50
+    """Models of an ensemble, over 12 to 30 first filters."""
+    sigma_trials: int = 10
+    """Models of each standard deviation of initial weights (Note S1)."""
+    angle_trials: int = 20
+    """Models of each weight of the angle penalty (Note S2)."""
+    sigmas: tuple[float, ...] = SIGMAS
+    angle_weights: tuple[float, ...] = ANGLE_WEIGHTS
+    n_sequences: int = 20_000
+    """Synthetic sequences, for training, validation and test."""
+    n_evaluated: int = 500
+    """Sequences that are attributed."""
+    epochs: int = 100
+    """At most."""
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """What trained models and kept results depend on."""
+        return {name: getattr(self, name) for name in ("n_sequences", "n_evaluated", "epochs")}
+
+    def reductions(self) -> list[str]:
+        """Say what is less than in the papers."""
+        own, whole = asdict(self), asdict(PAPER)
+        return [f"{name}: {own[name]} instead of {whole[name]}" for name in own if own[name] != whole[name]]
+
+
+PAPER = Scale()
+CPU = Scale(models=5, members=len(FIRST_FILTERS), sigma_trials=1, angle_trials=1)
+"""An hour or two on two cores."""
+QUICK = Scale(
+    models=2,
+    members=3,
+    sigma_trials=1,
+    angle_trials=1,
+    sigmas=(0.005, 0.1, 0.5),
+    angle_weights=(1e-7, 1e-4),
+    n_sequences=10_000,
+    n_evaluated=100,
+    epochs=12,
+)
+"""Minutes on two cores."""

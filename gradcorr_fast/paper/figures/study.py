@@ -1,0 +1,231 @@
+"""The trained models behind the figures and what was measured of them, made when first asked for and kept."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import targets
+from ...io.writing import replacing
+from ...scan.progress import show_seconds
+from ...summary import AngleSummary
+from .. import synthetic
+from ..datasets import Dataset
+from ..evaluation import Agreement, Evaluation, attribute, measure, positives
+from .scale import CPU, Scale
+
+__all__ = ["Job", "Study"]
+
+Array = np.ndarray[Any, Any]
+
+ABOUT = "study.json"
+SECONDS_OF_SILENCE = 20
+WHEN = ("before", "after")
+
+
+class Job(NamedTuple):
+    """A model of the papers, what it is trained on, and how."""
+
+    name: str
+    """See `models.NAMES`."""
+    seed: int = 0
+    data: str = "synthetic"
+    """See `Study.dataset`."""
+    recipe: str = "paper"
+    first_filters: int | None = None
+    sigma: float | None = None
+    angle_weight: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where its files lie in the folder of a study, without a suffix."""
+        options = [
+            f"{label}{value:g}"
+            for label, value in (
+                ("filters", self.first_filters),
+                ("sigma", self.sigma),
+                ("angle", self.angle_weight),
+            )
+            if value is not None
+        ]
+        recipe = [] if self.recipe == "paper" else [self.recipe]
+        return Path(self.data, "-".join([self.name, *recipe, *options, f"seed{self.seed}"]))
+
+
+class Study:
+    """Models, maps and measurements behind figures, in a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        New, or of an earlier study of the same numbers of sequences and epochs, with which this one goes on.
+    scale : Scale
+    data : str or Path, optional
+        Folder with the published files, and where to put those that can be fetched.
+    stand_in : bool
+        Whether generated data takes the place of published files that are not there.
+    workers : int
+        Processes that train side by side on a CPU.
+    device : str, optional
+        Where models are trained and attributed, such as "cuda".
+    quiet : bool
+        Whether no progress is written to stderr.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something else.
+    ValueError
+        If it is of a study of other numbers.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        scale: Scale = CPU,
+        data: str | Path | None = None,
+        stand_in: bool = False,
+        workers: int = 1,
+        device: str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.folder, self.scale, self.stand_in = Path(folder), scale, stand_in
+        self.data = Path(data) if data is not None else self.folder / "data"
+        self._workers, self._device, self._quiet = workers, device, quiet
+        self.dataset = cache(self._dataset)
+        self._open()
+
+    def _open(self) -> None:
+        about = self.folder / ABOUT
+        fixed = {**self.scale.fixed, "stand_in": self.stand_in}
+        if not about.exists():
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise FileExistsError(f"{self.folder} holds other files; give the figures a folder of their own")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            about.write_text(json.dumps(fixed, indent=1) + "\n")
+        found = json.loads(about.read_text())
+        for name, value in fixed.items():
+            if found.get(name) != value:
+                raise ValueError(
+                    f"{self.folder} is of a study with {name} {found.get(name)}, not {value}; give this one another "
+                    f"folder"
+                )
+
+    def say(self, text: str) -> None:
+        """Tell of progress."""
+        if not self._quiet:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    def _dataset(self, name: str) -> Dataset:
+        """Return "synthetic", or "FAMILY/NAME" of `sources`."""
+        if name == "synthetic":
+            return synthetic.generate(self.scale.n_sequences)
+        from .sources import find
+
+        return find(self, name)
+
+    def _task(self, job: Job) -> Any:
+        from .._side_by_side.torch import Task
+
+        data = self.dataset(job.data)
+        build = {
+            "length": data.codes.shape[1],
+            "n_outputs": data.y.shape[-1],
+            "first_filters": job.first_filters,
+            "sigma": job.sigma,
+            "seed": job.seed,
+        }
+        fit = {"seed": job.seed, "recipe": job.recipe, "epochs": self.scale.epochs}
+        if job.angle_weight is not None:
+            fit["angle_weight"] = job.angle_weight
+        return Task(job.name, build, fit, self.folder / "models" / f"{job.path}.pt")
+
+    def train(self, jobs: Sequence[Job]) -> None:
+        """Train those models that are not trained yet, side by side."""
+        missing = [job for job in dict.fromkeys(jobs) if not self._task(job).record.exists()]
+        if not missing:
+            return
+        from .._side_by_side.torch import train_all
+
+        self.say(f"training {len(missing)} models, {self._workers} at a time; interrupted, the same call goes on")
+        start = time.monotonic()
+        tasks = [(self._task(job), replace(self.dataset(job.data), ppm=None)) for job in missing]
+        for n, k in enumerate(train_all(tasks, self._workers, self._device), 1):
+            left = (time.monotonic() - start) / n * (len(missing) - n)
+            record = json.loads(tasks[k][0].record.read_text())
+            self.say(
+                f"{n} of {len(missing)}: {missing[k].path}, {record['epochs']} epochs in "
+                f"{show_seconds(60 * record['minutes'])}, test score {record['test_score']:.3f}; "
+                f"about {show_seconds(left)} left"
+            )
+
+    def record(self, job: Job) -> dict[str, float]:
+        """Return what the training of a model came to: "test_score", "epochs", "minutes", ..."""
+        self.train([job])
+        record: dict[str, float] = json.loads(self._task(job).record.read_text())
+        return record
+
+    def model(self, job: Job) -> Any:
+        """Return a trained PyTorch model."""
+        from .._side_by_side.torch import load
+
+        self.train([job])
+        return load(self._task(job), self.dataset(job.data), self._device)
+
+    def rows(self, data: str = "synthetic") -> Array:
+        """Return the rows of a data set that are attributed: positive sequences of its test part."""
+        return positives(self.dataset(data), n_sequences=self.scale.n_evaluated)
+
+    def maps(self, job: Job, method: str = "saliency", **options: Any) -> Array:
+        """Return uncorrected maps (N, L, 4) of the probability; saliency of what lies before the sigmoid."""
+        target = targets.before_activation() if method == "saliency" else 0
+        codes = self.dataset(job.data).codes[self.rows(job.data)]
+        return attribute(self.model(job), codes, method=method, target=target, **options)
+
+    def evaluation(self, job: Job, method: str = "saliency", preset: str = "paper") -> Evaluation:
+        """Return how well the maps of a model agree with the truth; kept, since some methods take long."""
+        path = self.folder / "evaluations" / job.path.parent / f"{job.path.name}-{method}-{preset}.npz"
+        if path.exists():
+            return _read(path)
+        data, rows = self.dataset(job.data), self.rows(job.data)
+        if data.ppm is None:
+            raise ValueError(f"the data set {job.data} has no ground truth to evaluate maps against")
+        options = {} if method == "saliency" else {"preset": preset}
+        found = measure(self.maps(job, method, **options), data.codes[rows], data.ppm[rows])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, found)
+        return found
+
+    def evaluations(self, jobs: Sequence[Job], method: str = "saliency", preset: str = "paper") -> list[Evaluation]:
+        """Return the evaluation of each model, and tell how far they are."""
+        self.train(jobs)
+        shown = time.monotonic()
+        found = []
+        for n, job in enumerate(jobs, 1):
+            found.append(self.evaluation(job, method, preset))
+            if time.monotonic() - shown > SECONDS_OF_SILENCE:
+                shown = time.monotonic()
+                self.say(f"{method}: {n} of {len(jobs)} models")
+        return found
+
+
+def _write(path: Path, found: Evaluation) -> None:
+    arrays = {f"{when}_{name}": array for when in WHEN for name, array in getattr(found, when)._asdict().items()}
+    angles = {field.name: getattr(found.angles, field.name) for field in fields(AngleSummary)}
+    with replacing([path], force=True) as (temporary,):
+        np.savez(temporary, **arrays, **angles)
+
+
+def _read(path: Path) -> Evaluation:
+    with np.load(path) as file:
+        before, after = (Agreement(*(file[f"{when}_{name}"] for name in Agreement._fields)) for when in WHEN)
+        angles = {field.name: file[field.name] for field in fields(AngleSummary)}
+    return Evaluation(before, after, AngleSummary(**{**angles, "thresholds": tuple(angles["thresholds"])}))

@@ -1,0 +1,138 @@
+"""Figures of synthetic sequences, whose motifs are known: agreement with them, and large angles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ... import merge, plot
+from ..evaluation import Agreement, Evaluation
+from . import claims
+from .drawing import COLORS, LABELS, Reproduction, mean_and_sd, scatter_gains
+from .study import Job, Study
+
+Array = np.ndarray[Any, Any]
+
+PATH_METHODS = ("integrated_gradients", "smoothgrad", "expected_gradients")
+IDENTITY = (
+    "A cosine that is positive always grows, by |G| / |Gc|, whatever was removed: that gain is an identity. AUROC and "
+    "AUPR carry the evidence."
+)
+
+
+def fig1b(study: Study, methods: Sequence[str] = ("saliency",), preset: str = "paper") -> Reproduction:
+    """Agreement of maps with the planted motifs, and its improvement, against the test AUROC of models."""
+    jobs = models_of(study, claims.MODELS)
+    return gains(study, jobs, methods, preset)
+
+
+def s1(study: Study) -> Reproduction:
+    """As Fig. 1b for integrated gradients, SmoothGrad and expected gradients, as the authors' scripts compute them."""
+    return fig1b(study, PATH_METHODS, "repo")
+
+
+def icml_fig2(study: Study) -> Reproduction:
+    """The same for the models of 2021, by saliency, and by integrated gradients from shuffled sequences."""
+    names = ("cnn-local-relu", "cnn-local-exp", "cnn-dist-relu", "cnn-dist-exp")
+    return gains(study, models_of(study, names, recipe="icml2021"), ("saliency", "expected_gradients"), "paper")
+
+
+def models_of(study: Study, names: Sequence[str], **options: Any) -> list[Job]:
+    """Return the jobs of all seeds of models, seed by seed."""
+    return [Job(name, seed, **options) for seed in range(study.scale.models) for name in names]
+
+
+def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) -> Reproduction:
+    """Draw and write down how much the agreement of maps improves."""
+    study.train(jobs)
+    aucs = np.array([study.record(job)["test_score"] for job in jobs])
+    columns: dict[str, list[Any]] = {name: [] for name in ("method", "model", "seed", "test_auroc", "n_undefined")}
+    columns |= {f"{metric}_{when}": [] for metric in Agreement._fields for when in ("before", "after")}
+    panels, sentences = {}, []
+    for method in methods:
+        found = study.evaluations(jobs, method, preset)
+        rows = [_scores(each) for each in found]
+        for job, auc, each, row in zip(jobs, aucs, found, rows, strict=True):
+            columns["method"].append(method)
+            columns["model"].append(job.name)
+            columns["seed"].append(job.seed)
+            columns["test_auroc"].append(float(auc))
+            columns["n_undefined"].append(int(np.isnan(each.before.cosine).sum()))
+            for name, value in row.items():
+                columns[name].append(value)
+        panels[method] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        sentences += _compare(jobs, panels[method], method)
+    figure = scatter_gains([job.name for job in jobs], aucs, panels)
+    auc_sentences = [
+        f"{LABELS[name]} {mean_and_sd([a for a, job in zip(aucs, jobs, strict=True) if job.name == name])}"
+        + (f" ({claims.TEST_AUC[name]:.3f})" if name in claims.TEST_AUC else "")
+        for name in dict.fromkeys(job.name for job in jobs)
+    ]
+    text = " ".join(
+        [
+            f"Test AUROC, mean and standard deviation over seeds (published): {'; '.join(auc_sentences)}.",
+            *sentences,
+            IDENTITY,
+        ]
+    )
+    return Reproduction(figure, columns, text)
+
+
+def _scores(found: Evaluation) -> dict[str, float]:
+    """Mean over sequences, without those whose map is 0."""
+    return {
+        f"{metric}_{when}": float(np.nanmean(getattr(getattr(found, when), metric)))
+        for metric in Agreement._fields
+        for when in ("before", "after")
+    }
+
+
+def _compare(jobs: list[Job], scores: dict[str, Array], method: str) -> list[str]:
+    """Say for each model what the agreement was, how much it improved, and what was published."""
+    sentences = []
+    for name in dict.fromkeys(job.name for job in jobs):
+        own = np.array([job.name == name for job in jobs])
+        parts = []
+        for metric in Agreement._fields:
+            before, after = scores[f"{metric}_before"][own], scores[f"{metric}_after"][own]
+            published = claims.AGREEMENT.get(method, {}).get(name, {}).get(metric)
+            parts.append(
+                f"{METRIC_LABELS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
+                + (f" ({published.before:.3g}, {published.improvement:.3f})" if published else "")
+            )
+        sentences.append(f"{method.replace('_', ' ').capitalize()}, {LABELS[name]}: {'; '.join(parts)}.")
+    return sentences
+
+
+METRIC_LABELS = {"cosine": "cosine", "auroc": "AUROC", "aupr": "AUPR"}
+
+
+def fig1c(study: Study, names: Sequence[str] = ("cnn-deep-relu",)) -> Reproduction:
+    """Share of the positions of a sequence with a large angle, over sequences and models."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("model", "seed", "above_30", "above_45", "above_60", "std")}
+    figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
+    sentences = []
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        jobs = models_of(study, [name])
+        found = [each.angles for each in study.evaluations(jobs)]
+        percent = np.array([100 * summary.fractions.mean(0) for summary in found])
+        for job, summary, row in zip(jobs, found, percent, strict=True):
+            for column, value in zip(columns, (job.name, job.seed, *map(float, row), summary.std), strict=True):
+                columns[column].append(value)
+        plot.large_angle_histogram(merge(found), ax, threshold=(30, 45, 60), density=True, bins=15)
+        ax.set_title(LABELS[name], color=COLORS[name])
+        published = claims.LARGE_ANGLES[name]
+        sentences.append(
+            f"{LABELS[name]}: "
+            + ", ".join(
+                f"{mean_and_sd(percent[:, k], 1)} % above {threshold} degrees ({published[k]:.1f})"
+                for k, threshold in enumerate((30, 45, 60))
+            )
+        )
+    return Reproduction(figure, columns, f"Mean and standard deviation over seeds (published). {'; '.join(sentences)}.")
+
+
+def s3(study: Study) -> Reproduction:
+    """As Fig. 1c for the other models."""
+    return fig1c(study, ("cnn-deep-exp", "cnn-shallow-relu", "cnn-shallow-exp"))
