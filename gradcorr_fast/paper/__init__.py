@@ -7,7 +7,7 @@ first touched.
 from importlib import import_module
 from types import ModuleType
 
-_MODULES = ("chipseq", "datasets", "evaluation", "models", "synthetic", "training")
+_MODULES = ("chipseq", "datasets", "evaluation", "models", "published", "synthetic", "training")
 
 
 def __getattr__(name: str) -> ModuleType:
