@@ -16,6 +16,7 @@ COMMANDS = {
     "merge": "Join the shards of a scan into one table.",
     "info": "Tell how a table of scores was made.",
     "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
+    "reproduce": "Reproduce figures and tables of the papers, from data to pictures.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",
 }
 """Name of each command, of its file and of the function in it, with a line of help."""

@@ -7,7 +7,17 @@ first touched.
 from importlib import import_module
 from types import ModuleType
 
-_MODULES = ("chipseq", "datasets", "evaluation", "models", "published", "synthetic", "training")
+_MODULES = (
+    "chipseq",
+    "datasets",
+    "evaluation",
+    "figures",
+    "models",
+    "published",
+    "reproduction",
+    "synthetic",
+    "training",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -21,22 +21,31 @@ for _old, _new in (("local", "shallow"), ("dist", "deep")):
     for _activation in ("relu", "exp"):
         COLORS[f"cnn-{_old}-{_activation}"] = COLORS[f"cnn-{_new}-{_activation}"]
         LABELS[f"cnn-{_old}-{_activation}"] = f"CNN-{_old}-{_activation}"
+METHODS = {
+    "saliency": "Saliency",
+    "integrated_gradients": "Integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "expected_gradients": "Expected gradients",
+}
 METRICS = {"cosine": "cosine similarity", "auroc": "AUROC", "aupr": "AUPR"}
 
 
 class Reproduction(NamedTuple):
     """A figure, the numbers behind it, and how they compare with the published ones."""
 
-    figure: Figure
+    figure: Figure | None
+    """None for a table."""
     numbers: Mapping[str, Sequence[Any]]
     """Columns of a table."""
     text: str
+    markdown: str = ""
+    """Tables, where the result is more than a figure."""
 
 
-def mean_and_sd(values: Sequence[float] | Array, digits: int = 3) -> str:
+def mean_and_sd(values: Sequence[float] | Array, digits: int = 3, sign: str = "-") -> str:
     """Write a mean, and the standard deviation (ddof 1) where there are several values."""
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
+    return f"{np.mean(values):{sign}.{digits}f}{spread}"
 
 
 def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mapping[str, Array]]) -> Figure:
@@ -52,7 +61,7 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
                 style = {"color": COLORS[name], "s": 18, "alpha": 0.7, "label": LABELS[name]}
                 above.scatter(before[own], aucs[own], **style)
                 below.scatter(before[own], (after - before)[own], **style)
-            above.set_title(method.replace("_", " "), loc="left", fontsize="medium")
+            above.set_title(METHODS[method], loc="left", fontsize="medium")
             above.set_ylabel("test AUROC")
             below.set_ylabel(f"improvement of {label}")
             below.set_xlabel(f"{label} before the correction")

@@ -1,6 +1,6 @@
 """How much of the papers' work is done: numbers of models, sequences and settings."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..models import FIRST_FILTERS, SIGMAS
 from ..training import ANGLE_WEIGHTS
@@ -36,13 +36,35 @@ class Scale:
 
     def reductions(self) -> list[str]:
         """Say what is less than in the papers."""
-        own, whole = asdict(self), asdict(PAPER)
-        return [f"{name}: {own[name]} instead of {whole[name]}" for name in own if own[name] != whole[name]]
+        pairs = {name: (_size(getattr(self, name)), _size(getattr(PAPER, name))) for name in MEANING}
+        return [f"{own:,} of {whole:,} {MEANING[name]}" for name, (own, whole) in pairs.items() if own != whole]
 
 
+def _size(value: int | tuple[float, ...]) -> int:
+    return value if isinstance(value, int) else len(value)
+
+
+MEANING = {
+    "models": "seeds of each model",
+    "members": "models of an ensemble",
+    "sigma_trials": "models of each initial spread",
+    "angle_trials": "models of each weight of the penalty",
+    "sigmas": "initial spreads",
+    "angle_weights": "weights of the penalty",
+    "n_sequences": "sequences",
+    "n_evaluated": "sequences attributed",
+    "epochs": "epochs at most",
+}
 PAPER = Scale()
-CPU = Scale(models=5, members=len(FIRST_FILTERS), sigma_trials=1, angle_trials=1)
-"""An hour or two on two cores."""
+CPU = Scale(
+    models=5,
+    members=len(FIRST_FILTERS),
+    sigma_trials=1,
+    angle_trials=1,
+    sigmas=(0.005, 0.05, 0.2, 0.5),
+    angle_weights=(2e-5, 1e-4, 1e-3),
+)
+"""Some hours on two cores."""
 QUICK = Scale(
     models=2,
     members=3,

@@ -50,7 +50,7 @@ class Job(NamedTuple):
             for label, value in (
                 ("filters", self.first_filters),
                 ("sigma", self.sigma),
-                ("angle", self.angle_weight),
+                ("weight", self.angle_weight),
             )
             if value is not None
         ]
@@ -98,7 +98,7 @@ class Study:
     ) -> None:
         self.folder, self.scale, self.stand_in = Path(folder), scale, stand_in
         self.data = Path(data) if data is not None else self.folder / "data"
-        self._workers, self._device, self._quiet = workers, device, quiet
+        self._workers, self.device, self._quiet = workers, device, quiet
         self.dataset = cache(self._dataset)
         self._open()
 
@@ -158,7 +158,7 @@ class Study:
         self.say(f"training {len(missing)} models, {self._workers} at a time; interrupted, the same call goes on")
         start = time.monotonic()
         tasks = [(self._task(job), replace(self.dataset(job.data), ppm=None)) for job in missing]
-        for n, k in enumerate(train_all(tasks, self._workers, self._device), 1):
+        for n, k in enumerate(train_all(tasks, self._workers, self.device), 1):
             left = (time.monotonic() - start) / n * (len(missing) - n)
             record = json.loads(tasks[k][0].record.read_text())
             self.say(
@@ -178,7 +178,7 @@ class Study:
         from .._side_by_side.torch import load
 
         self.train([job])
-        return load(self._task(job), self.dataset(job.data), self._device)
+        return load(self._task(job), self.dataset(job.data), self.device)
 
     def rows(self, data: str = "synthetic") -> Array:
         """Return the rows of a data set that are attributed: positive sequences of its test part."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ... import merge, plot
 from ..evaluation import Agreement, Evaluation
 from . import claims
-from .drawing import COLORS, LABELS, Reproduction, mean_and_sd, scatter_gains
+from .drawing import COLORS, LABELS, METHODS, Reproduction, mean_and_sd, scatter_gains
 from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
@@ -101,7 +101,7 @@ def _compare(jobs: list[Job], scores: dict[str, Array], method: str) -> list[str
                 f"{METRIC_LABELS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
                 + (f" ({published.before:.3g}, {published.improvement:.3f})" if published else "")
             )
-        sentences.append(f"{method.replace('_', ' ').capitalize()}, {LABELS[name]}: {'; '.join(parts)}.")
+        sentences.append(f"{METHODS[method]}, {LABELS[name]}: {'; '.join(parts)}.")
     return sentences
 
 

@@ -1,0 +1,90 @@
+"""`gradcorr-fast reproduce`: figures and tables of the papers, from data to pictures, beside the published numbers."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ..paper import reproduction
+from ..paper.reproduction import FIGURES
+from ._errors import told
+
+NAMES = [*FIGURES, "all"]
+SIZES = {"quick": reproduction.QUICK, "whole": reproduction.PAPER}
+LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items())
+
+
+@click.command(
+    epilog=f"\b\nFigures:\n{LIST}\n  {'all':<10} All of them",
+)
+@click.argument("figures", metavar="FIGURE...", nargs=-1, required=True, type=click.Choice(NAMES))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("gradcorr-paper"),
+    show_default=True,
+    help="Folder for figures, models and measurements; the same again goes on.",
+)
+@click.option(
+    "--quick",
+    "size",
+    flag_value=reproduction.QUICK,
+    type=click.UNPROCESSED,
+    help="Minutes on two cores: fewer, smaller, shorter.",
+)
+@click.option(
+    "--whole",
+    "size",
+    flag_value=reproduction.PAPER,
+    type=click.UNPROCESSED,
+    help="All models and settings of the papers.",
+)
+@click.option("--models", type=click.IntRange(1), help="Seeds of each model; 5, and 50 in the papers.")
+@click.option("--trials", type=click.IntRange(1), help="Models of each setting of notes S1 and S2; 1.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of published files; by default OUT/data.")
+@click.option("--stand-in", is_flag=True, help="Generate small data where published files are not there.")
+@click.option("--workers", type=click.IntRange(1), help="Trainings side by side on a CPU; by default its cores.")
+@click.option("--device", help="Where models run, such as cuda.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def reproduce(
+    figures: tuple[str, ...],
+    out: Path,
+    size: str | None,
+    models: int | None,
+    trials: int | None,
+    data: Path | None,
+    stand_in: bool,
+    workers: int | None,
+    device: str | None,
+    quiet: bool,
+) -> None:
+    """Reproduce figures and tables of the papers.
+
+    Makes the data, trains the models, attributes and measures, and writes of each figure a picture (PNG, PDF), the
+    numbers behind it (CSV) and a paragraph that sets them beside the published ones.
+    """
+    scale = SIZES[size] if size else reproduction.CPU
+    scale = replace(scale, models=models or scale.models)
+    scale = replace(scale, sigma_trials=trials or scale.sigma_trials, angle_trials=trials or scale.angle_trials)
+    if scale.reductions() and not quiet:
+        click.echo(f"Less than in the papers: {'; '.join(scale.reductions())}.", err=True)
+    with told():
+        done = reproduction.reproduce(
+            list(FIGURES) if "all" in figures else figures,
+            out,
+            scale=scale,
+            data=data,
+            stand_in=stand_in,
+            workers=workers or len(os.sched_getaffinity(0)),
+            device=device,
+            quiet=quiet,
+        )
+    for name, result in done.items():
+        if not isinstance(result, FileNotFoundError):
+            click.echo(f"\n{out / name}: {FIGURES[name].title}\n\n{reproduction.wrap(result.text)}")
+    missing = {name: error for name, error in done.items() if isinstance(error, FileNotFoundError)}
+    if missing:
+        reasons = "\n".join(f"{name}: {error}" for name, error in missing.items())
+        raise click.ClickException(f"{len(missing)} figures lack their data\n{reasons}")
