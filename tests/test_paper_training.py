@@ -21,8 +21,8 @@ SMALL = "models.build('cnn-shallow-relu', length=100, first_filters=4, first_wid
 DATA = synthetic.generate(150, length=100, seed=1)  # 105 for training, 15 for validation, 30 for the test
 
 
-def build(name: str = "cnn-shallow-relu", **options: Any) -> Any:
-    return models.build(name, length=100, first_filters=4, first_width=5, seed=1, **options)
+def build(name: str = "cnn-shallow-relu", seed: int = 1) -> Any:
+    return models.build(name, length=100, first_filters=4, first_width=5, seed=seed)
 
 
 def fit(model: Any, data: Dataset = DATA, **options: Any) -> training.Training:
@@ -32,6 +32,12 @@ def fit(model: Any, data: Dataset = DATA, **options: Any) -> training.Training:
 def assert_same_weights(one: Any, two: Any) -> None:
     for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def assert_same(one: training.Training, two: training.Training) -> None:
+    assert_same_weights(one.model, two.model)
+    assert [epoch[:3] for epoch in one.history] == [epoch[:3] for epoch in two.history]
+    assert one.best_epoch == two.best_epoch
 
 
 @pytest.fixture(autouse=True)
@@ -189,23 +195,24 @@ def count(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 model[2].register_forward_hook(count)
 data = synthetic.generate(150, length=100, seed=1)
-training.fit(model, data, epochs=4, batch_size=25, seed=3, checkpoint=sys.argv[1])
 """
+
+
+def kill(call: str, path: Path) -> None:
+    """Run a training in another process until it is killed in its third epoch."""
+    command = [sys.executable, "-c", CHILD + call, str(path)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert "epoch 2 of 4" in killed.stderr
+    assert "epoch 3 of 4" not in killed.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
-    killed = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert "epoch 2 of 4" in killed.stderr
-    assert "epoch 3 of 4" not in killed.stderr
-    other = models.build("cnn-shallow-relu", length=100, first_filters=4, first_width=5, seed=9)
-    resumed = fit(other, epochs=4, seed=3, checkpoint=path)  # its own weights do not count
-    through = fit(build(), epochs=4, seed=3)
-    assert_same_weights(resumed.model, through.model)
-    assert [epoch[:3] for epoch in resumed.history] == [epoch[:3] for epoch in through.history]
-    assert resumed.best_epoch == through.best_epoch
+    kill("training.fit(model, data, epochs=4, batch_size=25, seed=3, checkpoint=sys.argv[1])", path)
+    resumed = fit(build(seed=9), epochs=4, seed=3, checkpoint=path)  # its own weights do not count
+    assert_same(resumed, fit(build(), epochs=4, seed=3))
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
 
 
@@ -327,3 +334,170 @@ def test_recipes_are_checked() -> None:
         fit(lambda x: x)
     with pytest.raises(ValueError, match="bce, mse"):
         fit(build(), loss="hinge")
+
+
+SEEDS = (3, 4, 5)
+
+
+def smooth(seed: int) -> Any:
+    """A model without dropout, kinks, or biases that a normalisation undoes: rounding cannot grow in its training."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        first = torch.nn.Conv1d(4, 8, 7, bias=False), torch.nn.BatchNorm1d(8), torch.nn.Softplus(), torch.nn.Flatten()
+        second = torch.nn.Linear(752, 8, bias=False), torch.nn.BatchNorm1d(8, momentum=0.01), torch.nn.Softplus()
+        model = torch.nn.Sequential(*first, *second, torch.nn.Linear(8, 1), torch.nn.Sigmoid())
+    model[1].bias.requires_grad_(False)  # stays as it is
+    return model
+
+
+def fit_ensemble(members: list[Any], data: Dataset = DATA, **options: Any) -> list[training.Training]:
+    defaults = {"seeds": SEEDS[: len(members)], "quiet": True, "epochs": 3, "batch_size": 25}
+    return training.fit_ensemble(members, data, **{**defaults, **options})
+
+
+def assert_trained_alike(alone: list[training.Training], together: list[training.Training]) -> None:
+    """The same epochs, and weights that differ by at most a hundredth of the way that they went."""
+    for one, two, seed in zip(alone, together, SEEDS, strict=True):
+        assert one.best_epoch == two.best_epoch
+        for a, b in zip(one.history, two.history, strict=True):
+            assert (a.loss, a.score) == pytest.approx((b.loss, b.score), rel=1e-5)
+            assert a.learning_rate == b.learning_rate
+        start, end = smooth(seed).state_dict(), two.model.state_dict()
+        for name, got in one.model.state_dict().items():
+            if got.is_floating_point():  # unlike the number of batches, which `fit` does not count on a CPU
+                way = torch.linalg.norm(got - start[name])
+                assert torch.linalg.norm(got - end[name]) <= 0.01 * way, name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"l2": 0.05, "restore_best": False},
+        {"loss": "mse", "shuffle": False, "batch_size": 26},  # the last batch of which is a smaller one
+        {"angle_weight": 1e-3, "epochs": 1, "batch_size": 105},  # later there are angles of 90 degrees, kinks
+    ],
+    ids=str,
+)
+def test_members_of_an_ensemble_become_what_they_become_alone(options: dict[str, Any]) -> None:
+    alone = [fit(smooth(seed), seed=seed, **options) for seed in SEEDS]
+    before = torch.random.get_rng_state()
+    together = fit_ensemble([smooth(seed) for seed in SEEDS], **options)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not any(each.model.training for each in together)
+    assert_trained_alike(alone, together)
+
+
+ENDS = ([0.5, 0.6, 0.6, 0.6], [0.9, 0.8, 0.8], [0.5, 0.6, 0.7, 0.8, 0.9])
+
+
+def test_each_member_of_an_ensemble_ends_by_its_own_scores(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends, learning rates and best weights are those of `fit` on the same scores; what has ended is not run."""
+    from gradcorr_fast.paper._ensemble_training import torch as loop
+
+    options: dict[str, Any] = {"epochs": 5, "patience": 2, "decay_patience": 1}
+    alone = []
+    for seed, scores in zip(SEEDS, ENDS, strict=True):
+        script(scores)
+        alone.append(fit(smooth(seed), seed=seed, **options))
+    running: list[int] = []
+
+    def stack(models: list[Any]) -> Any:
+        running.append(len(models))
+        return torch.func.stack_module_state(models)
+
+    monkeypatch.setattr(loop, "stack_module_state", stack)
+    script([scores[epoch] for epoch in range(5) for scores in ENDS if epoch < len(scores)])
+    together = fit_ensemble([smooth(seed) for seed in SEEDS], **options)
+    assert running == [3, 3, 3, 2, 1]
+    assert len({each.history[3].learning_rate for each in (together[0], together[2])}) == 2
+    assert_trained_alike(alone, together)
+
+
+def test_the_angle_penalty_of_an_ensemble_is_the_sum_of_those_of_its_members() -> None:
+    """In float64, with the gradients of all parameters, through the layers of the papers."""
+    from gradcorr_fast.paper._ensemble_training.torch import on_stack, sum_penalties
+
+    members = [models.build("cnn-deep-relu", first_filters=4, seed=seed).double() for seed in SEEDS]
+    for module in (module for model in members for module in model if isinstance(module, torch.nn.Dropout)):
+        module.p = 0.0
+    parameters, buffers = stack = torch.func.stack_module_state(members)
+    codes = torch.randint(4, (3, 5, 200), generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.one_hot(codes, 4).double().transpose(2, 3)
+    found = sum_penalties(on_stack(members[0], stack), x)
+    expected = sum(gf.hooks.torch.angle_penalty(model, rows) for model, rows in zip(members, x, strict=True))
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    expected.backward()
+    for name, stacked in parameters.items():
+        own = torch.stack([model.get_parameter(name).grad for model in members])
+        torch.testing.assert_close(stacked.grad, own, rtol=1e-8, atol=1e-10)
+    for name, stacked in buffers.items():
+        torch.testing.assert_close(stacked, torch.stack([model.get_buffer(name) for model in members]))
+
+
+def test_members_of_an_ensemble_draw_their_own_dropout_in_each_epoch() -> None:
+    """Where nothing is learnt and all else is the same, losses differ by dropout alone."""
+
+    def run() -> list[float]:
+        options: dict[str, Any] = {"learning_rate": 0, "shuffle": False, "epochs": 2}
+        return [
+            epoch.loss for each in fit_ensemble([build(), build()], seeds=(3, 3), **options) for epoch in each.history
+        ]
+
+    losses = run()
+    assert len(set(losses)) == 4
+    assert run() == losses
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_killed_ensemble_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    options = {"epochs": 4, "seeds": (3, 4), "batch_size": 25}
+    kill(f"training.fit_ensemble([model, {SMALL}], data, checkpoint=sys.argv[1], **{options})", path)
+    resumed = fit_ensemble([build(seed=9), build(seed=8)], checkpoint=path, **options)
+    through = fit_ensemble([build(), build()], **options)
+    assert_same(resumed[0], through[0])
+    assert_same(resumed[1], through[1])
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_an_ensemble_of_which_members_have_ended_goes_on(tmp_path: Path, script: Any) -> None:
+    options: dict[str, Any] = {"patience": 2, "restore_best": False}
+    scores = [scores[epoch] for epoch in range(5) for scores in ENDS if epoch < len(scores)]
+    script(scores)
+    fit_ensemble([build() for _ in SEEDS], epochs=4, checkpoint=tmp_path / "run.pt", **options)
+    resumed = fit_ensemble([build() for _ in SEEDS], epochs=5, checkpoint=tmp_path / "run.pt", **options)
+    assert [len(each.history) for each in resumed] == [len(scores) for scores in ENDS]
+    script(scores)
+    through = fit_ensemble([build() for _ in SEEDS], epochs=5, **options)
+    for one, two in zip(resumed, through, strict=True):
+        assert_same(one, two)
+
+
+def test_a_checkpoint_of_another_ensemble_is_refused(tmp_path: Path) -> None:
+    fit(build(), epochs=1, checkpoint=tmp_path / "one.pt")
+    with pytest.raises(ValueError, match="no checkpoint of a training like this one"):
+        fit_ensemble([build()], checkpoint=tmp_path / "one.pt")
+    fit_ensemble([build(), build()], epochs=1, checkpoint=tmp_path / "two.pt")
+    with pytest.raises(ValueError, match=r"of seeds \[3, 4\], not \[3, 5\]"):
+        fit_ensemble([build(), build()], seeds=(3, 5), checkpoint=tmp_path / "two.pt")
+    with pytest.raises(ValueError, match="no checkpoint of a training like this one"):
+        fit(build(), checkpoint=tmp_path / "two.pt")
+
+
+def test_members_of_an_ensemble_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="2 models and 3 seeds"):
+        fit_ensemble([build(), build()], seeds=SEEDS)
+    with pytest.raises(ValueError, match="0 models and 0 seeds"):
+        fit_ensemble([])
+    with pytest.raises(ValueError, match="model 1 has another architecture"):
+        fit_ensemble([build(), build("cnn-shallow-exp")])  # whose weights have the same shapes
+    with pytest.raises(ValueError, match="more than once"):
+        fit_ensemble([build()] * 2)
+    with pytest.raises(TypeError, match="got a function"):
+        fit_ensemble([lambda x: x])
+    with pytest.raises(ValueError, match="loss of seed 3 is"):
+        fit_ensemble([build("cnn-shallow-exp")], learning_rate=1e30)
+    assert capsys.readouterr().err == ""
+    fit_ensemble([build(), build()], epochs=1, quiet=False)
+    assert capsys.readouterr().err.startswith("epoch 1 of 1, 2 models: loss 0.")

@@ -15,9 +15,7 @@ SIZES = {"quick": reproduction.QUICK, "whole": reproduction.PAPER}
 LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items())
 
 
-@click.command(
-    epilog=f"\b\nFigures:\n{LIST}\n  {'all':<10} All of them",
-)
+@click.command(epilog=f"\b\nFigures:\n{LIST}\n  {'all':<10} All of them")
 @click.argument("figures", metavar="FIGURE...", nargs=-1, required=True, type=click.Choice(NAMES))
 @click.option(
     "-o",
@@ -27,20 +25,8 @@ LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items(
     show_default=True,
     help="Folder for figures, models and measurements; the same again goes on.",
 )
-@click.option(
-    "--quick",
-    "size",
-    flag_value=reproduction.QUICK,
-    type=click.UNPROCESSED,
-    help="Minutes on two cores: fewer, smaller, shorter.",
-)
-@click.option(
-    "--whole",
-    "size",
-    flag_value=reproduction.PAPER,
-    type=click.UNPROCESSED,
-    help="All models and settings of the papers.",
-)
+@click.option("--quick", "size", flag_value="quick", help="Minutes on two cores: fewer, smaller, shorter.")
+@click.option("--whole", "size", flag_value="whole", help="All models and settings of the papers.")
 @click.option("--models", type=click.IntRange(1), help="Seeds of each model; 5, and 50 in the papers.")
 @click.option("--trials", type=click.IntRange(1), help="Models of each setting of notes S1 and S2; 1.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of published files; by default OUT/data.")

@@ -1,0 +1,1 @@
+"""Training of several models at once in each framework."""
