@@ -6,22 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import io, plot, sequences
-from ..metrics import cosine_similarity, interpretability
-from ..ops import correct, grad_times_input, simplex_angle
+from ..ops import simplex_angle
+from ..paper.evaluation import Agreement, measure
 from ..summary import AngleSummary, angle_summary
 from . import planted
 
 Array = np.ndarray[Any, Any]
 
 SEED = 3  # the network was trained on sequences of others
-
-
-class Agreement(NamedTuple):
-    """How well grad-times-input or the map agrees with what was planted, one number for each sequence."""
-
-    auroc: Array
-    aupr: Array
-    cosine: Array
 
 
 class Result(NamedTuple):
@@ -48,7 +40,6 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     # Twice as many: the first half of what is drawn is positive, and only there the network has motifs to find.
     codes, _, ppm = (array[:n_sequences] for array in planted.generate(2 * n_sequences, SEED))
     grad = saliency(load(), one_hot(codes).numpy(), corrected=False)
-    corrected = correct(grad, axis=1)
     summary = angle_summary(grad, axis=1)
     shares = summary.fractions[:, 0]
     shown = {"largest-angles": int(np.argmax(shares)), "typical": int(np.argsort(shares)[n_sequences // 2])}
@@ -67,14 +58,8 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
-    return Result(
-        n_sequences,
-        summary,
-        agreement(grad, grad_times_input(grad, codes, axis=1, corrected=False), ppm),
-        agreement(corrected, grad_times_input(corrected, codes, axis=1, corrected=False), ppm),
-        shown,
-        *effects,
-    )
+    found = measure(np.moveaxis(grad, 1, -1), codes, ppm)
+    return Result(n_sequences, summary, found.before, found.after, shown, *effects)
 
 
 def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, float]:
@@ -99,14 +84,3 @@ def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, flo
     )  # fmt: skip
     agreement = scan.read_metadata(table)["agreement"]
     return agreement["n"][0], agreement["pearson"][0]
-
-
-def agreement(maps: Array, observed: Array, ppm: Array) -> Agreement:
-    """Compare maps (N, 4, L) and their values at the observed letters (N, L) with what was planted (N, L, 4).
-
-    Notes
-    -----
-    See `metrics.interpretability` and `metrics.cosine_similarity`, which also tells why its gain is no evidence.
-    """
-    found = interpretability(observed, ppm)
-    return Agreement(found.auroc, found.aupr, cosine_similarity(maps, np.moveaxis(ppm - 0.25, -1, 1), axis=1))
