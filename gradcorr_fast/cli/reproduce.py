@@ -57,16 +57,19 @@ def reproduce(
     if scale.reductions() and not quiet:
         click.echo(f"Less than in the papers: {'; '.join(scale.reductions())}.", err=True)
     with told():
-        done = reproduction.reproduce(
-            list(FIGURES) if "all" in figures else figures,
-            out,
-            scale=scale,
-            data=data,
-            stand_in=stand_in,
-            workers=workers or len(os.sched_getaffinity(0)),
-            device=device,
-            quiet=quiet,
-        )
+        try:
+            done = reproduction.reproduce(
+                list(FIGURES) if "all" in figures else figures,
+                out,
+                scale=scale,
+                data=data,
+                stand_in=stand_in,
+                workers=workers or len(os.sched_getaffinity(0)),
+                device=device,
+                quiet=quiet,
+            )
+        except (RuntimeError, MemoryError) as error:  # of a framework
+            raise click.ClickException(f"{error}\nWhat is done is kept in {out}; the same call goes on.") from error
     for name, result in done.items():
         if not isinstance(result, FileNotFoundError):
             click.echo(f"\n{out / name}: {FIGURES[name].title}\n\n{reproduction.wrap(result.text)}")

@@ -4,7 +4,8 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import torch
 from ...io.writing import replacing
 from .. import models, training
 from ..datasets import Dataset
+
+SECONDS_OF_SILENCE = 60
 
 
 class Task(NamedTuple):
@@ -31,23 +34,29 @@ class Task(NamedTuple):
         return self.checkpoint.with_suffix(".json")
 
 
-def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None) -> Iterator[int]:
-    """Train models, and yield the number of each when it is done."""
+def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None) -> Iterator[list[int]]:
+    """Train models, and yield the numbers of those that are done; none where a minute has gone by without any."""
     for task, _ in tasks:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    is_alone = workers == 1 or (device or "cpu").partition(":")[0] != "cpu"
-    if is_alone:
+    if workers == 1:
         for k, (task, data) in enumerate(tasks):
             train(task, data, device)
-            yield k
+            yield [k]
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(tasks)), context, torch.set_num_threads, (1,)) as pool:
         try:
-            futures = {pool.submit(train, task, data, device): k for k, (task, data) in enumerate(tasks)}
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
+            numbers = {pool.submit(train, task, data, device): k for k, (task, data) in enumerate(tasks)}
+            while numbers:
+                done, _ = wait(numbers, SECONDS_OF_SILENCE, FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                yield [numbers.pop(future) for future in done]
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a process that trained models was killed, as happens when memory runs out; call again with fewer "
+                "workers, finished models and epochs are kept"
+            ) from error
         except BaseException:  # an interruption, say: what is under way has its checkpoints
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

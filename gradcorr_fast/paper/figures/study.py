@@ -155,17 +155,21 @@ class Study:
             return
         from .._side_by_side.torch import train_all
 
-        self.say(f"training {len(missing)} models, {self._workers} at a time; interrupted, the same call goes on")
-        start = time.monotonic()
+        workers = self._workers if (self.device or "cpu").startswith("cpu") else 1
+        self.say(f"training {len(missing)} models, {workers} at a time; interrupted, the same call goes on")
+        start, n_done = time.monotonic(), 0
         tasks = [(self._task(job), replace(self.dataset(job.data), ppm=None)) for job in missing]
-        for n, k in enumerate(train_all(tasks, self._workers, self.device), 1):
-            left = (time.monotonic() - start) / n * (len(missing) - n)
-            record = json.loads(tasks[k][0].record.read_text())
-            self.say(
-                f"{n} of {len(missing)}: {missing[k].path}, {record['epochs']} epochs in "
-                f"{show_seconds(60 * record['minutes'])}, test score {record['test_score']:.3f}; "
-                f"about {show_seconds(left)} left"
-            )
+        for numbers in train_all(tasks, workers, self.device):
+            n_done += len(numbers)
+            for k in numbers:
+                record = json.loads(tasks[k][0].record.read_text())
+                self.say(
+                    f"{missing[k].path}: {record['epochs']} epochs in {show_seconds(60 * record['minutes'])}, test "
+                    f"score {record['test_score']:.3f}"
+                )
+            elapsed = time.monotonic() - start
+            left = f", {show_seconds(elapsed / n_done * (len(missing) - n_done))} left" if n_done else ""
+            self.say(f"{n_done} of {len(missing)} models after {show_seconds(elapsed)}{left}")
 
     def record(self, job: Job) -> dict[str, float]:
         """Return what the training of a model came to: "test_score", "epochs", "minutes", ..."""
