@@ -97,6 +97,19 @@ def test_processes_side_by_side_train_the_same_models(folder: Path, tmp_path: Pa
         assert study.record(job)["test_score"] == pytest.approx(alone["test_score"], abs=1e-3)
 
 
+class Killer:
+    """Ends the process that unpickles it, as the kernel does when memory runs out."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_training_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
+    task = Task("cnn-shallow-relu", {}, {}, tmp_path / "models" / "one.pt")
+    with pytest.raises(OSError, match="was killed.*fewer workers"):
+        list(train_all([(task, Killer())] * 2, 2, None))  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     ("draw", "curves"), [(sweeps.note_s1, claims.SIGMA_CURVES), (sweeps.note_s2, claims.WEIGHT_CURVES)]
 )
