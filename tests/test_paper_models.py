@@ -83,6 +83,7 @@ def test_weights_saved_by_keras_give_the_same_function_in_pytorch(name: str, fil
         layer.set_weights([w + rng.uniform(-0.05, 0.05, w.shape) for w in layer.get_weights()])
     (original.save_weights if "weights" in file else original.save)(tmp_path / file)
     model = load_weights(build(name), tmp_path / file)
+    assert not model.training
     x = sequences(original.input_shape[1], 2)
     plain = attribute(model, x)
     assert np.ptp(plain.prediction) > 0

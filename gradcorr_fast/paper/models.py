@@ -283,7 +283,7 @@ def load_weights(model: Any, path: str | Path) -> Any:
                 f"the width and number of filters that were saved (first_width=, first_filters=)"
             )
     realisation.set_weights(model, weights)
-    return model
+    return model if is_keras(model) else model.eval()
 
 
 def _kind(shapes: tuple[tuple[int, ...], ...]) -> str:

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 BINS = np.linspace(-90, 90, 101)
 SHOWN = 3000
 """Positions that are drawn, of those of all models."""
-TITLES = ("angles at motifs", "gain of each position at motifs", "angles at background", "scores at background")
+TITLES = ("angles at motifs", "gain at motifs", "angles at background", "scores at background")
 
 
 def s2(study: Study) -> Reproduction:

@@ -67,7 +67,7 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
             below.set_xlabel(f"{label} before the correction")
             shade_sign(below)
             below.sharex(above)
-    axes[0, 0].legend(fontsize="small", frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names), frameon=False)
     return figure
 
 
