@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..models import FIRST_FILTERS, SIGMAS
+from ..models import SIGMAS
 from ..training import ANGLE_WEIGHTS
 
 __all__ = ["CPU", "PAPER", "QUICK", "Scale"]
@@ -23,7 +23,7 @@ class Scale:
     sigmas: tuple[float, ...] = SIGMAS
     angle_weights: tuple[float, ...] = ANGLE_WEIGHTS
     n_sequences: int = 20_000
-    """Synthetic sequences, for training, validation and test."""
+    """Synthetic sequences, for training, validation and test; and the most of a ChIP-seq set."""
     n_evaluated: int = 500
     """Sequences that are attributed."""
     epochs: int = 100
@@ -58,7 +58,7 @@ MEANING = {
 PAPER = Scale()
 CPU = Scale(
     models=5,
-    members=len(FIRST_FILTERS),
+    members=5,
     sigma_trials=1,
     angle_trials=1,
     sigmas=(0.005, 0.05, 0.2, 0.5),
