@@ -1,9 +1,10 @@
-"""Variant scans: against the same forwards and backwards of the bare model, and what planning and memory take."""
+"""Scans: against the same forwards and backwards of the bare model, and what planning, memory and stores take."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import gradcorr_fast as gf
@@ -56,6 +57,20 @@ def gopher(n: int) -> Any:
     profile = nn.BatchNorm1d(512), nn.ReLU(), nn.Unflatten(1, (8, 64)), *block(8, 256, 7, 1)[:3]
     layers = *block(4, 192, 19, 8), *block(192, 256, 7, 4), *block(256, 512, 7, 4), *dense, *profile
     return nn.Sequential(*layers, nn.Conv1d(256, 15, 1), nn.Softplus()).eval()
+
+
+def dilated(n: int) -> Any:
+    """The shape of ChromBPNet with 64 channels: a convolution, eight dilated residual ones, the mean, log counts."""
+    import torch
+    from torch import nn
+
+    from tests.architectures import Residual
+
+    torch.manual_seed(0)
+    layers = (nn.Conv1d(64, 64, 3, padding="same", dilation=2**k) for k in range(1, 9))
+    blocks = [Residual(layer, nn.ReLU()) for layer in layers]
+    pool = nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    return nn.Sequential(nn.Conv1d(4, 64, 21, padding="same"), nn.ReLU(), *blocks, *pool, nn.Linear(64, 1)).eval()
 
 
 CASES = {
@@ -115,6 +130,71 @@ def test_bare_model(
         length=length,
         target=AIM,
     )
+
+
+REGION_CASES = {
+    "GOPHER CNN-32": (gopher, 2048, CASES["GOPHER CNN-32"][-1]),
+    "dilated CNN": (dilated, 2114, gf.targets.index(0)),
+}
+N_REGIONS, REGION_PAIRS = 512, 3
+
+
+@pytest.mark.parametrize("name", REGION_CASES)
+def test_regions_against_the_bare_gradient(benchmark: Any, sizes: Any, record: Any, tmp_path: Path, name: str) -> None:
+    """Saliency; ours begins with the plan and ends with the store on disk; the bare model gets one-hot batches."""
+    torch = pytest.importorskip("torch")
+    make, length, target = REGION_CASES[name]
+    n, pairs = (8, 2) if sizes.pairs < 30 else (N_REGIONS, REGION_PAIRS)
+    model, letters = make(n), genome(200_000)
+    fasta = write_genome(tmp_path / "genome.fa", letters)
+    middles = length + np.arange(n) * 173 % (len(letters) - 2 * length)
+    regions = [(CONTIG, int(middle) - 100, int(middle) + 100) for middle in middles]
+    codes = gf.sequences.encode(letters)[middles[:, None] - length // 2 + np.arange(length)]
+    batches = torch.from_numpy(gf.sequences.one_hot(codes, axis=1)).split(min(BATCH, n))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+    def bare() -> None:
+        for batch in batches:
+            batch = batch.detach().requires_grad_()
+            torch.autograd.grad(target(model(batch)).sum(), batch)
+
+    def ours() -> Any:
+        options: Any = {"length": length, "targets": [target], "batch_size": min(BATCH, n), "force": True}
+        return gf.scan.attribute_regions(model, fasta, regions, tmp_path / "scan", **options)
+
+    record(
+        interleave(benchmark, ours, bare, pairs),
+        operation="attribute_regions, saliency",
+        library="torch",
+        layout="(N, 4, L)",
+        outputs="fresh",
+        x=name,
+        provider=f"the bare gradient, {name}",
+        n_sequences=n,
+        length=length,
+        target=AIM,
+    )
+    store = gf.scan.Attributions(tmp_path / "scan")
+    np.testing.assert_array_equal(store.codes(np.arange(n)), codes)
+    n_bytes = sum(file.stat().st_size for file in (tmp_path / "scan/attributions.zarr").rglob("*") if file.is_file())
+    n_zstd = sum(len(pa.compress(array[:], "zstd", asbytes=True)) for _, array in store.group.arrays())
+    keep(record, f"store of {name}", f"{n:,} of {length:,} bp, zstd of its arrays", n_bytes / n_zstd, "times", "1.05")
+
+
+@pytest.mark.parametrize("n", [4096, 65_536])
+def test_memory_of_regions(sizes: Any, record: Any, tmp_path: Path, n: int) -> None:
+    """Of a whole scan with a small model, in a process of its own."""
+    pytest.importorskip("torch")
+    if sizes.pairs < 30:
+        if n > 4096:
+            pytest.skip("times nothing, and the other has shown that it runs")
+        n = 100
+    fasta, bed = write_genome(tmp_path / "genome.fa", genome(1_000_000)), tmp_path / "regions.bed"
+    bed.write_text("".join(f"{CONTIG}\t{k * 13 % 999_000}\t{k * 13 % 999_000 + 500}\n" for k in range(n)))
+    peak = memory.peak("benchmarks.test_scans", "small_attribution", fasta, bed, tmp_path / "scan")
+    aim = "as with 4,096" if n > 4096 else ""
+    keep(record, "memory beyond that of a first small scan", f"{n:,} regions, 512 bp", peak / 2**20, "MiB", aim)
 
 
 def test_planning(sizes: Any, record: Any, tmp_path: Path) -> None:
@@ -180,6 +260,16 @@ def small_scan(fasta: str, vcf: str, out: str) -> Any:
     options: Any = {"length": 64, "axis": 1, "batch_size": 1024}
     gf.scan.score_variants(model, fasta, [(CONTIG, 100, "A", "C"), (CONTIG, 100, "C", "A")], **options)
     return lambda: gf.scan.score_variants(model, fasta, vcf, out, **options)
+
+
+def small_attribution(fasta: str, bed: str, out: str) -> Any:
+    """Return the scan; what is loaded once is loaded before."""
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2048, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    options: Any = {"length": 512, "axis": 1, "batch_size": 128, "force": True}
+    gf.scan.attribute_regions(model, fasta, [(CONTIG, 0, 500)], out, **options)
+    return lambda: gf.scan.attribute_regions(model, fasta, bed, out, **options)
 
 
 def keep(record: Any, scan: str, size: str, value: float, unit: str, aim: str) -> None:

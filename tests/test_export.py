@@ -1,5 +1,6 @@
 """Attributions of regions in other formats: what other programs read is what was attributed."""
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -298,6 +299,18 @@ def test_regions_on_which_the_model_fails_end_in_the_exit_status(call: Any) -> N
     assert done.exit_code == 1
     assert "model_failed" in done.stdout
     assert "NaN or infinity" in done.stderr
+
+
+def test_a_full_disk_ends_with_status_1_and_says_how_to_go_on(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gf.scan.region_scan, "write_store_shard", fill)
+    done = call("attribute", "--quiet")
+    assert done.exit_code == 1
+    assert "the same call with --resume goes on" in done.stderr
+    assert done.stderr.splitlines()[-1] == "Error: [Errno 28] No space left on device"
+    assert call("status", "out").stdout.startswith("0 of 1 shards done, 0 at work")
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,18 @@ def test_a_gated_map_warns_and_is_written(tmp_path: Path, corrected: bool) -> No
     assert (tmp_path / "run.attr.npz").exists()
 
 
+@pytest.mark.parametrize("codes", [True, False])
+def test_a_gradient_of_one_hot_weights_is_not_taken_for_gated(tmp_path: Path, codes: bool) -> None:
+    """One letter of each position has a value, but not the observed one."""
+    x = RNG.integers(0, 4, (20, 30))
+    weights = gf.sequences.one_hot(np.broadcast_to(RNG.integers(0, 4, 30), x.shape))
+    own = x if codes else gf.sequences.one_hot(x)
+    io.save_modisco(tmp_path / "run", weights, own)
+    io.save_modisco(tmp_path / "corrected", gf.correct(weights), own, corrected=False)
+    with pytest.warns(UserWarning, match="multiplied by its input before it was centred"):
+        io.save_modisco(tmp_path / "gated", gf.correct(gf.sequences.one_hot(x)), own, corrected=False)
+
+
 def test_a_corrected_map_is_saved_as_it_is_without_a_warning(tmp_path: Path) -> None:
     io.save_modisco(tmp_path / "run", gf.correct(GRAD), ONE_HOT, corrected=False)
 

@@ -1,9 +1,11 @@
 """Attributions of regions: maps against the hooks on windows cut by hand, and what survives when something breaks."""
 
+import errno
 import gzip
 import subprocess
 import sys
 import textwrap
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.scan import region_scan
+from gradcorr_fast.scan import progress, region_scan
 from tests import models
 
 torch = pytest.importorskip("torch")
@@ -157,6 +159,26 @@ def test_uncorrected_maps_are_kept_if_asked_for(fasta: Path, tmp_path: Path) -> 
         plain.maps([0], corrected=False)
 
 
+def test_both_maps_come_from_one_gradient(fasta: Path, tmp_path: Path) -> None:
+    """Keeping the uncorrected maps took a forward pass more."""
+    plain, both = Network(), Network()
+    wanted = scan(fasta, tmp_path / "plain", model=plain)
+    found = scan(fasta, tmp_path / "both", model=both, keep_uncorrected=True)
+    assert plain.n_batches == both.n_batches
+    np.testing.assert_array_equal(found.maps(EVERY), wanted.maps(EVERY))
+
+
+def test_the_model_sees_every_region_once_and_few_random_sequences(fasta: Path, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def count(n: int, x: Any, output: Any) -> Any:
+        sizes.append(len(x))
+        return output
+
+    scan(fasta, tmp_path / "out", model=Network(count), batch_size=16, shard_size=16)
+    assert sizes == [1, 8, 16, 4]
+
+
 def test_every_target_has_its_maps(fasta: Path, tmp_path: Path) -> None:
     found = scan(fasta, tmp_path / "out", targets=["index(1)", 0, "mean()"])
     assert found.targets == ["index(1)", "index(0)", "mean()"]
@@ -269,6 +291,25 @@ def test_windows_are_centred_on_summits_and_else_on_middles(fasta: Path, tmp_pat
     assert rows["name"].to_pylist() == names.get(name, ["peak0", "peak1"])
 
 
+def test_summits_outside_of_their_peaks_are_told(fasta: Path, tmp_path: Path) -> None:
+    """As after peaks were cut, or in tables of ten columns that are no narrowPeak."""
+    (tmp_path / "a.narrowPeak").write_text(PEAK.format(150, 0, 51) + PEAK.format(150, 1, 50))
+    with pytest.warns(UserWarning, match="^1 summits of 2 regions lie outside of them"):
+        found = scan(fasta, tmp_path / "out", tmp_path / "a.narrowPeak")
+    assert found.regions["centre"].to_pylist() == [151, 150]
+    (tmp_path / "b.narrowPeak").write_text(PEAK.format(150, 0, "+"))
+    with pytest.raises(ValueError, match=r"line 1 of .*b.narrowPeak .* a tenth column of ten must be a summit"):
+        scan(fasta, tmp_path / "other", tmp_path / "b.narrowPeak")
+
+
+def test_regions_in_any_order_and_twice_have_their_own_rows(fasta: Path, tmp_path: Path) -> None:
+    order = [18, 3, 7, 3, 0, 3]
+    found = scan(fasta, tmp_path / "out", [REGIONS[k] for k in order], shard_size=4)
+    np.testing.assert_array_equal(gf.sequences.one_hot(found.codes(np.arange(6)), np.float32, 1), cut()[order])
+    maps = scan(fasta, tmp_path / "sorted").maps(EVERY)[order]
+    np.testing.assert_allclose(found.maps(np.arange(6)), maps, rtol=1e-3, atol=1e-6)
+
+
 def is_region(x: Any, number: int) -> Any:
     return (x == torch.from_numpy(cut()[number])).all((1, 2))
 
@@ -313,6 +354,92 @@ def test_a_model_that_fails_on_everything_is_an_error_and_what_was_done_is_kept(
     assert 0 < status.n_done < status.n_shards == 4
     scan(fasta, tmp_path / "out", resume=True)
     assert contents(tmp_path / "out") == contents(scan_whole(fasta, tmp_path))
+
+
+def test_batches_that_were_halved_once_stay_so_in_all_shards(fasta: Path, tmp_path: Path) -> None:
+    """Every shard tried the batches that had exhausted the memory again."""
+    refused: list[int] = []
+
+    def exhaust(n: int, x: Any, output: Any) -> Any:
+        if len(x) > 2:
+            refused.append(len(x))
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        return output
+
+    with pytest.warns(UserWarning, match="memory was exhausted with batches of 4 rows, and 2 fit") as caught:
+        found = scan(fasta, tmp_path / "out", model=Network(exhaust))
+    assert refused == [4, 4]  # by the probe, and by the first shard of four
+    assert len(caught) == 1
+    np.testing.assert_allclose(found.maps(EVERY), scan(fasta, tmp_path / "whole").maps(EVERY), rtol=1e-3, atol=1e-6)
+
+
+def test_what_cannot_be_written_ends_the_scan_and_counts_as_not_done(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shards are written in a thread of their own."""
+    write, out = region_scan.write_store_shard, tmp_path / "out"
+
+    def fill(store: Path, number: int, *rest: Any) -> None:
+        write(store, number, *rest)
+        if number == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(region_scan, "write_store_shard", fill)
+        patch.setattr(progress, "LOG_SECONDS", 0)
+        with pytest.raises(OSError, match="No space left on device"):
+            scan(fasta, out, verbose=True)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("6 of 20 regions")
+    assert gf.scan.status(out)[1:3] == (1, 0)
+    scan(fasta, out, resume=True)
+    assert contents(out) == contents(scan_whole(fasta, tmp_path))
+
+
+def test_an_interruption_waits_for_the_shard_that_is_being_written(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, out, is_interrupted = region_scan.write_store_shard, tmp_path / "out", threading.Event()
+
+    def write_late(*arguments: Any) -> None:
+        assert is_interrupted.wait(60)
+        write(*arguments)
+
+    def interrupt(n: int, x: Any, output: Any) -> Any:
+        if n == 6:  # two of the probe, two of each shard
+            is_interrupted.set()
+            raise KeyboardInterrupt
+        return output
+
+    with monkeypatch.context() as patch:
+        patch.setattr(region_scan, "write_store_shard", write_late)
+        with pytest.raises(KeyboardInterrupt):
+            scan(fasta, out, model=Network(interrupt))
+    assert gf.scan.status(out)[1:3] == (1, 0)
+    scan(fasta, out, resume=True)
+    assert contents(out) == contents(scan_whole(fasta, tmp_path))
+
+
+def test_no_more_than_one_shard_waits_to_be_written(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, cut, order, is_second = region_scan.write_store_shard, region_scan.cut_regions, [], threading.Event()
+
+    def begin(*arguments: Any) -> Any:
+        order.append("begun")
+        if len(order) == 2:
+            is_second.set()
+        return cut(*arguments)
+
+    def written(*arguments: Any) -> None:
+        assert is_second.wait(60)  # the first is not on disk before the second is begun
+        write(*arguments)
+        order.append("written")
+
+    monkeypatch.setattr(region_scan, "cut_regions", begin)
+    monkeypatch.setattr(region_scan, "write_store_shard", written)
+    scan(fasta, tmp_path / "out")
+    n_waiting = np.cumsum([1 if each == "begun" else -1 for each in order])
+    assert n_waiting[1] == n_waiting.max() == 2
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -482,6 +609,8 @@ def test_a_scan_of_variants_is_another_scan(fasta: Path, tmp_path: Path) -> None
         ({"length": 22}, ValueError, r"fails on random sequences of length 22 .* \(--length, --axis\)"),
         ({"regions": ["chr8:1-2"]}, ValueError, r"has no contig of the regions \(chr8\)"),
         ({"regions": pa.table({"chrom": ["chr1"]})}, ValueError, "has no column start, stop"),
+        ({"regions": [*REGIONS, ("chr1", 9, 5)]}, ValueError, r"region 20 is \('chr1', 9, 5\); it must have a start"),
+        ({"regions": pa.table({"chrom": ["1"], "start": [-2], "end": [5]})}, ValueError, "region 0 is"),
     ],
 )
 def test_wrong_calls_are_refused_before_anything_is_done(
@@ -492,8 +621,10 @@ def test_wrong_calls_are_refused_before_anything_is_done(
     assert not (tmp_path / "out/run.json").exists()
 
 
-def test_no_regions_make_an_empty_store(fasta: Path, tmp_path: Path) -> None:
-    found = scan(fasta, tmp_path / "out", [])
+@pytest.mark.parametrize("text", ["", "# nothing was called\n"])
+def test_no_regions_make_an_empty_store(fasta: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "peaks.bed").write_text(text)
+    found = scan(fasta, tmp_path / "out", tmp_path / "peaks.bed")
     assert found.group["corrected"].shape == (0, 4, LENGTH)
     assert found.maps([]).shape == (0, 4, LENGTH)
 

@@ -110,13 +110,18 @@ def test_a_model_that_fails_on_everything_is_an_error_and_what_was_scored_is_kep
 
 
 def test_a_batch_that_exhausts_memory_is_halved(fasta: Path) -> None:
+    refused: list[int] = []
+
     def fail(n: int, x: Any, output: Any) -> Any:
         if len(x) > 4 and n > 3:
+            refused.append(n)
             raise torch.OutOfMemoryError("tried to allocate 20 GiB")
         return output
 
-    with pytest.warns(UserWarning, match="batches have 4 rows from now on"):
+    with pytest.warns(UserWarning, match="batches have 4 rows from now on") as caught:
         table = scan(fasta, fail=fail)
+    assert len(caught) == 1
+    assert len(refused) == 3  # one batch, the next meanwhile, and the first again; not in every shard
     np.testing.assert_allclose(*(np.array(t["taylor"].to_pylist()) for t in (table, scan(fasta))), atol=1e-6)
 
 

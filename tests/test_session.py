@@ -33,6 +33,19 @@ def test_values_and_columns_are_those_of_the_model(
         np.testing.assert_allclose(found, gradient(target, X)[ROWS, POSITIONS], rtol=1e-5, atol=1e-5)
 
 
+def test_maps_are_the_gradients_of_the_hooks(framework: Framework) -> None:
+    options: Any = {"axis": framework.axis, "rc": True}
+    with open_session(framework.model(), framework.name, length=LENGTH, targets=[0, 2], **options) as session:
+        maps, values = session.maps(CODES, session.method("saliency", {}))
+        with pytest.raises(TypeError, match="there is no option 'n_steps' of saliency"):
+            session.method("saliency", {"n_steps": 3})
+    x, outputs = framework.array(framework.lay(X)), ["corrected", "prediction"]
+    wanted = framework.hooks.saliency(framework.model(), x, targets=[0, 2], outputs=outputs, **options)
+    corrected = gf.correct(np.moveaxis(maps, -2, -1) if framework.axis == 1 else maps)
+    np.testing.assert_allclose(corrected, framework.read(wanted.corrected), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(values, np.asarray(wanted.prediction), rtol=1e-5, atol=1e-5)
+
+
 def test_columns_are_means_over_strands_and_shifts(framework: Framework) -> None:
     options: Any = {"axis": framework.axis, "rc": True, "shifts": (0, 2, -1)}
     with open_session(framework.model(), framework.name, length=LENGTH, targets=[1], **options) as session:

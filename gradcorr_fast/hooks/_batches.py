@@ -17,7 +17,7 @@ from .. import ops
 from .._dispatch import find_backend, library
 from ._checks import Checks, check_one_hot
 from ._methods import Group, Method, Point
-from ._request import MAPS, Request
+from ._request import MAPS, PLAIN, Request
 
 
 class Memory(NamedTuple):
@@ -203,6 +203,15 @@ Attribute = Callable[[Work, Method], Found]
 
 def run(request: Request, X: Any, make: Make, method: Method, attribute: Attribute = average) -> Any:
     """Attribute group by group, and return the map or the AttributionMaps asked for."""
+    whole = find_fields(request, X, make, method, attribute)
+    return whole["map"] if request.fields is None else ops.AttributionMaps(**whole)
+
+
+def find_fields(
+    request: Request, X: Any, make: Make, method: Method, attribute: Attribute,
+    shrink: Callable[[int], None] = lambda batch_size: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Attribute group by group, and return the fields asked for; `shrink` is told of smaller batches."""
     made: dict[tuple[bool, bool], Framework] = {}
 
     def make_once(wanted: Request) -> Framework:
@@ -216,13 +225,12 @@ def run(request: Request, X: Any, make: Make, method: Method, attribute: Attribu
         check_one_hot(request, X, framework.read)
     results = _Results(request, X, framework)
     checks = Checks(framework, request, has_gradients=attribute is average)
-    for group, found in _groups(request, X, make_once, method, attribute):
+    for group, found in _groups(request, X, make_once, method, attribute, shrink):
         checks.add(group.rows.start, found)
         for field, arrays in _analyze(group, found).items():
             results.put(field, group.rows, arrays)
     checks.finish()
-    whole = results.finish()
-    return whole["map"] if request.fields is None else ops.AttributionMaps(**whole)
+    return results.finish()
 
 
 class _Results:
@@ -258,7 +266,7 @@ class _Results:
 
 
 def _groups(
-    request: Request, X: Any, make: Make, method: Method, attribute: Attribute
+    request: Request, X: Any, make: Make, method: Method, attribute: Attribute, shrink: Callable[[int], None]
 ) -> Iterator[tuple[Group, Found]]:
     """Attribute groups of sequences; batches are halved for good when memory is exhausted, which is told once."""
     n_sequences, batch_size, start, is_told = X.shape[0], request.batch_size, 0, False
@@ -272,6 +280,7 @@ def _groups(
             except memory.errors as error:
                 batch_size = _halve(min(batch_size, size * n_points), memory, error, X)
             if result is None:  # outside of the handler, which keeps the error's frames with all their arrays
+                shrink(batch_size)
                 bar.update(position - bar.pos)
                 memory.release()
                 continue
@@ -280,7 +289,7 @@ def _groups(
                 warnings.warn(
                     f"memory was exhausted with batches of {request.batch_size} rows, and {batch_size} fit; pass "
                     f"batch_size={batch_size} to save the attempts",
-                    stacklevel=5,
+                    stacklevel=6,
                 )
             yield result
             start += max(size, 1)
@@ -356,4 +365,5 @@ def _analyze_map(group: Group, grad: Any) -> dict[str, Any]:
         return {"map": ops.correct(grad, **request.letters) if request.corrected else grad}
     wanted = tuple(field for field in request.fields if field in MAPS)
     x = layout.cut(group.x, request.window)
-    return ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}
+    found = ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}
+    return found | {PLAIN: grad}

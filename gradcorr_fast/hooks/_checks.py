@@ -8,7 +8,7 @@ import numpy as np
 
 from .._dispatch import find_backend
 from ..io.misuse import Evidence
-from ._request import OwnPosition, Request
+from ._request import PLAIN, OwnPosition, Request
 
 N_SAMPLED = 16
 """Sequences by which a gradient is judged to be centred."""
@@ -48,7 +48,7 @@ class Checks:
 
     def add(self, start: int, found: Any) -> None:
         """Take in the values and maps of a group, and check the one before."""
-        if start < N_SAMPLED and self._has_gradients and "angle" in (self._request.fields or ()):
+        if start < N_SAMPLED and self._has_gradients and {"angle", PLAIN}.intersection(self._request.fields or ()):
             self._look_at(found.maps[0][: N_SAMPLED - start])
         sizes = [_size(grad) for grad in found.maps]
         self._check_pending()
@@ -62,13 +62,13 @@ class Checks:
             warnings.warn(
                 "the gradient comes out of the model centred already, as behind SimplexProjection, attach or fold, so "
                 "its angles are 0 within rounding and say nothing of the model; take them from the model without it",
-                stacklevel=5,
+                stacklevel=6,
             )
         if self._n_saturated:
             warnings.warn(
                 f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
                 f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _look_at(self, grad: Any) -> None:

@@ -14,7 +14,8 @@ from .._dispatch import find_backend, library
 from ..targets import as_target, before_activation, is_plain
 from ._views import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 
-MAPS = ops.AttributionMaps._fields[:3]
+MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
+"""Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
 ROWS, POSITIONS = 128, 1 << 18
 """Most sequences and most input positions of a batch whose size was not given."""
 

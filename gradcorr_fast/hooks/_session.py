@@ -1,6 +1,6 @@
-"""A model made ready once for many batches of codes: values, and gradients at chosen positions."""
+"""A model made ready once for many batches of codes: values, gradients at chosen positions, and whole maps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Unpack
@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import sequences
 from .._dispatch import find_backend
-from . import _methods
-from ._batches import Framework, Make, Memory
-from ._request import Options, Request
+from . import _methods, _mutagenesis
+from ._batches import Framework, Make, Memory, find_fields
+from ._request import PLAIN, Options, Request
 from ._views import Layout, View
 
 Array = np.ndarray[Any, Any]
@@ -21,19 +21,16 @@ N_ROWS = 1 << 20
 
 
 class Session:
-    """A model made ready; only codes go in, and numbers for single positions come out."""
+    """A model made ready; codes go in, and numbers for single positions or maps of any method come out."""
 
     def __init__(self, request: Request, make: Make, dtype: Any) -> None:
         self._request, self._make = request, make
+        self.batch_size = request.batch_size
+        """Rows of a batch; it gets smaller when memory is exhausted, for all that follows."""
         self._dtype = dtype
         self._made: dict[tuple[bool, bool], Framework] = {}
         enter = self._framework(False, False).enter
         self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))
-
-    @property
-    def batch_size(self) -> int:
-        """Rows of a batch."""
-        return self._request.batch_size
 
     @property
     def n_targets(self) -> int:
@@ -76,6 +73,40 @@ class Session:
             Which sequences, and which of their positions.
         """
         return self.start_columns(codes, rows, positions)()
+
+    def method(self, name: str, options: Mapping[str, Any]) -> _methods.Method | None:
+        """Return an attribution method of the hooks with options of its own, for `maps`; None is mutagenesis."""
+        X = np.broadcast_to(np.zeros((), self._dtype), self._request.layout.shape)
+        method, rest = _methods.take(name, X, options)
+        if rest:
+            raise TypeError(f"there is no option {next(iter(rest))!r} of {name}; leave it away")
+        return method
+
+    def maps(self, codes: Array, method: _methods.Method | None) -> tuple[Array, Array]:
+        """Return the maps of some sequences before the correction, shaped (n, T, ...), and values (n, T).
+
+        Parameters
+        ----------
+        codes
+            See `values`.
+        method
+            Of `method`. Batches that exhaust the memory are halved, for all later calls as well.
+        """
+        layout = self._request.layout
+        X = sequences.one_hot(codes, self._dtype, layout.axis)
+        request = self._request._replace(
+            layout=layout._replace(shape=X.shape), batch_size=self.batch_size, fields=(PLAIN, "prediction")
+        )
+
+        def make(wanted: Request) -> Framework:
+            return self._framework(wanted.is_reverse, wanted.forward_only)
+
+        found = find_fields(request, X, make, *_mutagenesis.choose(request, method), self.shrink)
+        return found[PLAIN], found["prediction"]
+
+    def shrink(self, batch_size: int) -> None:
+        """Take batches of fewer rows from now on."""
+        self.batch_size = batch_size
 
     def start_values(self, codes: Array) -> Callable[[], Array]:
         """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do."""

@@ -59,7 +59,7 @@ def write_maps(sources: Sequence[Rows], outputs: Sequence[Output], request: Requ
     evidence, parts, n_values = Evidence(), [], np.zeros(2, np.int64)
 
     def work(block: Array, x: Array | None = None) -> list[Array]:
-        evidence.add(block, request.axis)
+        evidence.add(block, request.axis, x)
         if request.summary is not None:
             parts.append(angle_summary(block, axis=request.axis, n_letters=block.shape[request.axis]))
         maps = make_maps(block, x, fields, request)

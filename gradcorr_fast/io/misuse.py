@@ -29,28 +29,37 @@ class Evidence:
         self.zero_letters = np.zeros((2, 1), np.int64)
         """How often which letter that is, at the first and at the last position."""
 
-    def add(self, grad: Array, axis: int) -> None:
-        """Look at some rows of a map."""
+    def add(self, grad: Array, axis: int, x: Array | None = None) -> None:
+        """Look at some rows of a map; their sequences, one-hot or codes, tell which letter was multiplied by 1."""
         letters = np.moveaxis(grad, axis, -1)
         self.n_letters = letters.shape[-1]
         if not letters.size or self.n_letters < 3:  # of two letters, centring leaves only one number
             return
-        some = letters[_spread(letters.shape[:-1])]
-        self._add_positions(some.reshape(-1, self.n_letters).astype(np.float64))
+        index = _spread(letters.shape[:-1])
+        some, is_own = letters[index], np.ones(1, bool)
+        if x is not None and x.ndim == grad.ndim:
+            is_own = np.moveaxis(x, axis, -1)[index] == 1
+        elif x is not None:
+            is_own = x[index][..., None] == np.arange(self.n_letters)
+        flat = (array.reshape(-1, self.n_letters) for array in (some, np.broadcast_to(is_own, some.shape)))
+        self._add_positions(*flat)
         if letters.ndim == 3:
             self._add_ends(letters[:, [0, -1]])
 
-    def _add_positions(self, sample: Array) -> None:
-        sample = sample[np.isfinite(sample).all(axis=1) & (sample != 0).any(axis=1)]
+    def _add_positions(self, sample: Array, is_own: Array) -> None:
+        has_value = np.isfinite(sample).all(axis=1) & (sample != 0).any(axis=1)
+        sample, is_own = sample[has_value].astype(np.float64), is_own[has_value]
         n_values = np.count_nonzero(sample, axis=1)
         ordered = np.sort(sample, axis=1)
+        odd = np.abs(sample - ordered[:, 1:2]).argmax(axis=1)  # the letter that differs, where all others are equal
+        is_gate = is_own[np.arange(len(sample)), odd]
         centred = (n_values > 1) & (np.abs(sample.sum(axis=1)) <= self._rounding * np.abs(sample).max(axis=1))
         self.n_positions += len(sample)
-        self.n_single += int(np.count_nonzero(n_values == 1))
+        self.n_single += int(np.count_nonzero((n_values == 1) & is_gate))
         self.n_one_zero += int(np.count_nonzero(n_values == self.n_letters - 1))
         self.n_centred += int(np.count_nonzero(centred))
         rest_equal = (ordered[:, 0] == ordered[:, -2]) | (ordered[:, 1] == ordered[:, -1])
-        self.n_rest_equal += int(np.count_nonzero(rest_equal))
+        self.n_rest_equal += int(np.count_nonzero(rest_equal & is_gate))
 
     def _add_ends(self, ends: Array) -> None:
         has_values = np.isfinite(ends).all(axis=(1, 2)) & (ends != 0).any(axis=2).all(axis=1)
@@ -155,7 +164,8 @@ def find_misuse(grad: Any, *, axis: int = -1, name: str = "grad", n_letters: int
     zero there. The last needs at least 4 sequences with values at both ends, which those stored in float16 seldom
     have. Hypothetical scores against other references (position shuffles, zeros, other sequences) leave no trace in
     the numbers and are told by the name only; those against uniform frequencies are centred. Zero gradients do not
-    count, and fewer than 50 positions with a value are never judged.
+    count, and fewer than 50 positions with a value are never judged. Without the sequences, the gradient of one-hot
+    weights looks like a map multiplied by its input; where they are at hand, as in `save_modisco`, it does not.
 
     Examples
     --------

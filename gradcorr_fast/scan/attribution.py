@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import hooks, model_files, ops, sequences
-from ..kernels.reference import edge_tolerance
+from .. import ops
+from ..hooks._session import Session
+from ..summary import angle_summary
 from .failures import NOT_FINITE, check_model, reason_of
-from .options import FOR_METHODS, FOR_MODEL
 from .store import THRESHOLDS
 
 Array = np.ndarray[Any, Any]
 
 Run = Callable[[Array], Mapping[str, Array]]
-"""From codes (n, L) to the arrays of the store by name, the first axis that of sequences."""
+"""From codes (n, L) to "codes", "uncorrected", maps (n, T, 4, L), and "prediction", (n, T)."""
 
 
 class Attributed(NamedTuple):
@@ -32,71 +32,55 @@ class Attributed(NamedTuple):
     """Why, with the number of sequences."""
 
 
-def make_run(loaded: model_files.LoadedModel, options: Mapping[str, Any], predict: Callable[[Array], Array]) -> Run:
+def make_run(session: Session, method: Any, axis: int, only: int | None) -> Run:
     """Return what runs a method of the hooks.
 
     Parameters
     ----------
-    loaded : LoadedModel
-    options : mapping
-        Of `options.FOR_REGIONS`, checked, axis and batch size known.
-    predict : callable
-        From codes to the targets' values, (n, T).
+    session : Session
+        A model made ready.
+    method : Method or None
+        Of the session.
+    axis : int
+        Letter axis of the model's input.
+    only : int, optional
+        Rows of a batch, if the model takes no others.
     """
-    function, axis, size = getattr(_hooks_of(loaded), options["method"]), options["axis"], options["batch_size"]
-    given = {name: options[name] for name in FOR_MODEL if name != "length"}
-    given |= {name: options[name] for name in FOR_METHODS if options[name] is not None}
-    given |= {"targets": list(options["targets"]), "random_state": options["random_state"]}
-    has_angles = options["method"] != "saturation_mutagenesis"
-    is_fixed = model_files.inspect_model(loaded).batch_size is not None
     told: set[str] = set()
-
-    def call(codes: Array, **more: Any) -> Any:
-        with _telling_once(told):
-            return function(loaded.model, sequences.one_hot(codes, np.float32, axis), **given, **more)
 
     def run(codes: Array) -> dict[str, Array]:
         n = len(codes)
-        if is_fixed:  # and takes no batches that are not full
-            codes = codes[np.minimum(np.arange(-(-n // size) * size), n - 1)]
-        values = {"codes": codes}
-        if options["keep_uncorrected"]:
-            values["uncorrected"] = plain = _letters_first(call(codes, corrected=False), axis)
-            corrected, angle = ops.correct(plain, axis=-2, n_letters=4), ops.simplex_angle(plain, axis=-2, n_letters=4)
-            parts = [predict(codes[start : start + size]) for start in range(0, len(codes), size)]
-            values["prediction"] = np.concatenate(parts).astype(np.float32)
-        else:
-            found = call(codes, outputs=("corrected", *(["angle"] if has_angles else []), "prediction"))
-            corrected, angle = _letters_first(found.corrected, axis), found.angle
-            values["prediction"] = found.prediction
-        values["corrected"] = corrected
-        if has_angles:
-            values["angle_summary"] = summarize(angle, corrected, codes)
-        is_single = len(options["targets"]) == 1
-        return {name: found[:n, 0] if is_single and name != "codes" else found[:n] for name, found in values.items()}
+        if only is not None:
+            codes = codes[np.minimum(np.arange(-(-n // only) * only), n - 1)]
+        with _telling_once(told):
+            maps, predictions = session.maps(codes, method)
+        if axis not in (1, -2):
+            maps = np.ascontiguousarray(np.moveaxis(maps, -1, -2))
+        return {"codes": codes[:n], "uncorrected": maps[:n], "prediction": predictions[:n]}
 
     return run
 
 
-def _hooks_of(loaded: model_files.LoadedModel) -> Any:
-    """Return the module of the hooks for a model; of a Keras model, that of the library it runs on."""
-    name = hooks.keras.backend(loaded.model) if loaded.framework == "keras" else loaded.framework
-    return getattr(hooks, name)
+def finish_values(values: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the arrays of the store, made of those that a `Run` found, which are written over."""
+    found, plain = dict(values), values["uncorrected"]
+    if options["method"] != "saturation_mutagenesis":
+        found["angle_summary"] = summarize(plain, found["codes"])
+    if options["keep_uncorrected"]:
+        found["corrected"] = ops.correct(plain, axis=-2, n_letters=4)
+    else:
+        found["corrected"] = ops.correct(found.pop("uncorrected"), axis=-2, n_letters=4, out=plain)
+    is_single = len(options["targets"]) == 1
+    return {name: array[:, 0] if is_single and name != "codes" else array for name, array in found.items()}
 
 
-def _letters_first(maps: Array, axis: int) -> Array:
-    """Turn maps (n, T, ...) of input with letters on an axis into (n, T, 4, L)."""
-    return maps if axis in (1, -2) else np.ascontiguousarray(np.moveaxis(maps, -1, -2))
-
-
-def summarize(angle: Array, corrected: Array, codes: Array) -> Array:
-    """Summarise the angles of each sequence as `gf.angle_summary` does, from the angles themselves.
+def summarize(grad: Array, codes: Array) -> Array:
+    """Summarise the angles of each sequence.
 
     Parameters
     ----------
-    angle : array, shape (n, T, L)
-        In degrees; 0 where the gradient is zero, which is undefined.
-    corrected : array, shape (n, T, 4, L)
+    grad : array, shape (n, T, 4, L)
+        Before the correction.
     codes : array, shape (n, L)
         Positions with an unknown letter do not count.
 
@@ -105,17 +89,14 @@ def summarize(angle: Array, corrected: Array, codes: Array) -> Array:
     array, shape (n, T, 5), float32
         `store.ANGLES`; NaN where no position counts.
     """
-    counts = (codes < 4)[:, None]
-    size = np.abs(angle)
-    is_defined = counts & ((size > 0) | (corrected != 0).any(-2))
-    tolerance = edge_tolerance(angle.dtype)
+    n, n_targets, _, length = grad.shape
+    mask = np.broadcast_to((codes < 4)[:, None], (n, n_targets, length))
+    found = angle_summary(grad, axis=-2, thresholds=THRESHOLDS, bins=1, mask=mask, n_letters=4)
     with np.errstate(invalid="ignore"):  # of sequences without any
-        above = [(counts & (size > angle.dtype.type(t + tolerance))).sum(-1) / counts.sum(-1) for t in THRESHOLDS]
-        n, each = is_defined.sum(-1), np.where(is_defined, angle, 0).astype(np.float64)
-        mean = each.sum(-1) / n
-        deviations = np.where(is_defined, each - mean[..., None], 0)
-        std = np.sqrt((deviations**2).sum(-1) / n)
-    return np.stack([*above, mean, std], -1).astype(np.float32)
+        n_defined = found.n_positions - found.n_undefined
+        mean = found.sums / n_defined
+        std = np.sqrt(np.maximum(found.sums_of_squares / n_defined - mean**2, 0))
+    return np.concatenate([found.fractions, mean[..., None], std[..., None]], -1).astype(np.float32)
 
 
 def count_angles(values: Mapping[str, Array]) -> list[int]:
@@ -126,7 +107,7 @@ def count_angles(values: Mapping[str, Array]) -> list[int]:
     return [int(n_known.sum() * np.prod(shares.shape[1:-1])), *map(int, counts)]
 
 
-def attribute(codes: Array, run: Run, batch_size: int, advance: Callable[[int], None]) -> Attributed:
+def attribute(codes: Array, run: Run, session: Session) -> Attributed:
     """Attribute sequences, whatever befalls the model.
 
     Where it raises, halves are tried, cut between batches, down to single sequences, so that one on which it fails
@@ -144,7 +125,6 @@ def attribute(codes: Array, run: Run, batch_size: int, advance: Callable[[int], 
             if is_bad.any():
                 parts[-1] = {name: found[~is_bad] for name, found in parts[-1].items()}
                 reasons[NOT_FINITE] += int(is_bad.sum())
-            advance(n)
             continue
         if not is_checked:
             check_model(run, 1, codes.shape[1])
@@ -152,13 +132,13 @@ def attribute(codes: Array, run: Run, batch_size: int, advance: Callable[[int], 
         if n == 1:
             has_failed[part] = True
             reasons[reason] += 1
-            advance(1)
             continue
-        half = (n + 1) // 2
+        half, batch_size = (n + 1) // 2, session.batch_size
         middle = part.start + (-(-half // batch_size) * batch_size if n > batch_size else half)
         waiting += [slice(middle, part.stop), slice(part.start, middle)]
-    values = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-    return Attributed(values, has_failed, reasons)
+    if len(parts) > 1:
+        parts = [{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}]
+    return Attributed(parts[0] if parts else {}, has_failed, reasons)
 
 
 def _try(run: Run, codes: Array, parts: list[dict[str, Array]]) -> str | None:

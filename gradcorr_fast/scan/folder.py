@@ -11,7 +11,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -169,21 +170,35 @@ class Folder:
         write_json(file.with_suffix(".json"), {"shard": number, "files": files, **manifest})
 
 
-def work(folder: Folder, identity: str, numbers: Iterable[int], score: Callable[[int], None]) -> None:
-    """Do the shards that are not done; those that another process holds last, should it leave them undone."""
-    pending = list(numbers)
-    while pending:
-        held = []
-        for number in pending:
-            with folder.holding(number) as is_ours:
-                folder.check_id(identity)
-                if not is_ours:
-                    held.append(number)
-                elif not folder.is_whole(number):
-                    score(number)
-        pending = held
-        if held:
-            time.sleep(POLL_SECONDS)
+def work(folder: Folder, identity: str, numbers: Iterable[int], do: Callable[[int], Callable[[], None]]) -> None:
+    """Do the shards that are not done; those that another process holds last, should it leave them undone.
+
+    `do` computes a shard and returns what puts it on disk, which a thread does while the next shard is computed. Both
+    are held meanwhile, and no third one is begun before the first is on disk. What goes wrong there ends the work.
+    """
+    pending, written = list(numbers), ExitStack()
+    try:
+        with ThreadPoolExecutor(1) as writer:
+            while pending:
+                held = []
+                for number in pending:
+                    with ExitStack() as hold:
+                        is_ours = hold.enter_context(folder.holding(number))
+                        folder.check_id(identity)
+                        if not is_ours:
+                            held.append(number)
+                        elif not folder.is_whole(number):
+                            write = do(number)
+                            written.close()  # waits for the shard before
+                            hold.callback(writer.submit(write).result)
+                            written = hold.pop_all()
+                            del write  # with all that it holds
+                written.close()
+                pending = held
+                if held:
+                    time.sleep(POLL_SECONDS)
+    finally:
+        written.close()  # after the thread has ended
 
 
 def file_digest(path: Path) -> str:

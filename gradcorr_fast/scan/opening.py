@@ -126,9 +126,10 @@ def opened(
 
 
 def do_shards(
-    scan: Scan, do: Callable[[int, Progress], None], share: tuple[int, int] | None, *, what: str, verbose: bool
-) -> None:
-    """Do the shards of a scan that are not done, or a share (i, n) of them, and show the progress."""
+    scan: Scan, do: Callable[[int, Progress], Callable[[], None]], share: tuple[int, int] | None, *, what: str,
+    verbose: bool,
+) -> None:  # fmt: skip
+    """Do the shards of a scan that are not done, or a share (i, n) of them, and show the progress; see `work`."""
     sizes = scan.sizes()
     numbers: Sequence[int] = range(len(sizes))
     if share is not None:
@@ -182,7 +183,7 @@ def _guess(loaded: model_files.LoadedModel, options: ModelOptions, tell: bool) -
 
 
 def _session(loaded: model_files.LoadedModel, options: ModelOptions) -> Any:
-    given: Any = {name: options[name] for name in FOR_MODEL}  # type: ignore[literal-required]
+    given: Any = {name: options[name] for name in FOR_MODEL if name in options}  # type: ignore[literal-required]
     return open_session(loaded.model, loaded.framework, **given)
 
 

@@ -90,8 +90,9 @@ FOR_MODEL = (
     "rc_output",
     "strand_pairs",
     "shifts",
+    "random_state",
 )
-"""Options that the hooks take."""
+"""Options that the hooks take; not every scan has them all."""
 METHODS = ("saliency", "integrated_gradients", "smoothgrad", "expected_gradients", "saturation_mutagenesis")
 CHOICES = {
     "flank": ("right", "both"),

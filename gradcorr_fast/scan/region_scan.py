@@ -3,20 +3,22 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..hooks import _methods
+from .. import model_files
 from ..io.writing import replacing
-from .attribution import attribute, count_angles, make_run
+from .attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
 from .finishing import folder_of, merge
 from .matrix import shard_files
 from .metadata import STORE
-from .opening import Kind, Scan, do_shards, opened
+from .opening import N_PROBED, Kind, Scan, do_shards, opened
 from .options import FOR_METHODS, RegionOptions, check_region_options, target_names
 from .progress import Progress
 from .region_windows import ROW, cut_regions, place_regions
@@ -64,7 +66,7 @@ def attribute_regions(
         Of maps. In float16 each has a scale of its own, a power of two, and an error of at most 2**-11 (0.049 %) of a
         value, or 2**-39 of the region's largest if that is more.
     keep_uncorrected : bool
-        Store the maps before the correction too, for the price of a forward pass.
+        Store the maps before the correction too.
     shard_size : int or "auto"
         Regions of a shard, which is done whole or not at all; it bounds the memory. "auto" is 1024, fewer for long
         windows, many targets and methods of many steps.
@@ -112,16 +114,23 @@ def _windows(options: RegionOptions) -> WindowOptions:
 
 
 def _probe(scan: Scan, codes: Array) -> Array:
-    make_run(scan.loaded, scan.options, scan.session.values)(codes[:1])
-    return scan.session.values(codes)
+    _run_of(scan)(codes[:1])
+    return scan.session.values(codes[: model_files.inspect_model(scan.loaded).batch_size or N_PROBED])
+
+
+def _method(scan: Scan) -> Any:
+    given = {name: scan.options[name] for name in FOR_METHODS if scan.options[name] is not None}
+    return scan.session.method(scan.options["method"], given)
+
+
+def _run_of(scan: Scan) -> Run:
+    only = model_files.inspect_model(scan.loaded).batch_size
+    return make_run(scan.session, _method(scan), scan.options["axis"], only)
 
 
 def _shard_size(scan: Scan) -> int:
     """Return how many regions make a shard: memory, and what is lost when a process is killed, are bounded."""
-    options, length = scan.options, scan.session.length
-    given = {name: options[name] for name in FOR_METHODS if options[name] is not None}
-    shape = (1, 4, length) if options["axis"] in (1, -2) else (1, length, 4)
-    method, _ = _methods.take(options["method"], np.empty(shape, np.float32), given)
+    options, length, method = scan.options, scan.session.length, _method(scan)
     n_rows = (3 * length if method is None else len(method.points)) * len(options["shifts"]) * (1 + options["rc"])
     n_values = 4 * length * len(options["targets"])
     size: int = min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows)
@@ -134,7 +143,7 @@ REGIONS = Kind("regions", ROW, _windows, place_regions, _probe, _shard_size)
 
 def _attribute_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> None:
     options, store = scan.options, scan.folder.path / STORE
-    run = make_run(scan.loaded, options, scan.session.values)
+    run = _run_of(scan)
     names = ["corrected", "prediction"]
     names += ["angle_summary"] if options["method"] != "saturation_mutagenesis" else []
     names += ["uncorrected"] if options["keep_uncorrected"] else []
@@ -145,29 +154,40 @@ def _attribute_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) 
         if not store.exists():
             create_store(store, sum(scan.sizes()), options["shard_size"], arrays, targets)
 
-    def do(number: int, progress: Progress) -> None:
+    def do(number: int, progress: Progress) -> Callable[[], None]:
         start, rows = time.monotonic(), scan.rows(number)
-        status = np.array(rows["status"].to_pylist(), object)
-        index = np.flatnonzero(status == "ok")
-        progress.advance(len(rows) - len(index))
-        codes = cut_regions(rows.take(pa.array(index)), scan.genome, scan.session.length)
-        found = attribute(codes, run, scan.session.batch_size, progress.advance)
-        status[index[found.has_failed]] = "model_failed"
-        write_store_shard(store, number, index[~found.has_failed], len(rows), found.values)
-        table = rows.set_column(ROW.get_field_index("status"), "status", pa.array(status, pa.string()))
-        manifest: dict[str, Any] = {
-            "rows": len(rows),
-            "counts": Counter(status.tolist()),
-            "reasons": found.reasons,
-            "seconds": round(time.monotonic() - start, 3),
-        }
-        if "angle_summary" in found.values:
-            manifest["angles"] = count_angles(found.values)
-        scan.folder.commit(
-            number, scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
-        )
+        is_ok = pc.equal(rows["status"], "ok").to_numpy()
+        codes = cut_regions(rows.filter(is_ok), scan.genome, scan.session.length)
+        found = attribute(codes, run, scan.session)
+
+        def write() -> None:
+            _write_shard(scan, number, rows, found, time.monotonic() - start)
+            progress.advance(len(rows))
+
+        return write
 
     do_shards(scan, do, share, what="regions", verbose=verbose)
+
+
+def _write_shard(scan: Scan, number: int, rows: pa.Table, found: Attributed, seconds: float) -> None:
+    """Put a shard on disk: its arrays, its rows, and last what says that it is done."""
+    store, status = scan.folder.path / STORE, np.array(rows["status"].to_pylist(), object)
+    index = np.flatnonzero(status == "ok")
+    status[index[found.has_failed]] = "model_failed"
+    values = finish_values(found.values, scan.options) if found.values else {}
+    write_store_shard(store, number, index[~found.has_failed], len(rows), values)
+    table = rows.set_column(ROW.get_field_index("status"), "status", pa.array(status, pa.string()))
+    manifest: dict[str, Any] = {
+        "rows": len(rows),
+        "counts": Counter(status.tolist()),
+        "reasons": found.reasons,
+        "seconds": round(seconds, 3),
+    }
+    if "angle_summary" in values:
+        manifest["angles"] = count_angles(values)
+    scan.folder.commit(
+        number, scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
+    )
 
 
 def _write(path: Path, rows: pa.Table) -> None:

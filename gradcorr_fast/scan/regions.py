@@ -2,7 +2,9 @@
 
 import gzip
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ SCHEMA = pa.schema(
 )
 SUFFIXES = (".bed", "peak", ".bedgraph", ".bg", ".gz", ".bgz", ".txt", ".tsv")
 _TEXT = re.compile(r"(?P<chrom>[^\t]+?)(?::(?P<first>[\d,]+)(?:-(?P<last>[\d,]+)?)?)?")
+BATCH_ROWS = 1 << 16
 _EVERYTHING = np.iinfo(np.int64).max
 
 
@@ -51,22 +54,47 @@ def read_regions(source: Any) -> pa.Table:
     FileNotFoundError
         If a path names no file.
     ValueError
-        If a line is no region; it names the line.
+        If a line or a region is none; it names it.
 
     Examples
     --------
     >>> read_regions(["chr1:1,001-2,000", ("chr2", 5, 8)]).to_pylist()[0]
     {'chrom': 'chr1', 'start': 1000, 'stop': 2000, 'name': None, 'centre': 1500}
     """
+    regions = _read(source)
+    start, stop, centre = (regions[name].to_numpy() for name in ("start", "stop", "centre"))
+    is_wrong = (start < 0) | (stop < start)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise ValueError(
+            f"region {row} is ({regions['chrom'][row].as_py()!r}, {start[row]}, {stop[row]}); it must have a start "
+            f"that is not negative and an end that is not smaller"
+        )
+    if n_outside := int((centre > stop).sum()):
+        warnings.warn(
+            f"{n_outside} summits of {len(regions)} regions lie outside of them, and windows are centred there all the "
+            f"same; if the tenth column is no summit, or the peaks were cut, leave it away: cut -f 1-9",
+            stacklevel=2,
+        )
+    return regions
+
+
+def _read(source: Any) -> pa.Table:
     if hasattr(source, "__arrow_c_stream__"):
         return _read_table(pa.table(source))
+    rows: Iterator[Any]
     if isinstance(source, Path) or (isinstance(source, str) and _is_path(source)):
         rows = _read_bed(Path(source))
     elif isinstance(source, str):
         rows = iter([_parse_text(source)])
     else:
         rows = (_parse_text(region) if isinstance(region, str) else _parse_tuple(region) for region in source)
-    chrom, start, stop, name, summit = zip(*found, strict=True) if (found := list(rows)) else ((),) * 5
+    parts = iter(lambda: list(islice(rows, BATCH_ROWS)), [])  # Python's objects for millions take gigabytes
+    return pa.concat_tables([SCHEMA.empty_table(), *map(_make_table, parts)])
+
+
+def _make_table(rows: Sequence[Any]) -> pa.Table:
+    chrom, start, stop, name, summit = zip(*rows, strict=True)
     first, last = np.array(start, np.int64), np.array(stop, np.int64)
     is_summit = np.array([s is not None and s >= 0 for s in summit], bool)
     peak = np.array([s if is_peak else 0 for s, is_peak in zip(summit, is_summit, strict=True)], np.int64)
@@ -115,7 +143,7 @@ def _parse_text(text: str) -> tuple[str, int, int, None, None]:
         raise ValueError(f"{text!r} is neither a file nor a region; write regions like chr1:1,001-2,000")
     first, last = (int(found[end].replace(",", "")) if found[end] else None for end in ("first", "last"))
     start, stop = 0 if first is None else first - 1, _EVERYTHING if last is None else last
-    if not 0 <= start < stop:
+    if not 0 <= start < stop <= _EVERYTHING:
         raise ValueError(f"region {text!r} ends before it or the contig begins; write it like chr1:1,001-2,000")
     return found["chrom"], start, stop, None, None
 
@@ -133,9 +161,9 @@ def _read_bed(path: Path) -> Iterator[tuple[str, int, int, str | None, int | Non
                 summit = int(fields[9]) if len(fields) in (10, 20) else None  # narrowPeak, and IDR of two of them
             except (IndexError, ValueError):
                 start, stop, summit = 0, -1, None
-            if stop < start or start < 0:
+            if not 0 <= start <= stop <= _EVERYTHING:
                 raise ValueError(
                     f"line {number} of {path} is {line.strip()[:80]!r}; it must begin with a contig, a start and an "
-                    f"end that is not smaller"
+                    f"end that is not smaller, and a tenth column of ten must be a summit, counted from the start"
                 )
             yield fields[0], start, stop, fields[3] if len(fields) > 3 and fields[3] != "." else None, summit

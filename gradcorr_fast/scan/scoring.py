@@ -180,7 +180,6 @@ class _Runner:
 
     def __init__(self, session: Session, advance: Callable[[int], Any]) -> None:
         self._session, self._advance = session, advance
-        self._size = session.batch_size
         self.reasons: Counter[str] = Counter()
 
     def values(self, n: int, cut: Callable[[slice], Array]) -> Array:
@@ -221,14 +220,16 @@ class _Runner:
 
     def _run(self, n: int, cut: Callable[[slice], Array], start: Start, values: Array) -> None:
         """Run the model on all rows: windows are cut a few batches ahead, results are read when the next batch runs."""
-        parts = [slice(first, min(first + self._size, n)) for first in range(0, n, self._size)]
+        size = self._session.batch_size
+        parts = [slice(first, min(first + size, n)) for first in range(0, n, size)]
         before: list[Any] = []
         with ThreadPoolExecutor(1) as reader:
             waiting = deque(reader.submit(cut, part) for part in parts[:N_AHEAD])
             for k, part in enumerate(parts):
                 codes = waiting.popleft().result()
                 waiting.extend(reader.submit(cut, later) for later in parts[k + N_AHEAD : k + N_AHEAD + 1])
-                finish, _ = self._attempt(start, self._filled(codes), part)
+                fits = len(codes) <= self._session.batch_size  # which may have been halved since the parts were cut
+                finish = self._attempt(start, self._filled(codes), part)[0] if fits else None
                 self._settle(before, start, values)
                 before = [codes, part, finish]
             self._settle(before, start, values)
@@ -242,7 +243,7 @@ class _Runner:
         if finish is None or self._attempt(finish)[1] is not None:
             n_raised = self._fill(codes, part, start)
             if n_raised == len(codes):
-                check_model(self._session.values, self._size, self._session.length)
+                check_model(self._session.values, self._session.batch_size, self._session.length)
         n_bad = int((~np.isfinite(values[part])).any(1).sum())
         if n_bad > n_raised:
             self.reasons[NOT_FINITE] += n_bad - n_raised
@@ -250,7 +251,7 @@ class _Runner:
 
     def _fill(self, codes: Array, part: slice, start: Start) -> int:
         """Run the model on rows, and where it fails on halves of them; return the number of rows at fault."""
-        if len(codes) <= self._size:
+        if len(codes) <= self._session.batch_size:
             _, error = self._attempt(lambda: start(self._filled(codes), part)())
             if error is None:
                 return 0
@@ -266,7 +267,7 @@ class _Runner:
 
     def _filled(self, codes: Array) -> Array:
         """Repeat the last row up to the shape of all batches."""
-        return codes[np.minimum(np.arange(max(self._size, len(codes))), len(codes) - 1)]
+        return codes[np.minimum(np.arange(max(self._session.batch_size, len(codes))), len(codes) - 1)]
 
     def _attempt(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
         """Return what comes of it, or None and why the model failed."""
@@ -276,7 +277,7 @@ class _Runner:
         except Exception as error:  # a model may raise anything; which rows are at fault is found out
             if not (isinstance(error, memory.errors) and memory.is_exhausted(error)):
                 return None, reason_of(error)
-            if self._size == 1:
+            if self._session.batch_size == 1:
                 raise MemoryError(
                     f"one sequence does not fit in memory: {memory.describe(error)}; shorten the windows, or use a "
                     f"device with more memory"
@@ -284,11 +285,12 @@ class _Runner:
             return None, EXHAUSTED
 
     def _shrink(self) -> None:
-        """Halve all batches from now on."""
-        self._size //= 2
+        """Halve all batches from now on, also those of other shards."""
+        size = self._session.batch_size // 2
+        self._session.shrink(size)
         self._session.memory.release()
         warnings.warn(
-            f"memory was exhausted; batches have {self._size} rows from now on, pass that as the batch size to save "
-            f"the attempts",
+            f"memory was exhausted; batches have {size} rows from now on, pass that as the batch size to save the "
+            f"attempts",
             stacklevel=2,
         )

@@ -251,14 +251,14 @@ def _score_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> N
                 with replacing([place]) as (temporary,):
                     create_matrix(temporary, sum(sizes), sizes[0], names, scan.options["scores"])
 
-    def do(number: int, progress: Progress) -> None:
-        _score_shard(scan, number, names, progress)
+    def do(number: int, progress: Progress) -> Callable[[], None]:
+        return _score_shard(scan, number, names, progress)
 
     do_shards(scan, do, share, what="alleles", verbose=verbose)
 
 
-def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progress) -> None:
-    """Score the alleles of a shard, and put them on disk."""
+def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progress) -> Callable[[], None]:
+    """Score the alleles of a shard, and return what puts them on disk."""
     start, rows = time.monotonic(), scan.rows(number)
     status = np.array(rows["status"].to_pylist(), object)
     index = np.flatnonzero(status == "ok")
@@ -270,10 +270,6 @@ def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progre
     for name, found in scored.scores.items():
         values[name] = np.full((len(rows), found.shape[1]), np.nan, np.float32)
         values[name][index] = found
-    matrix, others = scan.folder.path / MATRIX, []
-    if len(names) > MAX_TARGETS:
-        write_matrix_shard(matrix, number, values)
-        others = shard_files(matrix, number)
     manifest = {
         "rows": len(rows),
         "counts": Counter(status.tolist()),
@@ -281,9 +277,17 @@ def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progre
         "agreement": scored.agreement.tolist(),
         "seconds": round(time.monotonic() - start, 3),
     }
-    scan.folder.commit(
-        number, scan.record["id"], lambda path: write_shard(path, add_scores(rows, values, names)), manifest, others
-    )
+
+    def write() -> None:
+        matrix, others = scan.folder.path / MATRIX, []
+        if len(names) > MAX_TARGETS:
+            write_matrix_shard(matrix, number, values)
+            others = shard_files(matrix, number)
+        scan.folder.commit(
+            number, scan.record["id"], lambda path: write_shard(path, add_scores(rows, values, names)), manifest, others
+        )
+
+    return write
 
 
 def _placed(rows: pa.Table) -> pa.Table:
