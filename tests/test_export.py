@@ -109,6 +109,18 @@ def test_the_modisco_pair_has_its_layout(store: Path, tmp_path: Path) -> None:
     check_peaks(files[2])
 
 
+def test_maps_before_the_correction_are_exported_where_they_are_kept(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--keep-uncorrected"):
+        gf.scan.export(store, tmp_path / "out", format="modisco", target=0, corrected=False)
+    regions, options = [("chr2", 300, 309)], {"length": LENGTH, "keep_uncorrected": True}
+    gf.scan.attribute_regions(Network(), GENOME, regions, tmp_path / "kept", targets=[0], **options)
+    gf.scan.export(tmp_path / "kept", tmp_path / "out", format="modisco", corrected=False)
+    with np.load(tmp_path / "out.attr.npz") as file:
+        found = file["arr_0"]
+    np.testing.assert_array_equal(found, gf.scan.Attributions(tmp_path / "kept").maps([0], corrected=False))
+    assert np.abs(found.sum(1)).max() > 1e-3
+
+
 def test_modisco_finds_a_planted_motif_in_an_exported_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     require("modiscolite")
     require("h5py")

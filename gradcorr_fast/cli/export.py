@@ -12,10 +12,11 @@ from ._scan import ending
 @click.option("-o", "--out", required=True, help="File to write; for modisco the beginning of its name.")
 @click.option("--format", type=click.Choice(["modisco", "hdf5", "bigwig", "parquet"]), required=True)
 @click.option("--target", "-t", help="Which of several, by its text.")
+@click.option("--uncorrected", is_flag=True, help="Maps before the correction, which --keep-uncorrected stores.")
 @click.option("--overlap", type=click.Choice(["mean", "max", "first"]), default="mean", help="Of windows, in a bigWig.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def export(store: str, out: str, quiet: bool, **options: Any) -> None:
+def export(store: str, out: str, uncorrected: bool, quiet: bool, **options: Any) -> None:
     """Write the attributions in the folder STORE, which attribute made, in another format.
 
     modisco writes OUT.ohe.npz and OUT.attr.npz and prints the command that reads them; hdf5 the layout of ChromBPNet,
@@ -29,5 +30,5 @@ def export(store: str, out: str, quiet: bool, **options: Any) -> None:
     with ending():
         from .. import scan
 
-        for path in scan.export(store, out, verbose=not quiet, **options):
+        for path in scan.export(store, out, corrected=not uncorrected, verbose=not quiet, **options):
             click.echo(path)

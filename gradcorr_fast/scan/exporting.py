@@ -26,7 +26,7 @@ BLOCK_ROWS = 1 << 12
 
 def export(
     store: str | os.PathLike[str], out: str | os.PathLike[str], *, format: str, target: Any = None,  # noqa: A002
-    overlap: str = "mean", force: bool = False, verbose: bool = False,
+    corrected: bool = True, overlap: str = "mean", force: bool = False, verbose: bool = False,
 ) -> list[Path]:  # fmt: skip
     """Write attributions of regions in another format.
 
@@ -39,11 +39,13 @@ def export(
     format : {"modisco", "hdf5", "bigwig", "parquet"}
         * "modisco": OUT.ohe.npz and OUT.attr.npz, see `io.save_modisco`;
         * "hdf5": the layout of ChromBPNet, which TF-MoDISco and Fi-NeMo read, see `io.save_contribs_h5`;
-        * "bigwig": the attribution of the observed letter (corrected gradient times input), see `io.save_bigwig`;
+        * "bigwig": the attribution of the observed letter (gradient times input), see `io.save_bigwig`;
           unknown letters have none;
         * "parquet": the table of regions with prediction and summary of the angles, for all targets.
     target : int, str or `gf.targets` object, optional
         Which, as it was asked for or in the text of `store.Attributions.targets`; needed if the store has several.
+    corrected : bool
+        Whether maps are corrected, or those before the correction, which `keep_uncorrected` stores.
     overlap : {"mean", "max", "first"}
         What a position gets in a bigWig that several windows cover.
     force : bool
@@ -64,7 +66,7 @@ def export(
     FileExistsError
         If a file exists and `force` is not given.
     ValueError
-        If no region was attributed, the format is none of these, or the target is not told.
+        If no region was attributed, the format is none of these, the target is not told, or the store has no such maps.
 
     Examples
     --------
@@ -81,9 +83,14 @@ def export(
     if not rows.size:
         raise ValueError(f"no region of {store} was attributed; gradcorr-fast status {store} tells why")
     regions, codes = found.regions.take(pa.array(rows)), ChosenRows(found.codes, rows, found.group["codes"])
-    maps = ChosenRows(lambda index: found.maps(index, number), rows, found.group["corrected"], (4, codes.shape[1]))
+    maps = ChosenRows(
+        lambda index: found.maps(index, number, corrected=corrected),
+        rows,
+        found.group["corrected"],
+        (4, codes.shape[1]),
+    )
     if format == "bigwig":
-        values = ChosenRows(_observed(found, number), rows, found.group["codes"])
+        values = ChosenRows(_observed(found, number, corrected), rows, found.group["codes"])
         _write_bigwig(found, regions, values, out, overlap, force)
         return [out]
     peaks = out.with_name(f"{out.name if format == 'modisco' else out.stem}.regions.narrowPeak")
@@ -143,12 +150,14 @@ def _choose(found: Attributions, target: Any) -> int:
     raise ValueError(f"the store has the targets {', '.join(names)}; choose one, target=... (--target); got {target!r}")
 
 
-def _observed(found: Attributions, target: int) -> Callable[[Array], Array]:
+def _observed(found: Attributions, target: int, corrected: bool) -> Callable[[Array], Array]:
     """Return what reads the attribution of the observed letter, NaN where that is unknown."""
 
     def read(rows: Array) -> Array:
         codes = found.codes(rows)
-        values = ops.grad_times_input(found.maps(rows, target), codes, axis=1, corrected=False, n_letters=4)
+        values = ops.grad_times_input(
+            found.maps(rows, target, corrected=corrected), codes, axis=1, corrected=False, n_letters=4
+        )
         observed: Array = np.where(codes < 4, values, np.nan)
         return observed
 
