@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ... import angle_summary, plot, sequences
+from ... import plot, sequences
 from ...metrics import DifferenceByAngle, cosine_similarity, ensemble_difference_by_angle
 from ...ops import AttributionMaps, analyze
+from ...summary import angle_summary
 from ..models import FIRST_FILTERS
 from . import chipseq_sets, claims
 from .drawing import COLORS, LABELS, Reproduction, mean_and_sd

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import hooks, merge, sequences, targets
+from ... import hooks, sequences, targets
 from ...metrics import information_content
 from ...ops import analyze
-from ...summary import AngleSummary, angle_summary
+from ...summary import AngleSummary, angle_summary, merge
 from ..evaluation import attribute
 from . import claims
 from .genome_sets import FAMILIES, is_stand_in, train, trained

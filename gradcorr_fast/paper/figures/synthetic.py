@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ... import merge, plot
+from ... import plot
+from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
 from .drawing import COLORS, LABELS, METHODS, Reproduction, mean_and_sd, scatter_gains
