@@ -252,11 +252,11 @@ def test_logos_show_the_stretch_with_the_strongest_mean_map(study: Study) -> Non
     n, first = np.unravel_index(sums.argmax(), sums.shape)
     position = np.array(found.numbers["position"])[own] - 1
     assert set(range(first, first + 12)) <= set(position.tolist())
-    assert found.numbers["row"][0] == rows[n]
+    assert found.numbers["sequence"][0] == n
     assert "".join(np.array(found.numbers["letter"])[own]) == gf.sequences.decode(codes[n])[position[0] :][:50]
     gradient, corrected, shown = (
         np.stack([np.array(found.numbers[f"{kind}_{letter}"])[own] for letter in "ACGT"], axis=1)
-        for kind in ("gradient", "corrected", "mean")
+        for kind in ("gradient", "corrected", "below")
     )
     np.testing.assert_allclose(gradient, maps[best, n, position], rtol=1e-5)
     np.testing.assert_allclose(corrected, gradient - gradient.mean(1, keepdims=True), rtol=1e-3, atol=1e-7)

@@ -7,15 +7,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ... import plot, sequences
-from ...metrics import DifferenceByAngle, cosine_similarity, ensemble_difference_by_angle
-from ...ops import AttributionMaps, analyze
+from ...metrics import DifferenceByAngle, ensemble_difference_by_angle
+from ...ops import analyze
 from ...summary import angle_summary
 from ..models import FIRST_FILTERS
 from . import chipseq_sets, claims
 from .drawing import COLORS, LABELS, Reproduction, mean_and_sd
+from .genome_maps import Window
 from .study import Job, Study
 from .synthetic import models_of
+from .tracks import agreement, draw_window, table
 
 Array = np.ndarray[Any, Any]
 
@@ -263,36 +264,34 @@ def s7(study: Study) -> Reproduction:
     n_rows = (len(factors) + 1) // 2
     figure = Figure(figsize=(15, 5 * n_rows), layout="constrained")
     parts = figure.subfigures(n_rows, 2, squeeze=False).ravel()
-    rows, sentences = [], []
+    columns: dict[str, list[Any]] = {}
+    sentences = []
     for part, factor in zip(parts, factors, strict=False):
-        letters, before, after = _show_stretch(part, study, factor)
-        rows += letters
-        sentences.append(f"{factor} {before:.3f}, {after:.3f}")
+        window, others = _show_stretch(part, study, factor)
+        for name, values in table(window, others, factor=factor).items():
+            columns.setdefault(name, []).extend(values)
+        sentences.append(f"{factor}: {agreement(window, others)}")
     text = (
         f"{chipseq_sets.describe(study, factors)} Shown are {LOGO_LENGTH} positions round the {MOTIF_LENGTH} with the "
         f"largest corrected grad-times-input in the mean map of {study.scale.members} models, of all positive test "
-        f"sequences: the map of the model that is best in validation, and the mean map of the others. The cosine "
-        f"similarity of the two there, before and after the correction of the first: {'; '.join(sentences)}."
+        f"sequences: the map of the model that is best in validation, and the mean map of the others, which it is "
+        f"compared with. {'; '.join(sentences)}."
     )
-    return Reproduction(figure, _columns(rows), text)
+    return Reproduction(figure, columns, text)
 
 
-def _show_stretch(part: Any, study: Study, factor: str) -> tuple[list[dict[str, Any]], float, float]:
-    """Draw the logos of a set, and return its letters and the similarity with the other models, before and after."""
+def _show_stretch(part: Any, study: Study, factor: str) -> tuple[Window, Array]:
+    """Draw the logos of a set; return what the best model has there, and the mean map of the other models."""
     jobs = ensemble(study, LOGO_MODEL, factor)
     maps = _maps(study, jobs)
     best = int(np.argmax([study.record(job)["valid_score"] for job in jobs]))
-    rows = study.rows(jobs[0].data)
-    codes = study.dataset(jobs[0].data).codes[rows]
+    codes = study.dataset(jobs[0].data).codes[study.rows(jobs[0].data)]
     n, stretch = _choose(maps.mean(0), codes)
-    single, shown = maps[best, n, stretch], np.delete(maps, best, axis=0)[:, n, stretch].mean(0)
-    both = analyze(single)
-    _draw_logos(part, single, both, shown, stretch.start)
+    window = Window(codes[n, stretch], maps[best, n, stretch], None, stretch.start, n)
+    others = np.delete(maps, best, axis=0)[:, n, stretch].mean(0)
     model = f"{LABELS[LOGO_MODEL]} with {jobs[best].first_filters} first filters"
-    part.suptitle(f"{factor}: {model}, positive test sequence {n + 1}")
-    letters = _list_letters(factor, int(rows[n]), stretch.start, codes[n, stretch], single, both, shown)
-    before, after = (float(cosine_similarity(each[None], shown[None])[0]) for each in (single, both.corrected))
-    return letters, before, after
+    draw_window(part, window, f"{factor}: {model}, positive test sequence {n}", others)
+    return window, others
 
 
 def _choose(mean: Array, codes: Array) -> tuple[int, slice]:
@@ -303,37 +302,6 @@ def _choose(mean: Array, codes: Array) -> tuple[int, slice]:
     last_start = max(0, codes.shape[1] - LOGO_LENGTH)
     start = min(max(0, int(first) + MOTIF_LENGTH // 2 - LOGO_LENGTH // 2), last_start)
     return int(n), slice(start, min(start + LOGO_LENGTH, codes.shape[1]))
-
-
-def _draw_logos(part: Any, single: Array, both: AttributionMaps, mean: Array, start: int) -> None:
-    """Draw the four panels of a set, the gradients before and after in one range."""
-    axes = part.subplots(4, 1, sharex=True)
-    for ax, values in zip(axes[[0, 2, 3]], (single, both.corrected, mean), strict=True):
-        plot.logo(values, ax, start=start)
-    plot.angle_track(both.angle, axes[1], mask=single.any(-1), start=start)
-    axes[1].set_yticks([-90, -45, 0, 45, 90])
-    limits = np.array([ax.get_ylim() for ax in axes[[0, 2]]])
-    for ax in axes[[0, 2]]:
-        ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-    titles = "gradient", "angle to the simplex", "corrected gradient", "mean gradient of the other models"
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title, loc="left", fontsize="small")
-        ax.set_xlabel("position in the sequence (1-based)")
-        ax.label_outer()
-
-
-def _list_letters(
-    factor: str, row: int, start: int, codes: Array, single: Array, both: AttributionMaps, mean: Array
-) -> list[dict[str, Any]]:
-    """Return what is drawn, position by position."""
-    kinds = {"gradient": single, "corrected": both.corrected, "mean": mean}
-    columns = {f"{kind}_{letter}": heights[:, k] for kind, heights in kinds.items() for k, letter in enumerate("ACGT")}
-    columns |= {"angle": both.angle}
-    return [
-        {"factor": factor, "row": row, "position": start + k + 1, "letter": letter}
-        | {name: float(values[k]) for name, values in columns.items()}
-        for k, letter in enumerate(sequences.decode(codes))
-    ]
 
 
 def s12(study: Study) -> Reproduction:
