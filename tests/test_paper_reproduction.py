@@ -21,7 +21,7 @@ from gradcorr_fast.paper.reproduction import FIGURES, reproduce
 
 TINY = Scale(
     models=2, members=1, sigma_trials=1, angle_trials=1, sigmas=(0.005, 0.1), angle_weights=(2e-5, 1e-4),
-    n_sequences=500, n_evaluated=10, epochs=1,
+    n_sequences=500, n_evaluated=5, epochs=1,
 )  # fmt: skip
 SYNTHETIC = ("fig1b", "fig1c", "s2", "s3", "table")
 
@@ -51,7 +51,7 @@ def test_numbers_are_those_of_models_trained_and_evaluated_by_hand(folder: Path)
     data = synthetic.generate(500)
     model = models.build("cnn-deep-relu", length=200, n_outputs=1, seed=1)
     training.fit(model, data, seed=1, epochs=1, quiet=True)
-    found = evaluation.evaluate(model, data, n_sequences=10)
+    found = evaluation.evaluate(model, data, n_sequences=5)
     numbers = read(folder / "fig1b.csv")
     row = np.flatnonzero((numbers["model"] == "cnn-deep-relu") & (numbers["seed"] == 1))
     assert len(row) == 1
@@ -132,7 +132,7 @@ def test_initial_weights_have_the_spread_that_was_asked_for() -> None:
 
 
 def test_a_folder_of_other_numbers_or_files_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="n_evaluated 10, not 20"):
+    with pytest.raises(ValueError, match="n_evaluated 5, not 20"):
         Study(folder, scale=Scale(**{**TINY.__dict__, "n_evaluated": 20}))
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="a folder of their own"):
