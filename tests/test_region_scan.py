@@ -8,6 +8,7 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.scan import progress, region_scan
+from gradcorr_fast.scan import folder, progress, region_scan
 from tests import models
 
 torch = pytest.importorskip("torch")
@@ -417,6 +418,63 @@ def test_an_interruption_waits_for_the_shard_that_is_being_written(
     assert gf.scan.status(out)[1:3] == (1, 0)
     scan(fasta, out, resume=True)
     assert contents(out) == contents(scan_whole(fasta, tmp_path))
+
+
+@pytest.mark.parametrize("n_interruptions", [1, 2])
+def test_a_shard_is_held_until_it_is_written_though_the_wait_for_it_is_interrupted(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_interruptions: int
+) -> None:
+    """Another process could do it again meanwhile, and write the same files."""
+    write, out, has_left, held = region_scan.write_store_shard, tmp_path / "out", threading.Event(), []
+    writers: list[ThreadPoolExecutor] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *work: Any) -> Future[Any]:
+            writers.append(self)
+            future = super().submit(*work)
+            monkeypatch.setattr(future, "result", interrupt)
+            return future
+
+        def shutdown(self, *options: Any, **more: Any) -> None:
+            if n_interruptions == 2:
+                raise KeyboardInterrupt
+            has_left.set()
+            super().shutdown(*options, **more)
+
+    def write_late(*arguments: Any) -> None:
+        assert has_left.wait(60)
+        held.append(folder.Folder(out).is_held(0))
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "ThreadPoolExecutor", Interrupted)
+        patch.setattr(region_scan, "write_store_shard", write_late)
+        with pytest.raises(KeyboardInterrupt):
+            scan(fasta, out)
+        has_left.set()
+        ThreadPoolExecutor.shutdown(writers[0])
+    assert held == [True]
+    assert gf.scan.status(out)[1:3] == (1, 0)
+    scan(fasta, out, resume=True)
+    assert contents(out) == contents(scan_whole(fasta, tmp_path))
+
+
+def test_what_the_thread_that_writes_computes_was_computed_once_before(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It compiled: Numba then sets filters of warnings, as the scan does beside it, and warnings were lost for good."""
+    finish, threads = region_scan.finish_values, []
+
+    def record(*arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return finish(*arguments)
+
+    monkeypatch.setattr(region_scan, "finish_values", record)
+    scan(fasta, tmp_path / "out")
+    assert [thread == threading.get_ident() for thread in threads] == [True, False, False, False, False]
 
 
 def test_no_more_than_one_shard_waits_to_be_written(

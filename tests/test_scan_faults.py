@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradcorr_fast as gf
+from gradcorr_fast.hooks._session import Session
 
 torch = pytest.importorskip("torch")
 
@@ -123,6 +124,39 @@ def test_a_batch_that_exhausts_memory_is_halved(fasta: Path) -> None:
     assert len(caught) == 1
     assert len(refused) == 3  # one batch, the next meanwhile, and the first again; not in every shard
     np.testing.assert_allclose(*(np.array(t["taylor"].to_pylist()) for t in (table, scan(fasta))), atol=1e-6)
+
+
+def test_memory_that_is_exhausted_when_results_are_read_halves_batches(
+    fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As told by JAX; two rows that had been begun before batches were halved were taken for one that does not fit."""
+    start = Session.start_values
+
+    def exhaust() -> Any:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    given: dict[str, Any] = {"scores": ["alt_score"], "variants": VARIANTS[:10], "batch_size": 2}
+    wanted = scan(fasta, **given)
+    monkeypatch.setattr(Session, "start_values", lambda self, x: exhaust if len(x) > 1 else start(self, x))
+    with pytest.warns(UserWarning, match="batches have 1 rows from now on"):
+        table = scan(fasta, **given)
+    np.testing.assert_allclose(*(np.array(t["alt_score"].to_pylist()) for t in (table, wanted)), atol=1e-6)
+
+
+def test_a_scan_whose_first_batch_exhausted_memory_goes_on_with_the_size_that_it_told(
+    fasta: Path, tmp_path: Path
+) -> None:
+    """It compared the NaN of what had not fitted with what the model returned, and refused."""
+
+    def exhaust(n: int, x: Any, output: Any) -> Any:
+        if len(x) > 8:
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        return output
+
+    with pytest.warns(UserWarning, match="batches have 8 rows from now on, pass that as the batch size"):
+        scan(fasta, tmp_path / "scan", exhaust, batch_size=16)
+    with pytest.warns(UserWarning, match="begun with a batch size of 16, and goes on with 8"):
+        assert scan(fasta, tmp_path / "scan", exhaust, batch_size=8, resume=True).exists()
 
 
 RUN = """

@@ -132,8 +132,8 @@ class Folder:
 
     @contextmanager
     def holding(self, number: int) -> Iterator[bool]:
-        """Hold a shard, which yields True, unless another process does."""
-        lock = FileLock(self.shard(number).with_suffix(".lock"), timeout=0)
+        """Hold a shard, which yields True, unless another process does; any thread may let it go."""
+        lock = FileLock(self.shard(number).with_suffix(".lock"), timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:
@@ -176,29 +176,31 @@ def work(folder: Folder, identity: str, numbers: Iterable[int], do: Callable[[in
     `do` computes a shard and returns what puts it on disk, which a thread does while the next shard is computed. Both
     are held meanwhile, and no third one is begun before the first is on disk. What goes wrong there ends the work.
     """
-    pending, written = list(numbers), ExitStack()
-    try:
-        with ThreadPoolExecutor(1) as writer:
-            while pending:
-                held = []
-                for number in pending:
-                    with ExitStack() as hold:
-                        is_ours = hold.enter_context(folder.holding(number))
-                        folder.check_id(identity)
-                        if not is_ours:
-                            held.append(number)
-                        elif not folder.is_whole(number):
-                            write = do(number)
-                            written.close()  # waits for the shard before
-                            hold.callback(writer.submit(write).result)
-                            written = hold.pop_all()
-                            del write  # with all that it holds
-                written.close()
-                pending = held
-                if held:
-                    time.sleep(POLL_SECONDS)
-    finally:
-        written.close()  # after the thread has ended
+    pending = list(numbers)
+    with ThreadPoolExecutor(1) as writer, ExitStack() as written:
+        while pending:
+            held = []
+            for number in pending:
+                with ExitStack() as hold:
+                    is_ours = hold.enter_context(folder.holding(number))
+                    folder.check_id(identity)
+                    if not is_ours:
+                        held.append(number)
+                    elif not folder.is_whole(number):
+                        write = do(number)
+                        written.close()  # waits for the shard before
+                        written.callback(writer.submit(_write, hold.pop_all(), write).result)
+                        del write  # with all that it holds
+            written.close()
+            pending = held
+            if held:
+                time.sleep(POLL_SECONDS)
+
+
+def _write(hold: ExitStack, write: Callable[[], None]) -> None:
+    """Put a shard on disk and let it go: the thread does both, since Ctrl-C may end the wait for it."""
+    with hold:
+        write()
 
 
 def file_digest(path: Path) -> str:

@@ -219,7 +219,7 @@ def _probe(kind: Kind, scan: Scan) -> Array:
     except Exception as error:
         memory = scan.session.memory
         if isinstance(error, memory.errors) and memory.is_exhausted(error):
-            return np.full((size, scan.session.n_targets), np.nan)  # the scan finds out what fits
+            return np.empty((0, scan.session.n_targets))  # nothing to compare; the scan finds out what fits
         if isinstance(error, TypeError | ValueError):
             raise
         failure = error

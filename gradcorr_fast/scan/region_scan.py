@@ -114,7 +114,8 @@ def _windows(options: RegionOptions) -> WindowOptions:
 
 
 def _probe(scan: Scan, codes: Array) -> Array:
-    _run_of(scan)(codes[:1])
+    # what is compiled for this, the thread that writes would compile while warnings are caught, which no two may do
+    finish_values(_run_of(scan)(codes[:1]), scan.options)
     return scan.session.values(codes[: model_files.inspect_model(scan.loaded).batch_size or N_PROBED])
 
 

@@ -228,10 +228,10 @@ class _Runner:
             for k, part in enumerate(parts):
                 codes = waiting.popleft().result()
                 waiting.extend(reader.submit(cut, later) for later in parts[k + N_AHEAD : k + N_AHEAD + 1])
-                fits = len(codes) <= self._session.batch_size  # which may have been halved since the parts were cut
-                finish = self._attempt(start, self._filled(codes), part)[0] if fits else None
+                most = self._session.batch_size  # which may have been halved since the parts were cut
+                finish = self._attempt(start, self._filled(codes), part)[0] if len(codes) <= most else None
                 self._settle(before, start, values)
-                before = [codes, part, finish]
+                before = [codes, part, finish if self._session.batch_size == most else None]  # or begun too large
             self._settle(before, start, values)
 
     def _settle(self, batch: list[Any], start: Start, values: Array) -> None:
