@@ -172,6 +172,7 @@ def test_what_is_missing_sampled_and_shuffled_is_said(tmp_path: Path) -> None:
     text = chipseq_sets.describe(study, ["CTCF", "REST"])
     assert "CTCF (240 sequences of 100 bp), REST (300 sequences of 100 bp)" in text
     assert "no more than 300 sequences" in text
+    assert f"At most {TINY.n_evaluated} positive test sequences of each are attributed" in text
     assert "negatives of REST are shuffles" in text
     assert "MAX, ATF2, Arid3, BACH1, GABPA, ZNF24, ELK1, SRF are not there" in text
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
+import gradcorr_fast as gf
 from gradcorr_fast.paper import evaluation, models, synthetic
 from tests.conftest import require
 
@@ -71,6 +72,14 @@ def test_keras_and_pytorch_models_have_the_same_maps(method: str) -> None:
     maps = [evaluation.attribute(each, DATA.codes[ROWS[:3]], method=method) for each in (MODEL, keras_model)]
     assert maps[0].shape == (3, 200, 4)
     np.testing.assert_allclose(maps[0], maps[1], rtol=1e-3, atol=1e-5 * np.abs(maps[0]).max())
+
+
+def test_maps_before_the_sigmoid_are_larger_by_a_factor_for_each_sequence() -> None:
+    codes = DATA.codes[ROWS]
+    before, after = (evaluation.attribute(MODEL, codes, target=t) for t in (gf.targets.before_activation(), 0))
+    factors = (before * after).sum((1, 2)) / (before**2).sum((1, 2))
+    np.testing.assert_allclose(after, factors[:, None, None] * before, atol=1e-5 * np.abs(after).max())
+    assert ((factors > 0) & (factors <= 0.25)).all()
 
 
 def test_presets_differ_where_the_paper_and_its_scripts_do() -> None:

@@ -2,6 +2,10 @@
 
 import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from gradcorr_fast.cli import main
 from gradcorr_fast.paper import evaluation, models, synthetic, training
 from gradcorr_fast.paper._side_by_side.torch import Task, train_all
 from gradcorr_fast.paper.figures import claims, sweeps
-from gradcorr_fast.paper.figures.scale import CPU, PAPER, Scale
+from gradcorr_fast.paper.figures.scale import CPU, PAPER, QUICK, Scale
 from gradcorr_fast.paper.figures.study import Job, Study
 from gradcorr_fast.paper.reproduction import FIGURES, reproduce
 
@@ -82,10 +86,73 @@ def test_a_training_that_was_interrupted_goes_on(folder: Path, tmp_path: Path) -
     study = Study(tmp_path / "new", scale=TINY, quiet=True)
     job = Job("cnn-shallow-relu", 0)
     whole = study.record(job)
+    assert whole["cpu_minutes"] > 0
     (study.folder / "models" / f"{job.path}.json").unlink()
     before = (study.folder / "models" / f"{job.path}.pt").stat().st_mtime_ns
-    assert {**study.record(job), "cpu_minutes": 0} == {**whole, "cpu_minutes": 0}
+    assert study.record(job) == {**whole, "cpu_minutes": None}
     assert (study.folder / "models" / f"{job.path}.pt").stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The same figures, to be spoilt."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def test_what_a_training_took_is_not_told_of_one_that_was_interrupted(copy: Path) -> None:
+    for path in copy.glob("models/synthetic/cnn-deep-exp-seed*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "cpu_minutes": None}))
+    reproduce("table", copy, scale=TINY, quiet=True)
+    (row,) = [line for line in (copy / "table.md").read_text().splitlines() if line.startswith("| CNN-deep-exp | 2 |")]
+    assert row.endswith("| not measured |")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("models/synthetic/cnn-deep-exp-seed0.pt", Study.model),
+        ("models/synthetic/cnn-deep-exp-seed0.json", Study.record),
+        ("evaluations/synthetic/cnn-deep-exp-seed0-saliency-paper.npz", Study.evaluation),
+    ],
+)
+@pytest.mark.parametrize("n_bytes", [0, 20])
+def test_a_damaged_file_is_named_and_made_again_once_it_is_removed(
+    copy: Path, name: str, read: Callable[[Study, Job], Any], n_bytes: int
+) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:n_bytes])
+    study, job = Study(copy, scale=TINY, quiet=True), Job("cnn-deep-exp")
+    with pytest.raises(OSError, match=rf"{name} is damaged; remove it"):
+        read(study, job)
+    (copy / name).unlink()
+    read(study, job)
+    assert (copy / name).stat().st_size > n_bytes
+
+
+def test_a_damaged_record_of_the_study_is_named_with_what_it_should_hold(copy: Path) -> None:
+    (copy / "study.json").write_text('{"n_seq')
+    with pytest.raises(OSError, match=r'study\.json is damaged; write there {"n_sequences": 500'):
+        Study(copy, scale=TINY)
+
+
+def test_what_was_measured_of_a_model_goes_with_it(copy: Path) -> None:
+    """Once, the measurements of a model that was removed were shown beside the one that was trained in its place."""
+    study, job = Study(copy, scale=TINY, quiet=True), Job("cnn-deep-exp")
+    whole = study.evaluation(job)
+    path = copy / "evaluations/synthetic/cnn-deep-exp-seed0-saliency-paper.npz"
+    shutil.copy(path.with_name("cnn-deep-exp-seed1-saliency-paper.npz"), path)
+    assert not np.array_equal(study.evaluation(job).before.cosine, whole.before.cosine)
+    (copy / "models/synthetic/cnn-deep-exp-seed0.pt").unlink()
+    (again,) = study.evaluations([job])
+    np.testing.assert_array_equal(again.before.cosine, whole.before.cosine)
+
+
+def test_a_set_of_another_size_has_its_own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, what was trained on stand-ins or a sample stood in the way of the published data."""
+    study, job = Study(tmp_path, scale=TINY, quiet=True), Job("cnn-shallow-relu", data="chipseq/CTCF")
+    for n_sequences in (60, 80):
+        monkeypatch.setattr(study, "dataset", lambda name, n=n_sequences: synthetic.generate(n))
+        study.model(job)
+    assert len(list(tmp_path.glob("models/chipseq/CTCF/*-sequences/cnn-shallow-relu-seed0.pt"))) == 2
 
 
 def test_processes_side_by_side_train_the_same_models(folder: Path, tmp_path: Path) -> None:
@@ -108,6 +175,24 @@ def test_a_training_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
     task = Task("cnn-shallow-relu", {}, {}, tmp_path / "models" / "one.pt")
     with pytest.raises(OSError, match=r"was killed.*fewer workers"):
         list(train_all([(task, Killer())] * 2, 2, None))  # type: ignore[list-item]
+
+
+ORPHAN = """
+import multiprocessing, os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from gradcorr_fast.paper._side_by_side.torch import begin
+pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin)
+pool.submit(os.getpid).result()
+pool.submit(time.sleep, 3600)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_no_training_outlives_the_process_that_started_it() -> None:
+    """Once, trainings went on for hours after a kill. The pipe closes when the last process has ended."""
+    killed = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, check=False, timeout=240)
+    assert killed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -134,6 +219,9 @@ def test_initial_weights_have_the_spread_that_was_asked_for() -> None:
 def test_a_folder_of_other_numbers_or_files_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n_evaluated 5, not 20"):
         Study(folder, scale=Scale(**{**TINY.__dict__, "n_evaluated": 20}))
+    (tmp_path / "data" / "chipseq").mkdir(parents=True)  # which is where published files belong
+    Study(tmp_path, scale=TINY)
+    (tmp_path / "study.json").unlink()
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="a folder of their own"):
         Study(tmp_path, scale=TINY)
@@ -165,6 +253,33 @@ def test_missing_data_is_named_with_its_source(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "doi.org" in result.output
     assert "--stand-in" in result.output
+    Study(tmp_path / "out", scale=QUICK, stand_in=True)  # as the message says, in the same folder
+
+
+def test_a_device_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    result = call("fig1c", "-o", str(tmp_path / "out"), "--quick", "--quiet", "--device", "cudaa")
+    assert result.exit_code == 2
+    assert "cannot use the device 'cudaa' here, pass another one" in result.output
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from gradcorr_fast.cli import main
+main(["reproduce", "fig1c", "--quick", "--quiet", "-o", sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("matplotlib", "matplotlib"), ("logomaker", "logomaker"), ("pyarrow", "pyarrow"), ("torch", "PyTorch")],
+)
+def test_what_is_not_installed_is_named_with_its_extra(module: str, package: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, module, str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {package} is not installed; pip install 'gradcorr-fast[paper]' brings it\n"
 
 
 def test_published_numbers_are_of_every_model_and_method() -> None:

@@ -5,6 +5,8 @@ from importlib import import_module
 
 import click
 
+from .._check import MissingBackendError
+
 COMMANDS = {
     "demo": "Show on planted motifs what the correction does; needs no input.",
     "correct": "Correct the attributions in a file of any size.",
@@ -33,7 +35,10 @@ class LazyGroup(click.Group):
         """Load a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        try:
+            command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        except MissingBackendError as error:
+            raise click.ClickException(str(error)) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,7 +20,7 @@ LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items(
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("gradcorr-paper"),
     show_default=True,
     help="Folder for figures, models and measurements; the same again goes on.",
@@ -29,7 +29,9 @@ LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items(
 @click.option("--whole", "size", flag_value="whole", help="All models and settings of the papers.")
 @click.option("--models", type=click.IntRange(1), help="Seeds of each model; 5, and 50 in the papers.")
 @click.option("--trials", type=click.IntRange(1), help="Models of each setting of notes S1 and S2; 1.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of published files; by default OUT/data.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of published files; by default OUT/data."
+)
 @click.option("--stand-in", is_flag=True, help="Generate small data where published files are not there.")
 @click.option("--workers", type=click.IntRange(1), help="Trainings side by side on a CPU; by default its cores.")
 @click.option("--device", help="Where models run, such as cuda.")
@@ -51,6 +53,7 @@ def reproduce(
     Makes the data, trains the models, attributes and measures, and writes of each figure a picture (PNG, PDF), the
     numbers behind it (CSV) and a paragraph that sets them beside the published ones.
     """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     scale = SIZES[size] if size else reproduction.CPU
     scale = replace(scale, models=models or scale.models)
     scale = replace(scale, sigma_trials=trials or scale.sigma_trials, angle_trials=trials or scale.angle_trials)
@@ -64,7 +67,7 @@ def reproduce(
                 scale=scale,
                 data=data,
                 stand_in=stand_in,
-                workers=workers or len(os.sched_getaffinity(0)),
+                workers=workers or n_cores,
                 device=device,
                 quiet=quiet,
             )

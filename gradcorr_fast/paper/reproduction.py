@@ -54,7 +54,9 @@ def reproduce(
     Raises
     ------
     ValueError
-        If there is no such figure, or the folder is of a study of other numbers.
+        If there is no such figure or device, or the folder is of a study of other numbers.
+    OSError
+        If a file that an earlier call kept is damaged.
     FileExistsError
         If the folder holds something else.
     FileNotFoundError
@@ -70,7 +72,8 @@ def reproduce(
     --------
     >>> reproduce("fig1c", "papers", scale=QUICK)  # doctest: +SKIP
     """
-    names = list(FIGURES) if figures == "all" else [figures] if isinstance(figures, str) else list(figures)
+    names = [figures] if isinstance(figures, str) else list(dict.fromkeys(figures))
+    names = list(FIGURES) if names == ["all"] else names
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         raise ValueError(f"there is no figure {unknown[0]!r}; the figures are {', '.join(FIGURES)}, or all")

@@ -140,6 +140,8 @@ def fit(
         If there is no such field, or the model is none of PyTorch.
     ValueError
         If there is no such recipe, the checkpoint is of another model, recipe, seed or data, or the loss is not finite.
+    OSError
+        If the checkpoint is damaged.
     MissingBackendError
         If PyTorch is not installed.
 
@@ -196,7 +198,7 @@ def fit_ensemble(
 
     Raises
     ------
-    TypeError, MissingBackendError
+    TypeError, OSError, MissingBackendError
         See `fit`.
     ValueError
         See `fit`; or if the models differ in more than their weights, or their number from that of the seeds.

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -9,7 +11,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
+from ..._check import missing_backend
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise missing_backend("PyTorch", "paper") from error
 
 from ...io.writing import replacing
 from .. import models, training
@@ -33,6 +42,19 @@ class Task(NamedTuple):
         """File that is written when the training has ended."""
         return self.checkpoint.with_suffix(".json")
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the model is trained."""
+        return self.record.exists() and self.checkpoint.exists()
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that there is not."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
+        raise ValueError(f"PyTorch cannot use the device {device!r} here, pass another one ({error})") from error
+
 
 def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None) -> Iterator[list[int]]:
     """Train models, and yield the numbers of those that are done; none where a minute has gone by without any."""
@@ -44,7 +66,7 @@ def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str |
             yield [k]
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, begin) as pool:
         try:
             numbers = {pool.submit(train, task, data, device): k for k, (task, data) in enumerate(tasks)}
             while numbers:
@@ -64,8 +86,22 @@ def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str |
             raise
 
 
+def begin() -> None:
+    """Set up a process that trains: it uses one thread, and ends when the one that started it is killed."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def train(task: Task, data: Dataset, device: str | None) -> None:
     """Train a model, or go on with it, and record what came out."""
+    is_whole = not task.checkpoint.exists()
     start = time.process_time()
     done = _fit(task, data, device)
     seconds = [epoch.seconds for epoch in done.history]
@@ -76,7 +112,7 @@ def train(task: Task, data: Dataset, device: str | None) -> None:
         "epochs": len(done.history),
         "best_epoch": done.best_epoch + 1,
         "minutes": sum(seconds) / 60,
-        "cpu_minutes": (time.process_time() - start) / 60,
+        "cpu_minutes": (time.process_time() - start) / 60 if is_whole else None,  # those of earlier calls are not known
     }
     with replacing([task.record], force=True) as (temporary,):
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -25,6 +25,7 @@ from ... import metrics
 from ...hooks.torch import angle_penalty
 from ...io.writing import replacing
 from .._channels_last.torch import faster
+from .._kept import reading
 from ..datasets import Dataset
 from ..training import Epoch, Recipe, Training
 
@@ -166,7 +167,8 @@ def read(path: Path | None, settings: dict[str, Any], device: torch.device) -> d
     """Read the checkpoint of a run with these settings, if there is one."""
     if path is None or not path.exists():
         return None
-    saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    with reading(path):
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     if saved.get("settings", {}).keys() != settings.keys():
         raise ValueError(f"{path} is no checkpoint of a training like this one; give the run a file of its own")
     for name, value in settings.items():

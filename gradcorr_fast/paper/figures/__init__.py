@@ -4,6 +4,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
+from ..._check import missing_backend
+
+try:
+    import logomaker  # noqa: F401
+    import matplotlib  # noqa: F401
+    import pyarrow  # noqa: F401
+except ModuleNotFoundError as error:
+    raise missing_backend((error.name or "matplotlib").partition(".")[0], "paper") from error
+
 from .drawing import Reproduction
 from .study import Study
 

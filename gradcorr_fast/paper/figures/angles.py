@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ...metrics import positionwise_cosine_similarity
 from ...ops import analyze, grad_times_input
 from . import claims
-from .drawing import COLORS, LABELS, Reproduction
+from .drawing import BEFORE_SIGMOID, COLORS, LABELS, Reproduction
 from .study import Job, Study
 from .synthetic import models_of
 
@@ -48,7 +48,8 @@ def _positions(study: Study, names: Sequence[str], **options: Any) -> Reproducti
         sentences.append(_describe(name, found))
     text = (
         f"{' '.join(sentences)} The gain of a position is cos_after * (1 - cos(angle)), an identity: it cannot leave "
-        f"the band between the curves, and it is negative where the gradient points away from the motif."
+        f"the band between the curves, and it is negative where the gradient points away from the motif. "
+        f"{BEFORE_SIGMOID}"
     )
     return Reproduction(figure, columns, text)
 

@@ -11,8 +11,8 @@ from ...metrics import DifferenceByAngle, ensemble_difference_by_angle
 from ...ops import analyze
 from ...summary import angle_summary
 from ..models import FIRST_FILTERS
-from . import chipseq_sets, claims
-from .drawing import COLORS, LABELS, Reproduction, mean_and_sd
+from . import chipseq_sets, claims, sweeps
+from .drawing import BEFORE_SIGMOID, COLORS, LABELS, Reproduction, draw_curves, mean_and_sd
 from .genome_maps import Window
 from .study import Job, Study
 from .synthetic import models_of
@@ -167,7 +167,7 @@ def s5(study: Study) -> Reproduction:
         f"that it may grow as well as shrink; smallest and largest of the sets (in the papers, of their ten). "
         f"{' '.join(sentences)} If the maps of an ensemble had nothing in common and it were large, its mean map would "
         f"be 0 and the distance would shrink by 1 - cos(angle), 29 % at 45 degrees; with few models, of whose mean a "
-        f"map is itself a large part, it shrinks less."
+        f"map is itself a large part, it shrinks less. {BEFORE_SIGMOID}"
     )
     return Reproduction(_draw_ensembles(factors, found), _list_bins(found), text)
 
@@ -273,9 +273,9 @@ def s7(study: Study) -> Reproduction:
         sentences.append(f"{factor}: {agreement(window, others)}")
     text = (
         f"{chipseq_sets.describe(study, factors)} Shown are {LOGO_LENGTH} positions round the {MOTIF_LENGTH} with the "
-        f"largest corrected grad-times-input in the mean map of {study.scale.members} models, of all positive test "
-        f"sequences: the map of the model that is best in validation, and the mean map of the others, which it is "
-        f"compared with. {'; '.join(sentences)}."
+        f"largest corrected grad-times-input in the mean map of {study.scale.members} models, of all sequences "
+        f"that are attributed: the map of the model that is best in validation, and the mean map of the others, which "
+        f"it is compared with. {'; '.join(sentences)}. {BEFORE_SIGMOID}"
     )
     return Reproduction(figure, columns, text)
 
@@ -336,21 +336,8 @@ def s12(study: Study) -> Reproduction:
         f"No numbers of this figure could be read in the papers; in synthetic data the spread grows with sigma, see "
         f"Note S1."
     )
-    return Reproduction(_draw_sweep(study.scale.sigmas, aucs, spreads), columns, text)
-
-
-def _draw_sweep(sigmas: Sequence[float], aucs: Array, spreads: Array) -> Figure:
-    """Draw means over trials and their standard deviations, of each model."""
-    figure = Figure(figsize=(9.2, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2)
-    labels = "test AUROC", "standard deviation of angles (degrees)"
-    for ax, label, values in zip(axes, labels, (aucs, spreads), strict=True):
-        for name, found in zip(claims.MODELS, values, strict=True):
-            mean, sd = found.mean(1), found.std(1)
-            ax.plot(sigmas, mean, color=COLORS[name], marker="o", markersize=4, label=LABELS[name])
-            ax.fill_between(sigmas, mean - sd, mean + sd, color=COLORS[name], alpha=0.15, linewidth=0)
-        ax.set_xscale("log")
-        ax.set_xlabel("sigma of the initial weights")
-        ax.set_ylabel(label)
-    axes[1].legend(fontsize="small", frameon=False)
-    return figure
+    curves = {
+        label: dict(zip(claims.MODELS, values, strict=True))
+        for label, values in ((sweeps.QUANTITIES["auc"], aucs), (sweeps.QUANTITIES["std"], spreads))
+    }
+    return Reproduction(draw_curves("sigma", study.scale.sigmas, curves, {}), columns, text)

@@ -99,7 +99,9 @@ def describe(study: "Study", used: Sequence[str]) -> str:
     for name in used:
         n_sequences, length = study.dataset(f"chipseq/{name}").codes.shape
         sizes.append(f"{name} ({n_sequences:,} sequences of {length} bp)")
-    sentences = [f"Sets: {', '.join(sizes)}."]
+    sentences = [
+        f"Sets: {', '.join(sizes)}. At most {study.scale.n_evaluated:,} positive test sequences of each are attributed."
+    ]
     if not files:
         sentences.append(
             "They stand in for the published ones, which are not there: generated sequences, the positive ones with "

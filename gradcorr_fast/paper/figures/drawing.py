@@ -27,6 +27,10 @@ METHODS = {
     "smoothgrad": "SmoothGrad",
     "expected_gradients": "Expected gradients",
 }
+BEFORE_SIGMOID = (
+    "The maps are gradients of what lies before the sigmoid, which does not saturate, and those of the papers of the "
+    "probability, which are smaller by a factor for each model and sequence."
+)
 METRICS = {"cosine": "cosine similarity", "auroc": "AUROC", "aupr": "AUPR"}
 
 
@@ -68,6 +72,40 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
             shade_sign(below)
             below.sharex(above)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names), frameon=False)
+    return figure
+
+
+def draw_curves(
+    label: str,
+    settings: Sequence[float],
+    curves: Mapping[str, Mapping[str, Array]],
+    published: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+) -> Figure:
+    """Draw means over trials and their standard deviation against a setting.
+
+    Parameters
+    ----------
+    label : str
+        What the setting is.
+    settings : sequence of float
+    curves : mapping of str to mapping of str to array, shape (settings, trials)
+        Of each quantity and model.
+    published : mapping of str to mapping of str to pair
+        Settings and values, where there are any.
+    """
+    figure = Figure(figsize=(4.6 * len(curves), 3.6), layout="constrained")
+    for ax, (quantity, of_models) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
+        for name, values in of_models.items():
+            mean, sd = values.mean(1), values.std(1)
+            ax.plot(settings, mean, color=COLORS[name], marker="o", markersize=4, label=LABELS[name])
+            ax.fill_between(settings, mean - sd, mean + sd, color=COLORS[name], alpha=0.15, linewidth=0)
+        for name, curve in published.get(quantity, {}).items():
+            ax.plot(*curve, color=COLORS[name], linestyle=":", linewidth=1)
+        ax.set_xscale("log")
+        ax.set_xlabel(label)
+        ax.set_ylabel(quantity)
+    title = "dotted: published" if published else None
+    ax.legend(fontsize="small", frameon=False, title=title, title_fontsize="small")
     return figure
 
 

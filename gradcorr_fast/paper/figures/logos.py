@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from . import chipseq, chipseq_sets
-from .drawing import LABELS, Reproduction
+from .drawing import BEFORE_SIGMOID, LABELS, Reproduction
 from .genome_maps import ATAC, BASSET, DEEPSTARR, Case, Window, cut, describe_set, find_start, measure
 from .genome_sets import is_stand_in
 from .study import Job, Study
@@ -78,7 +78,8 @@ def _b(study: Study) -> Panel:
     return Panel(
         f"{factor}, CNN-deep-exp, positive test sequence {sequence}",
         window,
-        chipseq_sets.describe(study, [factor]),
+        f"{chipseq_sets.describe(study, [factor])} The ensemble has {len(jobs)} models, this one among them. "
+        f"{BEFORE_SIGMOID}",
         mean[sequence, start : start + CHIPSEQ_LENGTH],
     )
 

@@ -16,6 +16,7 @@ from ...io.writing import replacing
 from ...scan.progress import show_seconds
 from ...summary import AngleSummary
 from .. import synthetic
+from .._kept import reading
 from ..datasets import Dataset
 from ..evaluation import Agreement, Evaluation, attribute, measure, positives
 from .scale import CPU, Scale
@@ -25,6 +26,7 @@ __all__ = ["Job", "Study"]
 Array = np.ndarray[Any, Any]
 
 ABOUT = "study.json"
+DATA = "data"
 SECONDS_OF_SILENCE = 20
 WHEN = ("before", "after")
 
@@ -82,7 +84,9 @@ class Study:
     FileExistsError
         If the folder holds something else.
     ValueError
-        If it is of a study of other numbers.
+        If it is of a study of other numbers, or there is no such device.
+    OSError
+        If a file that an earlier study kept is damaged.
     """
 
     def __init__(
@@ -97,21 +101,29 @@ class Study:
         quiet: bool = False,
     ) -> None:
         self.folder, self.scale, self.stand_in = Path(folder), scale, stand_in
-        self.data = Path(data) if data is not None else self.folder / "data"
+        self.data = Path(data) if data is not None else self.folder / DATA
+        if device is not None:
+            from .._side_by_side.torch import check_device
+
+            check_device(device)
         self._workers, self.device, self._quiet = workers, device, quiet
         self.dataset = cache(self._dataset)
         self._open()
 
     def _open(self) -> None:
         about = self.folder / ABOUT
-        fixed = {**self.scale.fixed, "stand_in": self.stand_in}
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not about.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
+            if any(path.name not in (ABOUT, DATA) and path.name[0] != "." for path in self.folder.iterdir()):
                 raise FileExistsError(f"{self.folder} holds other files; give the figures a folder of their own")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            about.write_text(json.dumps(fixed, indent=1) + "\n")
-        found = json.loads(about.read_text())
-        for name, value in fixed.items():
+            with replacing([about], force=True) as (temporary,):
+                temporary.write_text(json.dumps(self.scale.fixed, indent=1) + "\n")
+        try:
+            found = dict(json.loads(about.read_text()))
+        except ValueError as error:
+            numbers = json.dumps(self.scale.fixed)
+            raise OSError(f"{about} is damaged; write there {numbers} if the folder is of these numbers") from error
+        for name, value in self.scale.fixed.items():
             if found.get(name) != value:
                 raise ValueError(
                     f"{self.folder} is of a study with {name} {found.get(name)}, not {value}; give this one another "
@@ -146,13 +158,19 @@ class Study:
         fit = {"seed": job.seed, "recipe": job.recipe, "epochs": self.scale.epochs}
         if job.angle_weight is not None:
             fit["angle_weight"] = job.angle_weight
-        return Task(job.name, build, fit, self.folder / "models" / f"{job.path}.pt")
+        # Of a published set, there may be stand-ins, samples and the whole of it, each of which has its own models.
+        size = "" if job.data == "synthetic" else f"{len(data.codes)}-sequences"
+        path = self.folder / "models" / job.path.parent / size / f"{job.path.name}.pt"
+        return Task(job.name, build, fit, path)
 
     def train(self, jobs: Sequence[Job]) -> None:
         """Train those models that are not trained yet, side by side."""
-        missing = [job for job in dict.fromkeys(jobs) if not self._task(job).record.exists()]
+        missing = [job for job in dict.fromkeys(jobs) if not self._task(job).is_done]
         if not missing:
             return
+        for job in missing:
+            for path in self._evaluations(job).parent.glob(f"{job.path.name}-*.npz"):  # of a model that is gone
+                path.unlink(missing_ok=True)
         from .._side_by_side.torch import train_all
 
         workers = self._workers if (self.device or "cpu").startswith("cpu") else 1
@@ -162,7 +180,7 @@ class Study:
         for numbers in train_all(tasks, workers, self.device):
             n_done += len(numbers)
             for k in numbers:
-                record = json.loads(tasks[k][0].record.read_text())
+                record = _read_json(tasks[k][0].record)
                 self.say(
                     f"{missing[k].path}: {record['epochs']} epochs in {show_seconds(60 * record['minutes'])}, test "
                     f"score {record['test_score']:.3f}"
@@ -171,11 +189,10 @@ class Study:
             left = f", {show_seconds(elapsed / n_done * (len(missing) - n_done))} left" if n_done else ""
             self.say(f"{n_done} of {len(missing)} models after {show_seconds(elapsed)}{left}")
 
-    def record(self, job: Job) -> dict[str, float]:
+    def record(self, job: Job) -> dict[str, Any]:
         """Return what the training of a model came to: "test_score", "epochs", "minutes", ..."""
         self.train([job])
-        record: dict[str, float] = json.loads(self._task(job).record.read_text())
-        return record
+        return _read_json(self._task(job).record)
 
     def model(self, job: Job) -> Any:
         """Return a trained PyTorch model."""
@@ -196,7 +213,7 @@ class Study:
 
     def evaluation(self, job: Job, method: str = "saliency", preset: str = "paper") -> Evaluation:
         """Return how well the maps of a model agree with the truth; kept, since some methods take long."""
-        path = self.folder / "evaluations" / job.path.parent / f"{job.path.name}-{method}-{preset}.npz"
+        path = self._evaluations(job).with_name(f"{job.path.name}-{method}-{preset}.npz")
         if path.exists():
             return _read(path)
         data, rows = self.dataset(job.data), self.rows(job.data)
@@ -207,6 +224,10 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, found)
         return found
+
+    def _evaluations(self, job: Job) -> Path:
+        """Return where the evaluations of a model lie, without method and suffix."""
+        return self.folder / "evaluations" / job.path
 
     def evaluations(self, jobs: Sequence[Job], method: str = "saliency", preset: str = "paper") -> list[Evaluation]:
         """Return the evaluation of each model, and tell how far they are."""
@@ -221,6 +242,11 @@ class Study:
         return found
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    with reading(path):
+        return dict(json.loads(path.read_text()))
+
+
 def _write(path: Path, found: Evaluation) -> None:
     arrays = {f"{when}_{name}": array for when in WHEN for name, array in getattr(found, when)._asdict().items()}
     angles = {field.name: getattr(found.angles, field.name) for field in fields(AngleSummary)}
@@ -229,7 +255,7 @@ def _write(path: Path, found: Evaluation) -> None:
 
 
 def _read(path: Path) -> Evaluation:
-    with np.load(path) as file:
+    with reading(path), open(path, "rb") as content, np.load(content) as file:
         before, after = (Agreement(*(file[f"{when}_{name}"] for name in Agreement._fields)) for when in WHEN)
         angles = {field.name: file[field.name] for field in fields(AngleSummary)}
     return Evaluation(before, after, AngleSummary(**{**angles, "thresholds": tuple(angles["thresholds"])}))

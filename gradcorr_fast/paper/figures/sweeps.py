@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import training
 from ..models import SIGMAS
 from . import claims
-from .drawing import COLORS, LABELS, Reproduction, mean_and_sd
+from .drawing import LABELS, Reproduction, draw_curves, mean_and_sd
 from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
@@ -68,33 +67,37 @@ def _sweep(
             for quantity in quantities:
                 columns[quantity].append(row[quantity])
                 columns[f"{quantity}_published"].append(published[name][quantity][k])
-    figure = Figure(figsize=(4.6 * len(quantities), 3.6), layout="constrained")
-    for ax, quantity in zip(figure.subplots(1, len(quantities)), quantities, strict=True):
-        for name in claims.MODELS:
-            values = np.array([[row[quantity] for row in measured[name, setting]] for setting in settings])
-            mean, sd = values.mean(1), values.std(1)
-            ax.plot(settings, mean, color=COLORS[name], marker="o", markersize=4, label=LABELS[name])
-            ax.fill_between(settings, mean - sd, mean + sd, color=COLORS[name], alpha=0.15, linewidth=0)
-            ax.plot(published_settings, published[name][quantity], color=COLORS[name], linestyle=":", linewidth=1)
-        ax.set_xscale("log")
-        ax.set_xlabel(label)
-        ax.set_ylabel(QUANTITIES[quantity])
-    ax.legend(fontsize="small", frameon=False, title="dotted: published", title_fontsize="small")
+    curves = {
+        QUANTITIES[quantity]: {
+            name: np.array([[row[quantity] for row in measured[name, setting]] for setting in settings])
+            for name in claims.MODELS
+        }
+        for quantity in quantities
+    }
+    dotted = {
+        QUANTITIES[quantity]: {name: (published_settings, published[name][quantity]) for name in claims.MODELS}
+        for quantity in quantities
+    }
+    figure = draw_curves(label, settings, curves, dotted)
+    return Reproduction(figure, columns, _compare(columns, settings, label))
+
+
+def _compare(columns: Mapping[str, Sequence[Any]], settings: Sequence[float], label: str) -> str:
+    """Say how far the angles spread at each setting, and what was published."""
+    models, values = np.array(columns["model"]), np.array(columns[label])
     sentences = []
     for name in claims.MODELS:
         parts = []
         for setting in settings:
-            k = published_settings.index(setting)
-            spread = mean_and_sd([row["std"] for row in measured[name, setting]], 1)
-            auc = mean_and_sd([row["auc"] for row in measured[name, setting]])
+            own = (models == name) & (values == setting)
+            spread, auc = (np.array(columns[quantity])[own] for quantity in ("std", "auc"))
+            published = {quantity: np.array(columns[f"{quantity}_published"])[own][0] for quantity in ("std", "auc")}
             parts.append(
-                f"{setting:g}: {spread} degrees ({show(published[name]['std'][k], 1)}), AUROC {auc} "
-                f"({show(published[name]['auc'][k], 3)})"
+                f"{setting:g}: {mean_and_sd(spread, 1)} degrees ({show(published['std'], 1)}), AUROC "
+                f"{mean_and_sd(auc)} ({show(published['auc'], 3)})"
             )
         sentences.append(f"{LABELS[name]}: {'; '.join(parts)}.")
-    return Reproduction(
-        figure, columns, f"Spread of the angles and test AUROC by {label} (published). {' '.join(sentences)}"
-    )
+    return f"Spread of the angles and test AUROC by {label} (published). {' '.join(sentences)}"
 
 
 def _measure(study: Study, job: Job) -> dict[str, float]:

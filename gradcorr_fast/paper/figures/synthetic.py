@@ -70,9 +70,10 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
         + (f" ({claims.TEST_AUC[name]:.3f})" if name in claims.TEST_AUC else "")
         for name in dict.fromkeys(job.name for job in jobs)
     ]
+    beside = " (published)" if any(job.name in claims.TEST_AUC for job in jobs) else ""
     text = " ".join(
         [
-            f"Test AUROC, mean and standard deviation over seeds (published): {'; '.join(auc_sentences)}.",
+            f"Test AUROC, mean and standard deviation over seeds{beside}: {'; '.join(auc_sentences)}.",
             *sentences,
             IDENTITY,
         ]
@@ -81,7 +82,7 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
 
 
 def _scores(found: Evaluation) -> dict[str, float]:
-    """Mean over sequences, without those whose map is 0."""
+    """Mean over sequences; those whose map is 0 have no cosine."""
     return {
         f"{metric}_{when}": float(np.nanmean(getattr(getattr(found, when), metric)))
         for metric in Agreement._fields

@@ -54,16 +54,20 @@ def _joined(parts: Sequence[Columns]) -> dict[str, list[Any]]:
 
 
 def _models(columns: Columns, study: Study) -> str:
-    minutes = [
-        study.record(job)["cpu_minutes"] for job in synthetic.models_of(study, claims.MODELS)
-    ]  # in the order of columns
+    jobs = synthetic.models_of(study, claims.MODELS)  # in the order of columns
+    minutes = np.array([study.record(job)["cpu_minutes"] for job in jobs], float)  # NaN of what was interrupted
     return _rows(
         ("model", "seeds", "test AUROC", "CPU minutes of a training"),
         (
-            (LABELS[name], len(auc), f"{mean_and_sd(auc)} ({claims.TEST_AUC[name]:.3f})", f"{np.mean(time):.1f}")
+            (LABELS[name], len(auc), f"{mean_and_sd(auc)} ({claims.TEST_AUC[name]:.3f})", _mean(time))
             for name, auc, time in _by_model(columns, columns["test_auroc"], minutes)
         ),
     )
+
+
+def _mean(minutes: Array) -> str:
+    known = minutes[np.isfinite(minutes)]
+    return f"{known.mean():.1f}" if len(known) else "not measured"
 
 
 def _agreement(columns: Columns) -> str:
