@@ -147,6 +147,7 @@ def test_another_file_than_the_published_one_is_not_kept(
     assert names_in(tmp_path / "it") == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # see server
 @pytest.mark.parametrize("problem", ["404", "cut", "offline"])
 def test_what_cannot_be_fetched_is_named_and_leaves_nothing(
     publish: Any, server: Server, tmp_path: Path, problem: str
@@ -163,6 +164,7 @@ def test_what_cannot_be_fetched_is_named_and_leaves_nothing(
     assert names_in(tmp_path / "it") == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # see server
 def test_the_next_call_fetches_what_an_interruption_left_out(publish: Any, server: Server, tmp_path: Path) -> None:
     publish()
     server.cut = {"b.h5"}
