@@ -76,7 +76,7 @@ def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str |
                 yield [numbers.pop(future) for future in done]
         except BrokenProcessPool as error:
             raise OSError(
-                "a process that trained models was killed, as happens when memory runs out; call again with fewer "
+                "a process that trained models ended before its time, as when memory runs out; call again with fewer "
                 "workers, finished models and epochs are kept"
             ) from error
         except BaseException:  # an interruption, say: what is under way has its checkpoints

@@ -10,15 +10,15 @@ from ... import plot
 from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
-from .drawing import COLORS, LABELS, METHODS, Reproduction, mean_and_sd, scatter_gains
+from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, mean_and_sd, scatter_gains
 from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
 
 PATH_METHODS = ("integrated_gradients", "smoothgrad", "expected_gradients")
 IDENTITY = (
-    "A cosine that is positive always grows, by |G| / |Gc|, whatever was removed: that gain is an identity. AUROC and "
-    "AUPR carry the evidence."
+    "A positive cosine always grows, by |G| / |Gc|, and a negative one falls, whatever was removed: an identity. "
+    "AUROC and AUPR are not bound to improve, and carry the evidence."
 )
 
 
@@ -100,14 +100,11 @@ def _compare(jobs: list[Job], scores: dict[str, Array], method: str) -> list[str
             before, after = scores[f"{metric}_before"][own], scores[f"{metric}_after"][own]
             published = claims.AGREEMENT.get(method, {}).get(name, {}).get(metric)
             parts.append(
-                f"{METRIC_LABELS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
+                f"{METRICS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
                 + (f" ({published.before:.3g}, {published.improvement:.3f})" if published else "")
             )
         sentences.append(f"{METHODS[method]}, {LABELS[name]}: {'; '.join(parts)}.")
     return sentences
-
-
-METRIC_LABELS = {"cosine": "cosine", "auroc": "AUROC", "aupr": "AUPR"}
 
 
 def fig1c(study: Study, names: Sequence[str] = ("cnn-deep-relu",)) -> Reproduction:

@@ -16,8 +16,6 @@ Columns = Mapping[str, Sequence[Any]]
 HEAD = """Reproduced beside published numbers of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023): mean ± standard
 deviation (ddof 1) over models with different seeds, and in brackets what was published, or read off its plots. Written
 by `gradcorr-fast reproduce table`."""
-IDENTITY = """The cosine of a map that points towards the motifs grows by |G| / |Gc| whatever is removed, and that of a
-map that points away from them falls: an identity. AUROC and AUPR are not bound to improve, and carry the evidence."""
 
 
 def table(study: Study) -> Reproduction:
@@ -34,7 +32,7 @@ def table(study: Study) -> Reproduction:
             "## Models",
             _models(gains[0], study),
             "## Agreement with planted motifs, before the correction and its improvement",
-            IDENTITY,
+            synthetic.IDENTITY,
             *(_agreement(each) for each in gains),
             "## Percent of positions with an angle above 30, 45 and 60 degrees, and its spread",
             _angles(angles),
