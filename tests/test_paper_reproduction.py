@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.csv
@@ -162,6 +163,34 @@ def test_processes_side_by_side_train_the_same_models(folder: Path, tmp_path: Pa
     for job in jobs:
         alone = json.loads((folder / "models" / f"{job.path}.json").read_text())
         assert study.record(job)["test_score"] == pytest.approx(alone["test_score"], abs=1e-3)
+
+
+def test_models_that_differ_in_their_seeds_are_trained_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU; interrupted before the records, the same call goes on without any training."""
+    study = Study(tmp_path, scale=TINY, quiet=True)
+    monkeypatch.setattr(study, "device", "meta")  # any but a CPU
+    fit_ensemble, calls = training.fit_ensemble, []
+
+    def on_cpu(members: Any, data: Any, **options: Any) -> Any:
+        calls.append((options["seeds"], options["checkpoint"].exists()))
+        return fit_ensemble(members, data, **{**options, "device": "cpu"})
+
+    monkeypatch.setattr(training, "fit_ensemble", on_cpu)
+    jobs = [Job(name, seed) for seed in (3, 5) for name in ("cnn-shallow-relu", "cnn-shallow-exp")]
+    with monkeypatch.context() as during:
+        during.setattr(training, "score", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            study.train(jobs)
+    assert calls == [([3, 5], False)]
+    study.train(jobs)
+    assert calls[1:] == [([3, 5], True), ([3, 5], False)]
+    assert sorted(path.name for path in tmp_path.glob("models/synthetic/*.pt")) == sorted(
+        f"{job.path.name}.pt" for job in jobs
+    )
+    monkeypatch.setattr(study, "device", None)
+    for job in jobs:
+        found = training.score(study.model(job), study.dataset("synthetic"))
+        assert found == pytest.approx(study.record(job)["test_score"], abs=1e-3)
 
 
 class Killer:

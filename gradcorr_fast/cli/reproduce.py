@@ -34,7 +34,7 @@ LIST = "\n".join(f"  {name:<10} {entry.title}" for name, entry in FIGURES.items(
 )
 @click.option("--stand-in", is_flag=True, help="Generate small data where published files are not there.")
 @click.option("--workers", type=click.IntRange(1), help="Trainings side by side on a CPU; by default its cores.")
-@click.option("--device", help="Where models run, such as cuda.")
+@click.option("--device", help="Where models run, such as cuda, which trains the seeds of a model at once.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def reproduce(
     figures: tuple[str, ...],

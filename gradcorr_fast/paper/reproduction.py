@@ -42,7 +42,7 @@ def reproduce(
         Models that are trained side by side on a CPU. Above 1, a script that calls this needs
         ``if __name__ == "__main__":``.
     device : str, optional
-        Where models are trained and attributed, such as "cuda".
+        Where models are trained and attributed, such as "cuda", which trains the seeds of a model at once.
     quiet : bool
         Whether no progress is written to stderr.
 

@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
 from torch.func import functional_call, stack_module_state, vmap
 
 from ...hooks.torch import angle_penalty
+from .._kept import reading
 from .._training.torch import (
     Array,
     State,
@@ -56,6 +57,15 @@ def train(
         write(checkpoint, {"members": [state.dump() for state in states]}, settings)
 
     return go_on(states, _run_at_once, data, recipe, save=save, quiet=quiet)
+
+
+def split(checkpoint: Path, paths: Sequence[Path]) -> None:
+    """Write the checkpoint of each member, as `training.fit` writes it, from that of all."""
+    with reading(checkpoint):
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    settings = dict(saved["settings"])
+    for seed, member, path in zip(settings.pop("seeds"), saved["members"], paths, strict=True):
+        write(path, member, {"seed": seed, **settings})
 
 
 def _check(models: Sequence[torch.nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Training many PyTorch models: on a CPU several processes side by side, on another device one after the other."""
+"""Training many PyTorch models: on a CPU in processes side by side, on another device those of a kind at once."""
 
 import json
 import multiprocessing
@@ -22,9 +22,12 @@ except ModuleNotFoundError as error:
 
 from ...io.writing import replacing
 from .. import models, training
+from .._ensemble_training.torch import split
 from ..datasets import Dataset
 
 SECONDS_OF_SILENCE = 60
+AT_ONCE = 50
+"""Models, at most, that a device other than a CPU trains at once."""
 
 
 class Task(NamedTuple):
@@ -56,10 +59,21 @@ def check_device(device: str) -> None:
         raise ValueError(f"PyTorch cannot use the device {device!r} here, pass another one ({error})") from error
 
 
-def train_all(tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None) -> Iterator[list[int]]:
+def train_all(
+    tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None, quiet: bool = True
+) -> Iterator[list[int]]:
     """Train models, and yield the numbers of those that are done; none where a minute has gone by without any."""
     for task, _ in tasks:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if not (device or "cpu").startswith("cpu"):
+        for numbers in group([task for task, _ in tasks]):
+            own, data = [tasks[k][0] for k in numbers], tasks[numbers[0]][1]
+            if len(own) == 1:
+                train(own[0], data, device)
+            else:
+                train_at_once(own, data, device, quiet)
+            yield numbers
+        return
     if workers == 1:
         for k, (task, data) in enumerate(tasks):
             train(task, data, device)
@@ -104,15 +118,43 @@ def train(task: Task, data: Dataset, device: str | None) -> None:
     is_whole = not task.checkpoint.exists()
     start = time.process_time()
     done = _fit(task, data, device)
-    seconds = [epoch.seconds for epoch in done.history]
-    loss = training.RECIPES[task.fit["recipe"]].loss
+    _record(task, done, data, (time.process_time() - start) / 60 if is_whole else None)  # unknown of earlier calls
+
+
+def group(tasks: Sequence[Task]) -> list[list[int]]:
+    """Return the numbers of tasks that differ in their seeds alone, together."""
+    groups: dict[str, list[int]] = {}
+    for k, task in enumerate(tasks):
+        options = [{name: value for name, value in each.items() if name != "seed"} for each in (task.build, task.fit)]
+        groups.setdefault(json.dumps([task.name, str(task.checkpoint.parent), *options]), []).append(k)
+    return [numbers[k : k + AT_ONCE] for numbers in groups.values() for k in range(0, len(numbers), AT_ONCE)]
+
+
+def train_at_once(tasks: Sequence[Task], data: Dataset, device: str | None, quiet: bool) -> None:
+    """Train models that differ in their seeds alone, or go on with them, and record what came out."""
+    first = tasks[0].checkpoint
+    common = first.with_name(f"{first.stem}-and-{len(tasks) - 1}-more.pt")
+    seeds = [task.fit["seed"] for task in tasks]
+    options = {name: value for name, value in tasks[0].fit.items() if name != "seed"}
+    members = [models.build(task.name, **task.build) for task in tasks]
+    trained = training.fit_ensemble(
+        members, data, seeds=seeds, checkpoint=common, device=device, quiet=quiet, **options
+    )
+    split(common, [task.checkpoint for task in tasks])
+    for task, done in zip(tasks, trained, strict=True):
+        _record(task, done, data, None)
+    common.unlink()
+
+
+def _record(task: Task, done: training.Training, data: Dataset, cpu_minutes: float | None) -> None:
+    """Write down what a training came to."""
     record = {
-        "test_score": training.score(done.model, data, loss=loss),
+        "test_score": training.score(done.model, data, loss=training.RECIPES[task.fit["recipe"]].loss),
         "valid_score": done.history[done.best_epoch].score,
         "epochs": len(done.history),
         "best_epoch": done.best_epoch + 1,
-        "minutes": sum(seconds) / 60,
-        "cpu_minutes": (time.process_time() - start) / 60 if is_whole else None,  # those of earlier calls are not known
+        "minutes": sum(epoch.seconds for epoch in done.history) / 60,
+        "cpu_minutes": cpu_minutes,
     }
     with replacing([task.record], force=True) as (temporary,):
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -75,7 +75,7 @@ class Study:
     workers : int
         Processes that train side by side on a CPU.
     device : str, optional
-        Where models are trained and attributed, such as "cuda".
+        Where models are trained and attributed, such as "cuda", which trains the seeds of a model at once.
     quiet : bool
         Whether no progress is written to stderr.
 
@@ -173,11 +173,12 @@ class Study:
                 path.unlink(missing_ok=True)
         from .._side_by_side.torch import train_all
 
-        workers = self._workers if (self.device or "cpu").startswith("cpu") else 1
-        self.say(f"training {len(missing)} models, {workers} at a time; interrupted, the same call goes on")
+        on_cpu = (self.device or "cpu").startswith("cpu")
+        how = f"{self._workers} at a time" if on_cpu else "those that differ in their seeds at once"
+        self.say(f"training {len(missing)} models, {how}; interrupted, the same call goes on")
         start, n_done = time.monotonic(), 0
         tasks = [(self._task(job), replace(self.dataset(job.data), ppm=None)) for job in missing]
-        for numbers in train_all(tasks, workers, self.device):
+        for numbers in train_all(tasks, self._workers, self.device, self._quiet):
             n_done += len(numbers)
             for k in numbers:
                 record = _read_json(tasks[k][0].record)
