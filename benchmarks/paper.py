@@ -1,20 +1,35 @@
-"""Write benchmarks/paper.md: what `gradcorr-fast reproduce table` found, and measured effects of variants.
+"""Write benchmarks/paper.md from what `gradcorr-fast reproduce` drew and measured, and measured effects of variants.
 
     python benchmarks/paper.py FOLDER DATA
 
-FOLDER is that of `gradcorr-fast reproduce`, in which table.md lies; DATA holds the files that examples/cagi5.py reads.
+FOLDER is that of `gradcorr-fast reproduce`; DATA holds the files that examples/cagi5.py reads. Pictures go to
+benchmarks/paper, numbers to benchmarks/results/paper. What FOLDER has not is kept as it was: models can be added.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 import pandas as pd
 
+from gradcorr_fast import plot
+from gradcorr_fast.paper.figures import FIGURES, sweeps, table
+from gradcorr_fast.paper.reproduction import PAPER, wrap
+
 ROOT = Path(__file__).parents[1]
+PICTURES, NUMBERS = ROOT / "benchmarks" / "paper", ROOT / "benchmarks" / "results" / "paper"
 sys.path.insert(0, str(ROOT / "examples"))
 
 import cagi5  # noqa: E402
 
+KEYS = {
+    "table": ["method", "model", "seed"],
+    "fig1c": ["model", "seed"],
+    "s3": ["model", "seed"],
+    "note-s1": ["model", sweeps.SIGMA, "seed"],
+    "note-s2": ["model", sweeps.WEIGHT, "seed"],
+}
+"""Of each figure whose numbers are kept, what tells its rows apart."""
 MEASURED = """## Measured effects of variants
 
 Not in the papers: saturation mutagenesis of eight human promoters and enhancers (CAGI5, {n:,} substitutions) against
@@ -34,19 +49,71 @@ PREDICTS = 0.3
 
 def main(folder: Path, data: Path) -> None:
     """Write the file."""
-    scores = cagi5.main(data)
+    PICTURES.mkdir(exist_ok=True)
+    NUMBERS.mkdir(exist_ok=True)
+    for name in FIGURES:
+        if (folder / f"{name}.png").exists():
+            for suffix in (".png", ".txt"):
+                shutil.copy(folder / f"{name}{suffix}", PICTURES)
+    numbers = {name: add(name, folder) for name in KEYS}
+    for name in ("note-s1", "note-s2"):
+        drawn = sweeps.present(columns(numbers[name]))
+        plot.save(drawn.figure, PICTURES / f"{name}.png", dpi=150)
+        (PICTURES / f"{name}.txt").write_text(f"{wrap(drawn.text)}\n")
+    parts = [tables(numbers), measured(cagi5.main(data)), pictures()]
+    (ROOT / "benchmarks" / "paper.md").write_text("\n".join(parts))
+
+
+def add(name: str, folder: Path) -> pd.DataFrame:
+    """Add the numbers of a figure to those that are kept."""
+    path = NUMBERS / f"{name}.csv"
+    found = [pd.read_csv(each) for each in (path, folder / path.name) if each.exists()]
+    numbers = pd.concat(found).drop_duplicates(KEYS[name], keep="last")
+    numbers.to_csv(path, index=False, float_format="%.6g")
+    return numbers
+
+
+def columns(numbers: pd.DataFrame) -> dict[str, list]:
+    """Return columns as figures have them."""
+    return {str(name): column.tolist() for name, column in numbers.items()}
+
+
+def tables(numbers: dict[str, pd.DataFrame]) -> str:
+    """Write the tables, and what they have less than the papers."""
+    angles = pd.concat([numbers["fig1c"], numbers["s3"]])
+    seeds = numbers["table"].groupby("model").seed.nunique()
+    less = [f"{spread(seeds)} of {PAPER.models} seeds of each model"]
+    for name, setting, known, trials, meaning in (
+        ("note-s1", sweeps.SIGMA, PAPER.sigmas, PAPER.sigma_trials, "initial spread"),
+        ("note-s2", sweeps.WEIGHT, PAPER.angle_weights, PAPER.angle_trials, "weight of the penalty"),
+    ):
+        of_setting = numbers[name].groupby(["model", setting]).size()
+        less.append(
+            f"{numbers[name][setting].nunique()} of {len(known)} settings of each {meaning}, {spread(of_setting)} "
+            f"of {trials} models each"
+        )
+    parts = (numbers["table"], angles, numbers["note-s1"], numbers["note-s2"])
+    return table.write_down(*map(columns, parts), "; ".join(less))
+
+
+def spread(counts: pd.Series) -> str:
+    """Write the smallest and the largest."""
+    low, high = counts.min(), counts.max()
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def measured(scores: pd.DataFrame) -> str:
+    """Write what came out of measured effects."""
     errors = scores["|angle| with |error|"]
-    verdict = "predicts a large error" if errors["all"] >= PREDICTS else "hardly predicts a large error"
     loci = errors.drop("all")
-    text = MEASURED.format(
+    return MEASURED.format(
         n=scores.n["all"],
         table=as_markdown(scores),
-        verdict=verdict,
+        verdict="predicts a large error" if errors["all"] >= PREDICTS else "hardly predicts a large error",
         all=errors["all"],
         low=loci.min(),
         high=loci.max(),
     )
-    (ROOT / "benchmarks" / "paper.md").write_text(f"{(folder / 'table.md').read_text()}\n{text}")
 
 
 def as_markdown(scores: pd.DataFrame) -> str:
@@ -54,6 +121,16 @@ def as_markdown(scores: pd.DataFrame) -> str:
     head = ["locus", *(column.replace("|", "\\|") for column in scores.columns)]
     rows = [[name, f"{row.n:,.0f}", *(f"{value:.2f}" for value in row.iloc[1:])] for name, row in scores.iterrows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+
+
+def pictures() -> str:
+    """Show each picture that there is, with its paragraph."""
+    parts = ["## Pictures\n"]
+    for name, entry in FIGURES.items():
+        if (PICTURES / f"{name}.png").exists():
+            text = (PICTURES / f"{name}.txt").read_text()
+            parts.append(f"### {name}: {entry.title}\n\n![{entry.title}](paper/{name}.png)\n\n{text}")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The benchmarks run; what they time is checked inside them, and no time is asserted."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -29,3 +30,17 @@ def test_the_committed_results_are_those_of_the_readme(tmp_path: Path) -> None:
     readme.write_text((ROOT / "README.md").read_text())
     subprocess.run([sys.executable, "benchmarks/report.py", "--readme", str(readme)], cwd=ROOT, check=True)
     assert readme.read_text() == (ROOT / "README.md").read_text()
+
+
+def test_the_committed_numbers_of_the_papers_are_those_of_the_page() -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("paper", ROOT / "benchmarks" / "paper.py")
+    assert spec is not None
+    assert spec.loader is not None
+    paper = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(paper)
+    page = (ROOT / "benchmarks" / "paper.md").read_text()
+    numbers = {name: pd.read_csv(paper.NUMBERS / f"{name}.csv") for name in paper.KEYS}
+    assert page.startswith(paper.tables(numbers))
+    assert page.endswith(paper.pictures())

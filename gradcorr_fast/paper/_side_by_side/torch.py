@@ -66,13 +66,13 @@ def train_all(
     for task, _ in tasks:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if not (device or "cpu").startswith("cpu"):
-        for numbers in group([task for task, _ in tasks]):
-            own, data = [tasks[k][0] for k in numbers], tasks[numbers[0]][1]
+        for alike in group([task for task, _ in tasks]):
+            own, data = [tasks[k][0] for k in alike], tasks[alike[0]][1]
             if len(own) == 1:
                 train(own[0], data, device)
             else:
                 train_at_once(own, data, device, quiet)
-            yield numbers
+            yield alike
         return
     if workers == 1:
         for k, (task, data) in enumerate(tasks):

@@ -47,6 +47,7 @@ FIGURES = {
     "s11": Entry("sweeps.note_s1", "The same as note-s1"),
     "s12": Entry("chipseq.s12", "Angles against the standard deviation of initial weights, ChIP-seq data"),
     "s13": Entry("sweeps.note_s2", "The same as note-s2"),
+    "backgrounds": Entry("backgrounds.backgrounds", "Not in the papers: what the choice of background motifs changes"),
     "table": Entry("table.table", "All of the above that is of synthetic data, in tables"),
     "icml-fig2": Entry("synthetic.icml_fig2", "Agreement of maps of the models of 2021"),
     "icml-fig3": Entry("angles.icml_fig3", "Angles at motifs and elsewhere, CNN-dist-exp of 2021"),

@@ -78,7 +78,7 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
 def draw_curves(
     label: str,
     settings: Sequence[float],
-    curves: Mapping[str, Mapping[str, Array]],
+    curves: Mapping[str, Mapping[str, Sequence[Array]]],
     published: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
 ) -> Figure:
     """Draw means over trials and their standard deviation against a setting.
@@ -88,15 +88,15 @@ def draw_curves(
     label : str
         What the setting is.
     settings : sequence of float
-    curves : mapping of str to mapping of str to array, shape (settings, trials)
-        Of each quantity and model.
+    curves : mapping of str to mapping of str to sequence of array
+        Of each quantity and model, the trials of each setting.
     published : mapping of str to mapping of str to pair
         Settings and values, where there are any.
     """
     figure = Figure(figsize=(4.6 * len(curves), 3.6), layout="constrained")
     for ax, (quantity, of_models) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
         for name, values in of_models.items():
-            mean, sd = values.mean(1), values.std(1)
+            mean, sd = (np.array([statistic(trials) for trials in values]) for statistic in (np.mean, np.std))
             ax.plot(settings, mean, color=COLORS[name], marker="o", markersize=4, label=LABELS[name])
             ax.fill_between(settings, mean - sd, mean + sd, color=COLORS[name], alpha=0.15, linewidth=0)
         for name, curve in published.get(quantity, {}).items():

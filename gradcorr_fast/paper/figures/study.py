@@ -27,6 +27,8 @@ Array = np.ndarray[Any, Any]
 
 ABOUT = "study.json"
 DATA = "data"
+SYNTHETIC = {"synthetic": "filtered", "synthetic-distinct": "distinct"}
+"""Names of the data sets that are generated, and their background motifs."""
 SECONDS_OF_SILENCE = 20
 WHEN = ("before", "after")
 
@@ -137,9 +139,9 @@ class Study:
             sys.stderr.flush()
 
     def _dataset(self, name: str) -> Dataset:
-        """Return "synthetic", or "FAMILY/NAME" of `sources`."""
-        if name == "synthetic":
-            return synthetic.generate(self.scale.n_sequences)
+        """Return one of `SYNTHETIC`, or "FAMILY/NAME" of `sources`."""
+        if name in SYNTHETIC:
+            return synthetic.generate(self.scale.n_sequences, background=SYNTHETIC[name])
         from .sources import find
 
         return find(self, name)
@@ -159,7 +161,7 @@ class Study:
         if job.angle_weight is not None:
             fit["angle_weight"] = job.angle_weight
         # Of a published set, there may be stand-ins, samples and the whole of it, each of which has its own models.
-        size = "" if job.data == "synthetic" else f"{len(data.codes)}-sequences"
+        size = "" if job.data in SYNTHETIC else f"{len(data.codes)}-sequences"
         path = self.folder / "models" / job.path.parent / size / f"{job.path.name}.pt"
         return Task(job.name, build, fit, path)
 

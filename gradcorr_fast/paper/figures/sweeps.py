@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from .. import training
 from ..models import SIGMAS
@@ -13,6 +14,14 @@ from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
 
+Columns = Mapping[str, Sequence[Any]]
+
+SIGMA, WEIGHT = "sigma", "weight of the penalty"
+PUBLISHED: dict[str, tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]] = {
+    SIGMA: (SIGMAS, claims.SIGMA_CURVES),
+    WEIGHT: (training.ANGLE_WEIGHTS, claims.WEIGHT_CURVES),
+}
+"""Settings of each note and the curves over them."""
 QUANTITIES = {
     "auc": "test AUROC",
     "cosine": "cosine similarity before the correction",
@@ -22,54 +31,65 @@ QUANTITIES = {
 
 def note_s1(study: Study) -> Reproduction:
     """Test AUROC and spread of the angles against the standard deviation of initial weights."""
-    settings = study.scale.sigmas
     jobs = {
         (name, sigma): [Job(name, seed, sigma=sigma) for seed in range(study.scale.sigma_trials)]
-        for sigma in settings
+        for sigma in study.scale.sigmas
         for name in claims.MODELS
     }
-    return _sweep(study, jobs, settings, SIGMAS, claims.SIGMA_CURVES, "sigma")
+    return _sweep(study, jobs, SIGMA)
 
 
 def note_s2(study: Study) -> Reproduction:
     """Test AUROC, agreement and spread of the angles against the weight of the angle penalty."""
-    settings = study.scale.angle_weights
     jobs = {
         (name, weight): [
             Job(name, seed, recipe="angle", angle_weight=weight) for seed in range(study.scale.angle_trials)
         ]
-        for weight in settings
+        for weight in study.scale.angle_weights
         for name in claims.MODELS
     }
-    return _sweep(study, jobs, settings, training.ANGLE_WEIGHTS, claims.WEIGHT_CURVES, "weight of the penalty")
+    return _sweep(study, jobs, WEIGHT)
 
 
-def _sweep(
-    study: Study,
-    jobs: Mapping[tuple[str, float], list[Job]],
-    settings: Sequence[float],
-    published_settings: Sequence[float],
-    published: Mapping[str, Mapping[str, Sequence[float]]],
-    label: str,
-) -> Reproduction:
-    """Train a model for each setting, and draw what came out over what was published."""
+def _sweep(study: Study, jobs: Mapping[tuple[str, float], list[Job]], label: str) -> Reproduction:
+    """Train models with each setting, and draw what came out over what was published."""
     study.train([job for each in jobs.values() for job in each])
-    measured = {key: [_measure(study, job) for job in each] for key, each in jobs.items()}
+    settings, published = PUBLISHED[label]
     quantities = [name for name in QUANTITIES if name in published[claims.MODELS[0]]]
     columns: dict[str, list[Any]] = {name: [] for name in ("model", label, "seed", *quantities)}
     columns |= {f"{name}_published": [] for name in quantities}
-    for (name, setting), rows in measured.items():
-        k = published_settings.index(setting)
-        for seed, row in enumerate(rows):
+    for (name, setting), each in jobs.items():
+        for job in each:
+            measured = _measure(study, job)
             columns["model"].append(name)
             columns[label].append(setting)
-            columns["seed"].append(seed)
+            columns["seed"].append(job.seed)
             for quantity in quantities:
-                columns[quantity].append(row[quantity])
-                columns[f"{quantity}_published"].append(published[name][quantity][k])
+                columns[quantity].append(measured[quantity])
+                columns[f"{quantity}_published"].append(published[name][quantity][settings.index(setting)])
+    return present(columns)
+
+
+def present(columns: Columns) -> Reproduction:
+    """Draw the numbers of a note over the published ones, and compare them.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        "model", the setting, "seed", and of each quantity what was measured and published.
+    """
+    return Reproduction(_draw(columns), columns, _compare(columns))
+
+
+def _draw(columns: Columns) -> Figure:
+    label = list(columns)[1]
+    published_settings, published = PUBLISHED[label]
+    models, values = np.array(columns["model"]), np.array(columns[label])
+    settings = sorted(set(columns[label]))
+    quantities = [name for name in QUANTITIES if name in columns]
     curves = {
         QUANTITIES[quantity]: {
-            name: np.array([[row[quantity] for row in measured[name, setting]] for setting in settings])
+            name: [np.array(columns[quantity])[(models == name) & (values == setting)] for setting in settings]
             for name in claims.MODELS
         }
         for quantity in quantities
@@ -78,17 +98,17 @@ def _sweep(
         QUANTITIES[quantity]: {name: (published_settings, published[name][quantity]) for name in claims.MODELS}
         for quantity in quantities
     }
-    figure = draw_curves(label, settings, curves, dotted)
-    return Reproduction(figure, columns, _compare(columns, settings, label))
+    return draw_curves(label, settings, curves, dotted)
 
 
-def _compare(columns: Mapping[str, Sequence[Any]], settings: Sequence[float], label: str) -> str:
+def _compare(columns: Columns) -> str:
     """Say how far the angles spread at each setting, and what was published."""
+    label = list(columns)[1]
     models, values = np.array(columns["model"]), np.array(columns[label])
     sentences = []
     for name in claims.MODELS:
         parts = []
-        for setting in settings:
+        for setting in dict.fromkeys(columns[label]):
             own = (models == name) & (values == setting)
             spread, auc = (np.array(columns[quantity])[own] for quantity in ("std", "auc"))
             published = {quantity: np.array(columns[f"{quantity}_published"])[own][0] for quantity in ("std", "auc")}

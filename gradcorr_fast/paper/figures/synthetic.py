@@ -48,7 +48,8 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
     """Draw and write down how much the agreement of maps improves."""
     study.train(jobs)
     aucs = np.array([study.record(job)["test_score"] for job in jobs])
-    columns: dict[str, list[Any]] = {name: [] for name in ("method", "model", "seed", "test_auroc", "n_undefined")}
+    described = ("method", "model", "seed", "cpu_minutes", "test_auroc", "n_undefined")
+    columns: dict[str, list[Any]] = {name: [] for name in described}
     columns |= {f"{metric}_{when}": [] for metric in Agreement._fields for when in ("before", "after")}
     panels, sentences = {}, []
     for method in methods:
@@ -58,6 +59,7 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
             columns["method"].append(method)
             columns["model"].append(job.name)
             columns["seed"].append(job.seed)
+            columns["cpu_minutes"].append(study.record(job)["cpu_minutes"] or np.nan)  # unknown if interrupted
             columns["test_auroc"].append(float(auc))
             columns["n_undefined"].append(int(np.isnan(each.before.cosine).sum()))
             for name, value in row.items():

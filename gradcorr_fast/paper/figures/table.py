@@ -20,45 +20,64 @@ by `gradcorr-fast reproduce table`."""
 
 def table(study: Study) -> Reproduction:
     """Write down what was reproduced of Fig. 1, S1, S3 and notes S1 and S2."""
-    gains = [_gains(study, method) for method in METHODS]
-    angles = _joined([synthetic.fig1c(study).numbers, synthetic.s3(study).numbers])
-    curves = {"Note S1": sweeps.note_s1(study).numbers, "Note S2": sweeps.note_s2(study).numbers}
+    gains = joined(
+        [synthetic.fig1b(study, (method,), "paper" if method == "saliency" else "repo").numbers for method in METHODS]
+    )
+    angles = joined([synthetic.fig1c(study).numbers, synthetic.s3(study).numbers])
     less = "; ".join(study.scale.reductions()) or "nothing"
+    markdown = write_down(gains, angles, sweeps.note_s1(study).numbers, sweeps.note_s2(study).numbers, less)
+    text = f"Agreement, angles and curves of {len(claims.MODELS)} models, {study.scale.models} seeds each, in tables."
+    return Reproduction(None, gains, text, markdown)
+
+
+def joined(parts: Sequence[Columns]) -> dict[str, list[Any]]:
+    """Put the rows of tables one below the other."""
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def write_down(gains: Columns, angles: Columns, sigmas: Columns, weights: Columns, less: str) -> str:
+    """Write the tables, in Markdown, from the numbers behind figures.
+
+    Parameters
+    ----------
+    gains, angles, sigmas, weights : mapping of str to sequence
+        Columns of the numbers of Fig. 1b and S1, Fig. 1c and S3, and notes S1 and S2.
+    less : str
+        What is less than in the papers.
+    """
+    methods = np.array(gains["method"])
+    by_method = [_select(gains, methods == method) for method in dict.fromkeys(gains["method"])]
     markdown = "\n\n".join(
         [
             "# The papers, reproduced",
             HEAD,
             f"Less than in the papers: {less}.",
             "## Models",
-            _models(gains[0], study),
+            _models(by_method[0]),
             "## Agreement with planted motifs, before the correction and its improvement",
             synthetic.IDENTITY,
-            *(_agreement(each) for each in gains),
+            *(_agreement(each) for each in by_method),
             "## Percent of positions with an angle above 30, 45 and 60 degrees, and its spread",
             _angles(angles),
-            *(part for name, each in curves.items() for part in (f"## {name}", _curve(each))),
+            "## Note S1",
+            _curve(sigmas),
+            "## Note S2",
+            _curve(weights),
         ]
     )
-    text = f"Agreement, angles and curves of {len(claims.MODELS)} models, {study.scale.models} seeds each, in tables."
-    return Reproduction(None, _joined(gains), text, f"{markdown}\n")
+    return f"{markdown}\n"
 
 
-def _gains(study: Study, method: str) -> Columns:
-    return synthetic.fig1b(study, (method,), "paper" if method == "saliency" else "repo").numbers
+def _select(columns: Columns, rows: Array) -> dict[str, list[Any]]:
+    return {name: np.array(column)[rows].tolist() for name, column in columns.items()}
 
 
-def _joined(parts: Sequence[Columns]) -> dict[str, list[Any]]:
-    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
-
-
-def _models(columns: Columns, study: Study) -> str:
-    jobs = synthetic.models_of(study, claims.MODELS)  # in the order of columns
-    minutes = np.array([study.record(job)["cpu_minutes"] for job in jobs], float)  # NaN of what was interrupted
+def _models(columns: Columns) -> str:
     return _rows(
         ("model", "seeds", "test AUROC", "CPU minutes of a training"),
         (
-            (LABELS[name], len(auc), f"{mean_and_sd(auc)} ({claims.TEST_AUC[name]:.3f})", _mean(time))
-            for name, auc, time in _by_model(columns, columns["test_auroc"], minutes)
+            (LABELS[name], len(auc), f"{mean_and_sd(auc)} ({claims.TEST_AUC[name]:.3f})", _mean(minutes))
+            for name, auc, minutes in _by_model(columns, columns["test_auroc"], columns["cpu_minutes"])
         ),
     )
 
@@ -88,14 +107,14 @@ def _agreement(columns: Columns) -> str:
 
 
 def _angles(columns: Columns) -> str:
-    rows = []
+    rows: list[Sequence[Any]] = []
     for name, *found in _by_model(columns, *(columns[f"above_{t}"] for t in (30, 45, 60)), columns["std"]):
         cells = [
             f"{mean_and_sd(percent, 1)} ({published:.1f})"
             for percent, published in zip(found, claims.LARGE_ANGLES[name], strict=False)
         ]
-        rows.append((LABELS[name], *cells, mean_and_sd(found[-1], 1)))
-    return _rows(("model", "above 30", "above 45", "above 60", "standard deviation, degrees"), rows)
+        rows.append((LABELS[name], len(found[-1]), *cells, mean_and_sd(found[-1], 1)))
+    return _rows(("model", "seeds", "above 30", "above 45", "above 60", "standard deviation, degrees"), rows)
 
 
 def _curve(columns: Columns) -> str:
@@ -103,8 +122,7 @@ def _curve(columns: Columns) -> str:
     quantities = [name for name in sweeps.QUANTITIES if name in columns]
     rows = []
     for value in dict.fromkeys(columns[setting]):
-        own = np.array(columns[setting]) == value
-        part = {name: np.array(column)[own].tolist() for name, column in columns.items()}
+        part = _select(columns, np.array(columns[setting]) == value)
         for name, *found in _by_model(part, *(part[key] for q in quantities for key in (q, f"{q}_published"))):
             cells = []
             for quantity, measured, published in zip(quantities, found[::2], found[1::2], strict=True):
