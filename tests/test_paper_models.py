@@ -167,6 +167,32 @@ def test_networks_of_the_authors_classify_our_sequences(shared_data: Path, name:
     assert training.score(model, data) > least
 
 
+@pytest.mark.parametrize("name", ["deep-relu", "deep-exp", "shallow-relu", "shallow-exp"])
+@pytest.mark.parametrize("run", [0, 1])
+def test_networks_of_the_authors_take_look_alikes_for_evidence(shared_data: Path, name: str, run: int) -> None:
+    """So that their negative sequences had none of them; of an own background motif they have learnt the opposite."""
+    for package in ("torch", "h5py"):
+        require(package)
+    model = build(f"cnn-{name}", first_width=11 if "deep" in name else None)
+    file = f"cnn_{name.replace('-', '_').replace('exp', 'exponential')}_{run}.h5"
+    load_weights(model, shared_data / "authors_weights" / file)
+    rng = np.random.default_rng(1)
+    pool = {motif.name.split()[1]: motif.ppm for motif in synthetic.motif_pools()[1]}
+
+    def mean_logit(ppm: np.ndarray) -> float:
+        codes = rng.integers(4, size=(200, 200))
+        for start in (20, 90, 160):
+            codes[:, start : start + len(ppm)] = (rng.random((200, len(ppm), 1)) > np.cumsum(ppm[:, :3], 1)).sum(-1)
+        return float(attribute(model[:-1], np.eye(4, dtype=np.float32)[codes]).prediction.mean())
+
+    effects = {
+        motif: mean_logit(pool[motif]) - mean_logit(rng.permutation(pool[motif])) for motif in ("SPI1", "HEY1", "HNF1A")
+    }
+    assert effects["SPI1"] > 1
+    assert effects["HEY1"] > 1.5
+    assert effects["HNF1A"] < -0.5
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     for package in ("torch", "keras", "h5py"):
         require(package)

@@ -85,7 +85,7 @@ def _draw(axes: Any, name: str, found: dict[str, Array]) -> dict[str, tuple[Arra
     for ax, part in ((axes[0], "motif"), (axes[2], "background")):
         density = np.histogram(found[part], BINS, density=True)[0]
         ax.stairs(density, BINS, fill=True, color=COLORS[name], alpha=0.5)
-        ax.set_ylabel("density")
+        ax.set_ylabel("density (1/degree)")
         panels[f"density of angles, {part}"] = ((BINS[1:] + BINS[:-1]) / 2, density)
     panels["gain"] = (found["motif"][at_motif], found["gain"][at_motif])
     axes[1].scatter(*panels["gain"], s=2, alpha=0.3, color=COLORS[name], rasterized=True)
@@ -98,8 +98,9 @@ def _draw(axes: Any, name: str, found: dict[str, Array]) -> dict[str, tuple[Arra
         axes[3].scatter(*panels[f"score, {part}"], s=2, alpha=0.3, color=color, label=part, rasterized=True)
     axes[3].set_ylabel("grad-times-input")
     axes[3].legend(markerscale=4, fontsize="small", frameon=False)
+    axes[0].set_ylabel(f"{LABELS[name]}\n{axes[0].get_ylabel()}")
     for ax, title in zip(axes, TITLES, strict=True):
-        ax.set_title(f"{LABELS[name]}: {title}", loc="left", fontsize="medium")
+        ax.set_title(title, loc="left", fontsize="medium")
         ax.set_xlim(-90, 90)
         ax.set_xticks(range(-90, 91, 30))
         ax.set_xlabel("angle to the simplex (degrees)")
