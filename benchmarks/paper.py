@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from gradcorr_fast import plot
-from gradcorr_fast.paper.figures import FIGURES, sweeps, table
+from gradcorr_fast.paper.figures import FIGURES, backgrounds, sweeps, table
 from gradcorr_fast.paper.reproduction import PAPER, wrap
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +28,11 @@ KEYS = {
     "s3": ["model", "seed"],
     "note-s1": ["model", sweeps.SIGMA, "seed"],
     "note-s2": ["model", sweeps.WEIGHT, "seed"],
+    "backgrounds": ["background", "model", "seed"],
 }
 """Of each figure whose numbers are kept, what tells its rows apart."""
+DRAWN = {"note-s1": sweeps.present, "note-s2": sweeps.present, "backgrounds": backgrounds.present}
+"""Figures that are drawn from the numbers that are kept."""
 MEASURED = """## Measured effects of variants
 
 Not in the papers: saturation mutagenesis of eight human promoters and enhancers (CAGI5, {n:,} substitutions) against
@@ -56,8 +59,8 @@ def main(folder: Path, data: Path) -> None:
             for suffix in (".png", ".txt"):
                 shutil.copy(folder / f"{name}{suffix}", PICTURES)
     numbers = {name: add(name, folder) for name in KEYS}
-    for name in ("note-s1", "note-s2"):
-        drawn = sweeps.present(columns(numbers[name]))
+    for name, present in DRAWN.items():
+        drawn = present(columns(numbers[name]))
         plot.save(drawn.figure, PICTURES / f"{name}.png", dpi=150)
         (PICTURES / f"{name}.txt").write_text(f"{wrap(drawn.text)}\n")
     parts = [tables(numbers), measured(cagi5.main(data)), pictures()]

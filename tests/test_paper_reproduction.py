@@ -28,7 +28,7 @@ TINY = Scale(
     models=2, members=1, sigma_trials=1, angle_trials=1, sigmas=(0.005, 0.1), angle_weights=(2e-5, 1e-4),
     n_sequences=500, n_evaluated=5, epochs=1,
 )  # fmt: skip
-SYNTHETIC = ("fig1b", "fig1c", "s2", "s3", "table")
+SYNTHETIC = ("fig1b", "fig1c", "s2", "s3", "table", "backgrounds")
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +237,16 @@ def test_sweeps_stand_beside_the_published_curves(folder: Path, draw: Callable[[
     setting = 0.1 if draw is sweeps.note_s1 else 1e-4
     place = models.SIGMAS.index(0.1) if draw is sweeps.note_s1 else training.ANGLE_WEIGHTS.index(1e-4)
     assert published["cnn-deep-exp", setting] == curves["cnn-deep-exp"]["std"][place]
+
+
+def test_backgrounds_are_compared_on_their_own_sequences(folder: Path) -> None:
+    numbers = read(folder / "backgrounds.csv")
+    is_filtered = numbers["background"] == "filtered"
+    assert set(numbers["background"][~is_filtered]) == {"distinct"}
+    assert is_filtered.sum() == (~is_filtered).sum() == 8
+    assert (numbers["test_auroc"][is_filtered] != numbers["test_auroc"][~is_filtered]).all()
+    gains = read(folder / "fig1b.csv")
+    np.testing.assert_allclose(sorted(numbers["cosine"][is_filtered]), sorted(gains["cosine_before"]), rtol=1e-6)
 
 
 def test_initial_weights_have_the_spread_that_was_asked_for() -> None:

@@ -67,7 +67,8 @@ def _published(name: str) -> dict[str, float]:
 
 def _values(columns: Columns, background: str, name: str, quantity: str) -> Array:
     own = (np.array(columns["background"]) == background) & (np.array(columns["model"]) == name)
-    return np.array(columns[quantity], float)[own]
+    values: Array = np.array(columns[quantity], float)[own]
+    return values
 
 
 def _draw(columns: Columns) -> Figure:
@@ -87,10 +88,10 @@ def _draw_panel(ax: Axes, columns: Columns, quantity: str) -> None:
         for k, background in enumerate(names):
             values = _values(columns, background, name, quantity)
             place = np.full(len(values), x + 0.3 * (k - 0.5))
-            label = f"background motifs: {background}" if x == 0 else None
+            label = f"background motifs: {background}" if x == 0 else "_"
             face = COLORS[name] if k else "none"
             ax.scatter(place, values, s=22, marker=MARKERS[k], facecolor=face, edgecolor=COLORS[name], label=label)
-        label = "published mean" if x == 0 else None
+        label = "published mean" if x == 0 else "_"
         ax.hlines(_published(name)[quantity], x - 0.35, x + 0.35, color="0.3", linestyle="--", label=label)
 
 
