@@ -46,6 +46,8 @@ the angle with that of its error.
 One gradient is no substitute for two forward passes here, the correction does not change that, and a large angle
 {verdict} of the first-order score: all loci together {all:.2f}, single ones {low:.2f} to {high:.2f}.
 """
+ELSEWHERE = ("fig2", "s8", "s9", "s10")
+"""Figures of published data, which the page leaves to those who have it."""
 PREDICTS = 0.3
 """Correlation from which one may speak of a prediction."""
 
@@ -55,7 +57,7 @@ def main(folder: Path, data: Path) -> None:
     PICTURES.mkdir(exist_ok=True)
     NUMBERS.mkdir(exist_ok=True)
     for name in FIGURES:
-        if (folder / f"{name}.png").exists():
+        if name not in ELSEWHERE and (folder / f"{name}.png").exists():
             for suffix in (".png", ".txt"):
                 shutil.copy(folder / f"{name}{suffix}", PICTURES)
     numbers = {name: add(name, folder) for name in KEYS}
@@ -87,14 +89,11 @@ def tables(numbers: dict[str, pd.DataFrame]) -> str:
     seeds = numbers["table"].groupby("model").seed.nunique()
     less = [f"{spread(seeds)} of {PAPER.models} seeds of each model"]
     for name, setting, known, trials, meaning in (
-        ("note-s1", sweeps.SIGMA, PAPER.sigmas, PAPER.sigma_trials, "initial spread"),
-        ("note-s2", sweeps.WEIGHT, PAPER.angle_weights, PAPER.angle_trials, "weight of the penalty"),
+        ("note-s1", sweeps.SIGMA, PAPER.sigmas, PAPER.sigma_trials, "initial spreads"),
+        ("note-s2", sweeps.WEIGHT, PAPER.angle_weights, PAPER.angle_trials, "weights of the penalty"),
     ):
-        of_setting = numbers[name].groupby(["model", setting]).size()
-        less.append(
-            f"{numbers[name][setting].nunique()} of {len(known)} settings of each {meaning}, {spread(of_setting)} "
-            f"of {trials} models each"
-        )
+        n_models = spread(numbers[name].groupby(["model", setting]).size())
+        less.append(f"{numbers[name][setting].nunique()} of {len(known)} {meaning}, {n_models} of {trials} models each")
     parts = (numbers["table"], angles, numbers["note-s1"], numbers["note-s2"])
     return table.write_down(*map(columns, parts), "; ".join(less))
 

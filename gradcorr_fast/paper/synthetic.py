@@ -58,8 +58,8 @@ def motif_pools(background: str = "filtered") -> tuple[list[Motif], list[Motif]]
     background : {"filtered", "as_committed", "distinct"}
         Whether background motifs that look like core motifs are left out. "filtered": those of the authors' list,
         which has no relatives of MAX; "as_committed": none, as in the authors' notebook, which takes its list for other
-        numbers than they are; "distinct": all, as the paper says. The authors' trained networks take relatives of MAX
-        for evidence, so that their negative sequences cannot have had any.
+        numbers than they are; "distinct": all, as the paper says. Weights that the authors published take such
+        relatives for evidence, so that the negative sequences they were trained on will not have had them.
 
     Returns
     -------

@@ -112,9 +112,12 @@ def _describe(name: str, found: dict[str, Array]) -> str:
     peaks = {part: np.histogram(found[part], BINS, density=True)[0].max() for part in ("motif", "background")}
     published = claims.ANGLE_PEAKS.get(name)
     beside = f" ({published[0]:g} and {published[1]:g} published)" if published else ""
+    spread = claims.ICML_SPREAD_AT_MOTIFS.get(name)
+    beside_spread = f" ({spread:.1f} published)" if spread else ""
     sizes = [np.abs(found[part]).mean() for part in ("before", "after")]
     return (
-        f"{LABELS[name]}: standard deviation of the angles {found['motif'].std():.1f} degrees at motifs, "
+        f"{LABELS[name]}: standard deviation of the angles {found['motif'].std():.1f} degrees at "
+        f"motifs{beside_spread}, "
         f"{found['background'].std():.1f} elsewhere; highest density {peaks['motif']:.4f} and "
         f"{peaks['background']:.4f}{beside}; mean gain at motifs {np.nanmean(found['gain']):+.3f}; the mean size of "
         f"scores elsewhere goes from {sizes[0]:.2g} to {sizes[1]:.2g}."

@@ -76,7 +76,9 @@ def _draw(columns: Columns) -> Figure:
     for ax, (quantity, label) in zip(figure.subplots(2, 3).flat, QUANTITIES.items(), strict=True):
         _draw_panel(ax, columns, quantity)
         ax.set_ylabel(label)
-        ax.set_xticks(range(len(claims.MODELS)), [LABELS[name].removeprefix("CNN-") for name in claims.MODELS])
+        ax.set_xticks(
+            range(len(claims.MODELS)), [name.removeprefix("cnn-").replace("-", "\n") for name in claims.MODELS]
+        )
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -110,7 +112,6 @@ def _compare(columns: Columns) -> str:
     return (
         "Background motifs as the authors' list filters them, which leaves relatives of MAX and Gabpa in negative "
         "sequences, and distinct ones, of which none looks like a core motif; mean and standard deviation over seeds "
-        f"(published). {' '.join(sentences)} The published sequences cannot be had here. The authors' trained networks "
-        "take relatives of MAX and Gabpa for evidence, which those trained on filtered backgrounds have learnt not to "
-        "do, so that the published negatives cannot have had them."
+        f"(published). {' '.join(sentences)} Weights that the authors published take relatives of MAX and Gabpa for "
+        "evidence, so that the negative sequences they were trained on will not have had them."
     )

@@ -81,8 +81,7 @@ def fig1d(study: Study, models: Sequence[str] = ("cnn-deep-relu",)) -> Reproduct
     text = (
         f"{chipseq_sets.describe(study, factors)} Share of positions with a large angle: the smallest and the largest "
         f"mean of a set, over sequences and models (in the papers, of their ten sets), and the mean of synthetic data "
-        f"(in the papers). Members of an ensemble: {study.scale.members}; models of synthetic data: "
-        f"{study.scale.models}. {' '.join(sentences)}"
+        f"(in the papers). Members of an ensemble: {study.scale.members}. {' '.join(sentences)}"
     )
     return Reproduction(figure, _columns(rows), text)
 
@@ -261,9 +260,10 @@ def _compare_ensembles(name: str, found: Sequence[Angles]) -> str:
 def s7(study: Study) -> Reproduction:
     """Logos of a stretch of a sequence of each set: before, angle, after, and the mean map of the other models."""
     factors = _train(study, [LOGO_MODEL])
-    n_rows = (len(factors) + 1) // 2
-    figure = Figure(figsize=(15, 5 * n_rows), layout="constrained")
-    parts = figure.subfigures(n_rows, 2, squeeze=False).ravel()
+    n_columns = min(2, len(factors))
+    n_rows = -(-len(factors) // n_columns)
+    figure = Figure(figsize=(7.5 * n_columns, 5 * n_rows), layout="constrained")
+    parts = figure.subfigures(n_rows, n_columns, squeeze=False).ravel()
     columns: dict[str, list[Any]] = {}
     sentences = []
     for part, factor in zip(parts, factors, strict=False):

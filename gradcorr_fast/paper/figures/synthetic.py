@@ -36,7 +36,8 @@ def s1(study: Study) -> Reproduction:
 def icml_fig2(study: Study) -> Reproduction:
     """The same for the models of 2021, by saliency, and by integrated gradients from shuffled sequences."""
     names = ("cnn-local-relu", "cnn-local-exp", "cnn-dist-relu", "cnn-dist-exp")
-    return gains(study, models_of(study, names, recipe="icml2021"), ("saliency", "expected_gradients"), "paper")
+    found = gains(study, models_of(study, names, recipe="icml2021"), ("saliency", "expected_gradients"), "paper")
+    return found._replace(text=f"{found.text} Published: {claims.ICML_GAINS}.")
 
 
 def models_of(study: Study, names: Sequence[str], **options: Any) -> list[Job]:
