@@ -84,7 +84,8 @@ def test_weights_saved_by_keras_give_the_same_function_in_pytorch(name: str, fil
     (original.save_weights if "weights" in file else original.save)(tmp_path / file)
     model = load_weights(build(name), tmp_path / file)
     assert not model.training
-    x = sequences(original.input_shape[1], 2)
+    length = original.input_shape[1]
+    x = sequences(length, 6_400 // length)  # two had errors small by chance on some processors
     plain = attribute(model, x)
     assert np.ptp(plain.prediction) > 0
     assert_agree(attribute(original, x), plain, attribute(model.double(), x))
