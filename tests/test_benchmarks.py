@@ -42,5 +42,8 @@ def test_the_committed_numbers_of_the_papers_are_those_of_the_page() -> None:
     spec.loader.exec_module(paper)
     page = (ROOT / "benchmarks" / "paper.md").read_text()
     numbers = {name: pd.read_csv(paper.NUMBERS / f"{name}.csv") for name in paper.KEYS}
-    assert page.startswith(paper.tables(numbers))
+    assert page.startswith(f"{paper.tables(numbers)}\n{paper.origin(numbers['s3'])}")
+    for name, present in paper.DRAWN.items():
+        text = (paper.PICTURES / f"{name}.txt").read_text()
+        assert text == f"{paper.wrap(present(paper.columns(numbers[name])).text)}\n"
     assert page.endswith(paper.pictures())

@@ -65,6 +65,22 @@ def test_no_distinct_background_motif_looks_like_a_core_motif() -> None:
     assert [motif.name for motif in everything[: len(kept)]] == kept
 
 
+def test_distinct_background_motifs_are_the_first_of_the_authors_draw() -> None:
+    pyjaspar = pytest.importorskip("pyjaspar")
+    database = pyjaspar.jaspardb(release="JASPAR2016")
+    motifs = database.fetch_motifs(collection="CORE", tax_group=["vertebrates"])
+    draw = [sorted(motif.matrix_id for motif in motifs)[k] for k in np.random.RandomState(22).permutation(519)]
+    listed = {draw[place] for place in (4, 5, 12, 15, 17, 18, 20, 36, 42, 60)}
+    core, everything = synthetic.motif_pools("distinct")
+    own = [motif.name.split()[0] for motif in everything[10::2]]
+    assert sorted(own, key=draw.index) == own
+    for name in draw[: draw.index(own[-1])]:
+        if name not in listed and name not in own:
+            counts = database.fetch_motif_by_id(name).counts
+            ppm = np.array([counts[letter] for letter in "ACGT"], float).T
+            assert max(similarity(each.ppm, ppm / ppm.sum(1, keepdims=True)) for each in core[::2]) >= 0.8
+
+
 def test_the_70_motifs_are_those_of_jaspar_2018() -> None:
     pyjaspar = pytest.importorskip("pyjaspar")
     database = pyjaspar.jaspardb(release="JASPAR2018")

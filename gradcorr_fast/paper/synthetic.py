@@ -28,7 +28,7 @@ LOOK_ALIKES = "0004.1 0664.1 0080.4 0823.1 0632.1 0464.2"
 """Those of the filtered background that correlate by 0.8 or more with a core motif: Arnt, MLXIPL, HEY1, Tcfl5 and
 BHLHE40 with MAX, SPI1 with Gabpa; aligned on either strand with an overlap of 6 or more."""
 INSTEAD = "0693.1 0891.1 0870.1 0724.1 0083.3 0696.1"
-"""The next of the authors' draw that do not: Vdr, GSC2, Sox1, VENTX, SRF, ZIC1."""
+"""The next of the authors' draw that neither do nor are on their list: Vdr, GSC2, Sox1, VENTX, SRF, ZIC1."""
 
 BACKGROUNDS = ("filtered", "as_committed", "distinct")
 N_MOTIFS, SHARES = (3, 4, 5, 6, 7), (0.50, 0.25, 0.17, 0.05, 0.03)
@@ -56,10 +56,10 @@ def motif_pools(background: str = "filtered") -> tuple[list[Motif], list[Motif]]
     Parameters
     ----------
     background : {"filtered", "as_committed", "distinct"}
-        Whether background motifs that look like core motifs are left out. "filtered": those of the authors' list,
-        which has no relatives of MAX; "as_committed": none, as in the authors' notebook, which takes its list for other
-        numbers than they are; "distinct": all, as the paper says. Weights that the authors published take such
-        relatives for evidence, so that the negative sequences they were trained on will not have had them.
+        Whether background motifs that look like core motifs are left out. "filtered": those of the authors' list, which
+        lacks SPI1 and most relatives of MAX; "as_committed": none, as in the authors' notebook, which takes its list
+        for other numbers than they are; "distinct": all, as the paper says. Weights that the authors published take
+        such motifs for evidence, so that the negative sequences they were trained on will not have had them.
 
     Returns
     -------

@@ -59,13 +59,18 @@ def check_device(device: str) -> None:
         raise ValueError(f"PyTorch cannot use the device {device!r} here, pass another one ({error})") from error
 
 
+def is_cpu(device: str | None) -> bool:
+    """Whether models are trained in processes side by side, not those that differ in their seeds at once."""
+    return device is None or device.startswith("cpu")
+
+
 def train_all(
     tasks: Sequence[tuple[Task, Dataset]], workers: int, device: str | None, quiet: bool = True
 ) -> Iterator[list[int]]:
     """Train models, and yield the numbers of those that are done; none where a minute has gone by without any."""
     for task, _ in tasks:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if not (device or "cpu").startswith("cpu"):
+    if not is_cpu(device):
         for alike in group([task for task, _ in tasks]):
             own, data = [tasks[k][0] for k in alike], tasks[alike[0]][1]
             if len(own) == 1:

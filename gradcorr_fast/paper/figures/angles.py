@@ -113,11 +113,10 @@ def _describe(name: str, found: dict[str, Array]) -> str:
     published = claims.ANGLE_PEAKS.get(name)
     beside = f" ({published[0]:g} and {published[1]:g} published)" if published else ""
     spread = claims.ICML_SPREAD_AT_MOTIFS.get(name)
-    beside_spread = f" ({spread:.1f} published)" if spread else ""
+    at_motifs = f"at motifs ({spread:.1f} published)" if spread else "at motifs"
     sizes = [np.abs(found[part]).mean() for part in ("before", "after")]
     return (
-        f"{LABELS[name]}: standard deviation of the angles {found['motif'].std():.1f} degrees at "
-        f"motifs{beside_spread}, "
+        f"{LABELS[name]}: standard deviation of the angles {found['motif'].std():.1f} degrees {at_motifs}, "
         f"{found['background'].std():.1f} elsewhere; highest density {peaks['motif']:.4f} and "
         f"{peaks['background']:.4f}{beside}; mean gain at motifs {np.nanmean(found['gain']):+.3f}; the mean size of "
         f"scores elsewhere goes from {sizes[0]:.2g} to {sizes[1]:.2g}."

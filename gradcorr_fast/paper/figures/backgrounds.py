@@ -1,6 +1,5 @@
 """Not in the papers: what the choice of background motifs changes in the figures of synthetic data."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import claims
-from .drawing import COLORS, LABELS, Reproduction, mean_and_sd
+from .drawing import COLORS, LABELS, Columns, Reproduction, mean_and_sd
 from .study import SYNTHETIC, Job, Study
 
 Array = np.ndarray[Any, Any]
-Columns = Mapping[str, Sequence[Any]]
 
 QUANTITIES = {
     "test_auroc": "test AUROC",

@@ -1,6 +1,6 @@
 """What the figures share: colours, panels, and the form of a result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +34,31 @@ BEFORE_SIGMOID = (
 METRICS = {"cosine": "cosine similarity", "auroc": "AUROC", "aupr": "AUPR"}
 
 
+Columns = Mapping[str, Sequence[Any]]
+"""A table."""
+
+
 class Reproduction(NamedTuple):
     """A figure, the numbers behind it, and how they compare with the published ones."""
 
     figure: Figure | None
     """None for a table."""
-    numbers: Mapping[str, Sequence[Any]]
-    """Columns of a table."""
+    numbers: Columns
     text: str
     markdown: str = ""
     """Tables, where the result is more than a figure."""
+
+
+def low_to_high(counts: Collection[int]) -> str:
+    """Write the smallest and the largest number.
+
+    Examples
+    --------
+    >>> low_to_high([5, 5, 10]), low_to_high([5, 5])
+    ('5 to 10', '5')
+    """
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def mean_and_sd(values: Sequence[float] | Array, digits: int = 3, sign: str = "-") -> str:

@@ -173,10 +173,9 @@ class Study:
         for job in missing:
             for path in self._evaluations(job).parent.glob(f"{job.path.name}-*.npz"):  # of a model that is gone
                 path.unlink(missing_ok=True)
-        from .._side_by_side.torch import train_all
+        from .._side_by_side.torch import is_cpu, train_all
 
-        on_cpu = (self.device or "cpu").startswith("cpu")
-        how = f"{self._workers} at a time" if on_cpu else "those that differ in their seeds at once"
+        how = f"{self._workers} at a time" if is_cpu(self.device) else "those that differ in their seeds at once"
         self.say(f"training {len(missing)} models, {how}; interrupted, the same call goes on")
         start, n_done = time.monotonic(), 0
         tasks = [(self._task(job), replace(self.dataset(job.data), ppm=None)) for job in missing]

@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 from .. import training
 from ..models import SIGMAS
 from . import claims
-from .drawing import LABELS, Reproduction, draw_curves, mean_and_sd
+from .drawing import LABELS, Columns, Reproduction, draw_curves, mean_and_sd
 from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
-
-Columns = Mapping[str, Sequence[Any]]
 
 SIGMA, WEIGHT = "sigma", "weight of the penalty"
 PUBLISHED: dict[str, tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]] = {

@@ -1,6 +1,7 @@
 """Figures of synthetic sequences, whose motifs are known: agreement with them, and large angles."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ... import plot
 from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
-from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, mean_and_sd, scatter_gains
+from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, low_to_high, mean_and_sd, scatter_gains
 from .study import Job, Study
 
 Array = np.ndarray[Any, Any]
@@ -73,15 +74,22 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
         + (f" ({claims.TEST_AUC[name]:.3f})" if name in claims.TEST_AUC else "")
         for name in dict.fromkeys(job.name for job in jobs)
     ]
+    n_seeds = count_seeds(job.name for job in jobs)
     beside = " (published)" if any(job.name in claims.TEST_AUC for job in jobs) else ""
     text = " ".join(
         [
-            f"Test AUROC, mean and standard deviation over seeds{beside}: {'; '.join(auc_sentences)}.",
+            f"Test AUROC, mean and standard deviation over {n_seeds}{beside}: {'; '.join(auc_sentences)}.",
             *sentences,
             IDENTITY,
         ]
     )
     return Reproduction(figure, columns, text)
+
+
+def count_seeds(names: Iterable[str]) -> str:
+    """Write how many seeds each model has, given the model of each."""
+    number = low_to_high(Counter(names).values())
+    return "one seed" if number == "1" else f"{number} seeds"
 
 
 def _scores(found: Evaluation) -> dict[str, float]:
@@ -132,7 +140,9 @@ def fig1c(study: Study, names: Sequence[str] = ("cnn-deep-relu",)) -> Reproducti
                 for k, threshold in enumerate((30, 45, 60))
             )
         )
-    return Reproduction(figure, columns, f"Mean and standard deviation over seeds (published). {'; '.join(sentences)}.")
+    n_seeds = count_seeds(columns["model"])
+    text = f"Mean and standard deviation over {n_seeds} (published). {'; '.join(sentences)}."
+    return Reproduction(figure, columns, text)
 
 
 def s3(study: Study) -> Reproduction:

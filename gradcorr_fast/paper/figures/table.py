@@ -1,21 +1,19 @@
 """All that can be compared with the papers, as tables in Markdown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..evaluation import Agreement
 from . import claims, sweeps, synthetic
-from .drawing import LABELS, METHODS, METRICS, Reproduction, mean_and_sd
+from .drawing import LABELS, METHODS, METRICS, Columns, Reproduction, mean_and_sd
 from .study import Study
 
 Array = np.ndarray[Any, Any]
-Columns = Mapping[str, Sequence[Any]]
 
 HEAD = """Reproduced beside published numbers of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023): mean ± standard
-deviation (ddof 1) over models with different seeds, and in brackets what was published, or read off its plots. Written
-by `gradcorr-fast reproduce table`."""
+deviation (ddof 1) over models with different seeds, and in brackets what was published, or read off its plots."""
 
 
 def table(study: Study) -> Reproduction:
