@@ -37,9 +37,9 @@ DRAWN = {"note-s1": sweeps.present, "note-s2": sweeps.present, "backgrounds": ba
 ORIGIN = """## Where these numbers come from
 
 Several runs of `gradcorr-fast reproduce` are put together here. CNN-deep-exp had five seeds at first, as the others
-have, with {shares} % of positions above 30, 45 and 60 degrees; five more were trained because that
-missed the published shares, and because its seeds differ most. Notes S1 and S2 are of an earlier run than the rest; of their numbers, the
-digits that are shown were kept. The models of 2021 have one seed, and ensembles of CTCF five members.
+have, with {shares} % of positions above 30, 45 and 60 degrees; five more were trained because that missed
+the published shares, and because its seeds differ most. Notes S1 and S2 are of an earlier run than the rest; of their
+numbers, the digits that are shown were kept. The models of 2021 have one seed, and ensembles of CTCF five members.
 """
 MEASURED = """## Measured effects of variants
 
