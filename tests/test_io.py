@@ -355,6 +355,7 @@ def test_a_gradient_of_one_hot_weights_is_not_taken_for_gated(tmp_path: Path, co
 
 def test_a_corrected_map_is_saved_as_it_is_without_a_warning(tmp_path: Path) -> None:
     io.save_modisco(tmp_path / "run", gf.correct(GRAD), ONE_HOT, corrected=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "run.attr.npz")["arr_0"], gf.correct(GRAD).transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize(
