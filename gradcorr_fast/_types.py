@@ -1,0 +1,17 @@
+"""Names for what users pass and libraries return, where the class itself cannot be imported or does not matter."""
+
+import os
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+"""A NumPy array."""
+AnyArray: TypeAlias = Any
+"""An array of one of the supported libraries; its backend tells its shape, and computes with it."""
+Model: TypeAlias = Any
+"""A model of PyTorch, Keras or JAX, or a function of one batch of sequences."""
+TargetLike: TypeAlias = Any
+"""What `targets.as_target` takes: an int, a tuple, a callable, or an object of `gf.targets`."""
+PathLike: TypeAlias = str | os.PathLike[str]
+"""The path of a file or folder."""
