@@ -311,7 +311,7 @@ print(peak() - before, np.load("angle.npy", mmap_mode="r").shape)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("out", ["out.npy", "out.npz", "out.h5", "out.zarr"])
 def test_an_interrupted_run_leaves_neither_a_torn_nor_a_temporary_file(out: str, number: int) -> None:
     require("zarr" if out.endswith(".zarr") else "h5py")

@@ -1,6 +1,7 @@
 """The command line, `gradcorr-fast`: each command is a file here, which loads when it is called."""
 
 import signal
+from functools import partial
 from importlib import import_module
 
 import click
@@ -55,5 +56,8 @@ def main(context: click.Context) -> None:
 
     Exit status: 0 done, 1 failed, 2 the call was wrong.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a scheduler: clean up as for Ctrl-C
-    context.call_on_close(lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL))
+    for name in ("SIGTERM", "SIGHUP"):  # ended by a scheduler, or with its terminal: clean up as for Ctrl-C
+        number = getattr(signal, name, None)  # Windows lacks the latter
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            before = signal.signal(number, signal.default_int_handler)
+            context.call_on_close(partial(signal.signal, number, before or signal.SIG_DFL))

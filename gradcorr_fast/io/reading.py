@@ -17,6 +17,7 @@ import numpy as np
 
 from .._check import missing_backend
 from .._dispatch import library
+from .leftovers import restore
 
 Array = np.ndarray[Any, Any]
 
@@ -121,6 +122,7 @@ def load(path: str | Path, dataset: str | None = None) -> Any:
 
 def choose(path: Path, dataset: str | None = None, wanted: Callable[[Entry], bool] = lambda entry: True) -> Entry:
     """Return the array of a file that has the name `dataset`, or else the only one that is `wanted`."""
+    restore(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; check the path")
     kind = format_of(path)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import secrets
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .leftovers import exchange, hidden, remove, restore, sweep
 from .reading import Array, Entry, optional
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
@@ -27,13 +27,14 @@ Writer = Callable[[Array], None]
 def replacing(paths: Sequence[Path], inputs: Sequence[Path] = (), *, force: bool = False) -> Iterator[list[Path]]:
     """Yield temporary paths beside `paths`, whose files take their places together, or vanish after an error.
 
-    Files that exist are replaced with `force` only, and what is read in the meantime, `inputs`, never.
+    Files that exist are replaced with `force` only, and what is read in the meantime, `inputs`, never. What processes
+    left that were killed here is put back before, and removed afterwards.
     """
     targets = [Path(os.path.realpath(path)) for path in paths]
     for k, target in enumerate(targets):
+        restore(target)
         _check_target(target, [*inputs, *targets[:k]], force)
-    token = secrets.token_hex(4)
-    temporaries = [target.with_name(f".{target.stem}.{token}.partial{target.suffix}") for target in targets]
+    temporaries = [hidden(target, "partial") for target in targets]
     try:
         yield temporaries
         for temporary in temporaries:
@@ -42,7 +43,9 @@ def replacing(paths: Sequence[Path], inputs: Sequence[Path] = (), *, force: bool
             _put(temporary, target)
     finally:
         for temporary in temporaries:
-            _remove(temporary)
+            remove(temporary)
+    for folder in {target.parent for target in targets}:
+        sweep(folder)
 
 
 def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
@@ -76,30 +79,23 @@ def sync(path: Path) -> None:
 def _put(temporary: Path, target: Path) -> None:
     if target.exists():
         shutil.copymode(target, temporary)
-    if target.is_dir():  # which nothing replaces in one step
-        old = temporary.with_suffix(".replaced")
+    if not target.is_dir():
+        os.replace(temporary, target)
+    elif not exchange(temporary, target):  # on file systems that cannot, `restore` mends what is between two renames
+        old = hidden(target, "replaced")
         os.replace(target, old)
         try:
             os.replace(temporary, target)
         finally:
             if not target.exists():
                 os.replace(old, target)
-        _remove(old)
-    else:
-        os.replace(temporary, target)
+        remove(old)
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def create(

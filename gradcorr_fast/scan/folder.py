@@ -30,7 +30,7 @@ MATRIX = f"{TABLE}.zarr"
 RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in FORMATS))
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
-UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8}\.(partial|replaced)(\.\w+)*")
+UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8,}\.(partial|replaced)(\.\w+)*")
 """Names of what an interrupted write leaves."""
 
 POLL_SECONDS = 1.0
