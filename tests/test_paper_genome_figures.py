@@ -20,6 +20,7 @@ from gradcorr_fast.paper.figures import (  # noqa: E402
     claims,
     genome,
     genome_maps,
+    genome_models,
     genome_sets,
     logos,
 )
@@ -83,7 +84,7 @@ def save(path: Path, data: Dataset, *, test_only: bool = False) -> None:
 def test_a_test_set_without_weights_asks_for_weights(strict: Study) -> None:
     save(strict.data / "basset/basset_testset.h5", genome_sets.generate("basset/cell-types", 6), test_only=True)
     with pytest.raises(FileNotFoundError, match=r"no weights of basset-exp.*basset/basset_exponential\.hdf5"):
-        genome_sets.trained(strict, genome_maps.BASSET[1].job)
+        genome_models.trained(strict, genome_maps.BASSET[1].job)
 
 
 def test_stand_ins_have_the_form_of_the_published_data() -> None:
@@ -121,7 +122,7 @@ def test_weights_in_the_folder_of_data_are_taken(study: Study, shared_data: Path
         pytest.skip("the published weights are not there")
     (study.data / "deepstarr").mkdir(parents=True)
     (study.data / "deepstarr/deepstarr.model.h5").symlink_to(path)
-    model, origin = genome_sets.trained(study, genome_maps.DEEPSTARR[0].job)
+    model, origin = genome_models.trained(study, genome_maps.DEEPSTARR[0].job)
     assert origin == "weights of deepstarr.model.h5"
     assert not (study.folder / "models").exists()
     x = torch.tensor(np.moveaxis(study.dataset("deepstarr/S2").x[:2], -1, 1))

@@ -32,7 +32,7 @@ from .._training.torch import (
     write,
 )
 from ..datasets import Dataset
-from ..training import Recipe, Training
+from ..recipes import Recipe, Training
 
 
 def train(

@@ -24,6 +24,7 @@ from ...io.writing import replacing
 from .. import models, training
 from .._ensemble_training.torch import split
 from ..datasets import Dataset
+from ..recipes import RECIPES, Training
 
 SECONDS_OF_SILENCE = 60
 AT_ONCE = 50
@@ -151,10 +152,10 @@ def train_at_once(tasks: Sequence[Task], data: Dataset, device: str | None, quie
     common.unlink()
 
 
-def _record(task: Task, done: training.Training, data: Dataset, cpu_minutes: float | None) -> None:
+def _record(task: Task, done: Training, data: Dataset, cpu_minutes: float | None) -> None:
     """Write down what a training came to."""
     record = {
-        "test_score": training.score(done.model, data, loss=training.RECIPES[task.fit["recipe"]].loss),
+        "test_score": training.score(done.model, data, loss=RECIPES[task.fit["recipe"]].loss),
         "valid_score": done.history[done.best_epoch].score,
         "epochs": len(done.history),
         "best_epoch": done.best_epoch + 1,
@@ -170,6 +171,6 @@ def load(task: Task, data: Dataset, device: str | None) -> torch.nn.Module:
     return _fit(task, data, device).model
 
 
-def _fit(task: Task, data: Dataset, device: str | None) -> training.Training:
+def _fit(task: Task, data: Dataset, device: str | None) -> Training:
     model = models.build(task.name, **task.build)
     return training.fit(model, data, checkpoint=task.checkpoint, device=device, quiet=True, **task.fit)

@@ -27,7 +27,7 @@ from ...io.writing import replacing
 from .._channels_last.torch import faster
 from .._kept import reading
 from ..datasets import Dataset
-from ..training import Epoch, Recipe, Training
+from ..recipes import Epoch, Recipe, Training
 
 Array = np.ndarray[Any, Any]
 

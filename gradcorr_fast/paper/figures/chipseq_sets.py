@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,7 @@ from ... import sequences
 from .. import chipseq, datasets, published
 from ..datasets import Dataset, Split, random_split
 from ..synthetic import Motif, motif_pools
-
-if TYPE_CHECKING:
-    from .study import Study
+from .scale import Sources
 
 Array = np.ndarray[Any, Any]
 
@@ -27,12 +25,12 @@ PREFIX = "stand-in "
 LENGTH, N_STAND_IN = 200, 4000
 
 
-def names(study: "Study") -> list[str]:
+def names(study: Sources) -> list[str]:
     """Name the sets of a study, those of the papers first, or the stand-ins where there are none and they are wanted.
 
     Parameters
     ----------
-    study : Study
+    study : Study, or its sources
 
     Returns
     -------
@@ -58,12 +56,12 @@ def names(study: "Study") -> list[str]:
     )
 
 
-def find(study: "Study", name: str) -> Dataset:
+def find(study: Sources, name: str) -> Dataset:
     """Return the set "chipseq/NAME", sampled to the sequences of the study's scale where it has more.
 
     Parameters
     ----------
-    study : Study
+    study : Study, or its sources
     name : str
         "chipseq/" and one of `names`.
 
@@ -91,7 +89,7 @@ def find(study: "Study", name: str) -> Dataset:
     return sample(data, study.scale.n_sequences)
 
 
-def describe(study: "Study", used: Sequence[str]) -> str:
+def describe(study: Sources, used: Sequence[str]) -> str:
     """Say which sets a figure is of, how large they are, and which of the papers' are not there."""
     files = _files(study)
     missing = [name for name in FACTORS if name not in files]
@@ -131,11 +129,11 @@ def sample(data: Dataset, n_sequences: int) -> Dataset:
     return replace(data, codes=data.codes[rows], y=data.y[rows], split=split)
 
 
-def _folder(study: "Study") -> Path:
+def _folder(study: Sources) -> Path:
     return study.data / "chipseq"
 
 
-def _files(study: "Study") -> dict[str, Path]:
+def _files(study: Sources) -> dict[str, Path]:
     """Return the file of each transcription factor, whose name ends at the first underscore or dot."""
     files: dict[str, Path] = {}
     for path in sorted(_folder(study).glob("*")):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ... import plot
 from ...summary import AngleSummary
 from .. import training
-from . import claims, genome_sets
+from . import claims, genome_models, genome_sets
 from .drawing import Reproduction
 from .genome_maps import ATAC, BASSET, DEEPSTARR, Case, Found, describe_set, measure_all, predict
 from .study import Study
@@ -140,7 +140,7 @@ def _describe(case: Case, angles: AngleSummary) -> str:
 
 def _has_score(study: Study, case: Case) -> bool:
     """Whether a model can be scored: not where published weights meet stand-ins."""
-    return not (genome_sets.is_stand_in(study, case.job.data) and genome_sets.has_weights(study, case.job))
+    return not (genome_sets.is_stand_in(study, case.job.data) and genome_models.has_weights(study, case.job))
 
 
 def _list_scores(study: Study, cases: Sequence[Case], what: str, scores: Sequence[str]) -> str:

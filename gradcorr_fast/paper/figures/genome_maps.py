@@ -11,7 +11,8 @@ from ...ops import analyze
 from ...summary import AngleSummary, angle_summary, merge
 from ..evaluation import attribute
 from . import claims
-from .genome_sets import FAMILIES, is_stand_in, train, trained
+from .genome_models import train, trained
+from .genome_sets import FAMILIES, is_stand_in
 from .scale import PAPER
 from .study import Job, Study
 
@@ -104,7 +105,7 @@ def measure(study: Study, case: Case) -> Found:
     Raises
     ------
     FileNotFoundError, ValueError
-        See `genome_sets.find` and `genome_sets.trained`.
+        See `genome_sets.find` and `genome_models.trained`.
     """
     data = study.dataset(case.job.data)
     model, origin = trained(study, case.job)

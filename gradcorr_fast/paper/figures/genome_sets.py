@@ -1,18 +1,15 @@
 """DeepSTARR, Basset and ATAC-seq data of a study: files in its folder of data, or small generated stand-ins."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import datasets, models, published, synthetic
+from .. import datasets, published, synthetic
 from ..datasets import Dataset
 from .chipseq_sets import sample
-from .scale import PAPER
-
-if TYPE_CHECKING:
-    from .study import Job, Study
+from .scale import PAPER, Sources
 
 Array = np.ndarray[Any, Any]
 
@@ -84,12 +81,12 @@ FAMILIES = {
 }
 
 
-def find(study: "Study", name: str) -> Dataset:
+def find(study: Sources, name: str) -> Dataset:
     """Return a set, sampled to the sequences of the study's scale where it has more and can be trained on.
 
     Parameters
     ----------
-    study : Study
+    study : Study, or its sources
     name : str
         One of `NAMES`.
 
@@ -108,7 +105,7 @@ def find(study: "Study", name: str) -> Dataset:
     if name not in NAMES:
         raise ValueError(f"there is no data set {name!r}; there are {', '.join(NAMES)}")
     family = FAMILIES[name.partition("/")[0]]
-    path = _first(study, family.files)
+    path = first_file(study, family.files)
     bin_size = BIN_SIZES.get(name, 1)
     if path is None and study.stand_in:
         return generate(name, min(study.scale.n_sequences, family.n_stand_in))
@@ -123,63 +120,13 @@ def find(study: "Study", name: str) -> Dataset:
     return data if is_whole else sample(data, study.scale.n_sequences)
 
 
-def is_stand_in(study: "Study", name: str) -> bool:
+def is_stand_in(study: Sources, name: str) -> bool:
     """Whether a set is generated in place of published files."""
-    return study.stand_in and _first(study, FAMILIES[name.partition("/")[0]].files) is None
+    return study.stand_in and first_file(study, FAMILIES[name.partition("/")[0]].files) is None
 
 
-def trained(study: "Study", job: "Job") -> tuple[Any, str]:
-    """Return a model with weights from the folder of data, or trained by the study, and say which.
-
-    Parameters
-    ----------
-    study : Study
-    job : Job
-        With `data` of `NAMES`.
-
-    Returns
-    -------
-    torch.nn.Module, str
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are neither weights nor sequences for training; and see `find`.
-    ValueError
-        If the weights are of another model.
-    """
-    data = study.dataset(job.data)
-    family = FAMILIES[job.data.partition("/")[0]]
-    path = _weights(study, job)
-    if path is not None:
-        return models.load_weights(models.build(job.name), path).eval(), f"weights of {path.name}"
-    if not len(data.split.train):
-        raise FileNotFoundError(
-            f"{study.data} has no weights of {job.name} and its data of {family.title} is for tests alone; put the "
-            f"weights into {family.weights[job.name][0]} there, see {published.SOURCES[family.source].where}"
-        )
-    model, epochs = study.model(job), study.record(job)["epochs"]
-    return (
-        model,
-        f"trained here on {len(data.split.train):,} sequences for {epochs:g} of at most {study.scale.epochs} epochs",
-    )
-
-
-def train(study: "Study", jobs: Sequence["Job"]) -> None:
-    """Train, side by side, those models whose weights are not in the folder of data."""
-    study.train([job for job in jobs if not has_weights(study, job) and len(study.dataset(job.data).split.train)])
-
-
-def has_weights(study: "Study", job: "Job") -> bool:
-    """Whether the folder of data has weights of a model."""
-    return _weights(study, job) is not None
-
-
-def _weights(study: "Study", job: "Job") -> Path | None:
-    return _first(study, FAMILIES[job.data.partition("/")[0]].weights[job.name])
-
-
-def _first(study: "Study", patterns: Iterable[str]) -> Path | None:
+def first_file(study: Sources, patterns: Iterable[str]) -> Path | None:
+    """Return the first of the files that are in the folder of data."""
     return next((path for pattern in patterns for path in sorted(study.data.glob(pattern))), None)
 
 

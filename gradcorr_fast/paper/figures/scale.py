@@ -1,11 +1,14 @@
-"""How much of the papers' work is done: numbers of models, sequences and settings."""
+"""How much of the papers' work is done: numbers of models, sequences and settings; and where data comes from."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+from ..datasets import Dataset
 from ..models import SIGMAS
 from ..training import ANGLE_WEIGHTS
 
-__all__ = ["CPU", "PAPER", "QUICK", "Scale"]
+__all__ = ["CPU", "PAPER", "QUICK", "Scale", "Sources"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,17 @@ QUICK = Scale(
     epochs=12,
 )
 """Minutes on two cores."""
+
+
+class Sources(Protocol):
+    """What the data sets of a study need of it."""
+
+    data: Path
+    """Folder with the published files."""
+    scale: Scale
+    stand_in: bool
+    """Whether generated data takes the place of published files that are not there."""
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a data set by its name."""
+        ...

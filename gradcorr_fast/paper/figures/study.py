@@ -19,6 +19,7 @@ from .. import synthetic
 from .._kept import reading
 from ..datasets import Dataset
 from ..evaluation import Agreement, Evaluation, attribute, measure, positives
+from . import chipseq_sets, genome_sets
 from .scale import CPU, Scale
 
 __all__ = ["Job", "Study"]
@@ -139,11 +140,10 @@ class Study:
             sys.stderr.flush()
 
     def _dataset(self, name: str) -> Dataset:
-        """Return one of `SYNTHETIC`, or "FAMILY/NAME" of `sources`."""
+        """Return one of `SYNTHETIC`, or "FAMILY/NAME" of `chipseq_sets` or `genome_sets`."""
         if name in SYNTHETIC:
             return synthetic.generate(self.scale.n_sequences, background=SYNTHETIC[name])
-        from .sources import find
-
+        find = chipseq_sets.find if name.startswith("chipseq/") else genome_sets.find
         return find(self, name)
 
     def _task(self, job: Job) -> Any:
