@@ -238,7 +238,18 @@ def current_folder_importable() -> Iterator[None]:
 
 
 def _part(framework: str) -> Any:
-    return import_module(f".{framework}", __name__)
+    """Return what loads, hashes and inspects the models of a framework."""
+    if framework == "torch":
+        from . import torch
+
+        return torch
+    if framework == "keras":
+        from . import keras
+
+        return keras
+    from . import jax
+
+    return jax
 
 
 def _make(source: str, module_name: str, attribute: str) -> tuple[Any, str | None]:

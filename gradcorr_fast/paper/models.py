@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,7 @@ def build(
     architecture = ARCHITECTURES[name].changed(length, n_outputs, first_filters, first_width)
     if framework not in FRAMEWORKS:
         raise ValueError(f"framework must be one of {', '.join(FRAMEWORKS)}; got {framework!r}")
-    realisation = import_module(f"._models.{framework}", __package__)
+    realisation = _realisation(framework)
     model = realisation.build(architecture)
     initializer = architecture.initializer if sigma is None else sigma
     realisation.set_weights(model, _draw(realisation.weight_shapes(model), initializer, seed))
@@ -260,7 +260,7 @@ def load_weights(model: Any, path: str | Path) -> Any:
     --------
     >>> load_weights(build("deepstarr"), "deepstarr.model.h5")  # doctest: +SKIP
     """
-    realisation = import_module(f"._models.{'keras' if is_keras(model) else 'torch'}", __package__)
+    realisation = _realisation("keras" if is_keras(model) else "torch")
     shapes = realisation.weight_shapes(model)
     found = _read_weights(Path(path))
     n_dense = sum(_kind(shape) == "dense" for shape in shapes)
@@ -321,3 +321,14 @@ def _number(name: str) -> int:
     """Number of a layer of its kind: conv1d, conv1d_1, ..."""
     found = re.search(r"_(\d+)$", name)
     return int(found.group(1)) if found else 0
+
+
+def _realisation(framework: str) -> ModuleType:
+    """Return what builds the models of a framework, and reads and sets their weights."""
+    if framework == "keras":
+        from ._models import keras
+
+        return keras
+    from ._models import torch
+
+    return torch
