@@ -48,7 +48,7 @@ def train(fasta: Path, folder: Path, epochs: int) -> None:
 
 def attribute(folder: Path) -> gf.scan.Attributions:
     """Attribute the peaks of the test, and write both maps for TF-MoDISco."""
-    model = gf.model_files.load_model(folder / "ctcf.pt2")
+    model = gf.model_files.load_model(folder / "ctcf.pt2", trust=True)
     inputs = folder / "peaks.fa", folder / "peaks.bed"
     gf.scan.attribute_regions(model, *inputs, folder / "maps", keep_uncorrected=True, resume=True, verbose=True)
     maps = gf.scan.Attributions(folder / "maps")

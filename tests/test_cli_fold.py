@@ -91,7 +91,7 @@ def test_a_module_becomes_a_program_with_corrected_gradients(
     assert "Read back and compared in float64: predictions differ by" in found
     axis = 2 if name == "LettersLast" else 1
     x = torch.randn((5, 4, length) if axis == 1 else (5, length, 4))
-    assert_folded(load_model(f"folded_models:{name}").model, load_model("out.pt2").model, x, axis)
+    assert_folded(load_model(f"folded_models:{name}").model, load_model("out.pt2", trust=True).model, x, axis)
 
 
 @pytest.mark.parametrize("is_static", [True, False])
@@ -99,10 +99,10 @@ def test_a_program_is_folded(is_static: bool) -> None:
     model, x = load_model("folded_models:make").model, torch.randn(3, 4, 38)
     shapes = None if is_static else ({0: torch.export.Dim("n")},)
     torch.export.save(torch.export.export(model, (x,), dynamic_shapes=shapes), "in.pt2")
-    assert f"Input: ({3 if is_static else 'any'}, 4, 38)\n" in run("in.pt2", "-o", "out.pt2").output
-    assert_folded(model, load_model("out.pt2").model, x)
-    assert run("in.pt2", "-o", "out.pt2", "--force", "--quiet").output == ""
-    assert "in.pt2 would be written while" in run("in.pt2", "-o", "in.pt2", "--force", status=2).output
+    assert f"Input: ({3 if is_static else 'any'}, 4, 38)\n" in run("in.pt2", "--trust-model", "-o", "out.pt2").output
+    assert_folded(model, load_model("out.pt2", trust=True).model, x)
+    assert run("in.pt2", "--trust-model", "-o", "out.pt2", "--force", "--quiet").output == ""
+    assert "in.pt2 would be written while" in run("in.pt2", "--trust-model", "-o", "in.pt2", "--force", status=2).output
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -165,7 +165,7 @@ def test_a_pickled_module_is_folded_with_trust() -> None:
     model = load_model("folded_models:make").model
     torch.save(model, "pickled.pt")
     run("pickled.pt", "-o", "out.pt2", "--trust-model")
-    assert_folded(model, load_model("out.pt2").model, torch.randn(5, 4, 38))
+    assert_folded(model, load_model("out.pt2", trust=True).model, torch.randn(5, 4, 38))
 
 
 def test_a_file_that_disagrees_gets_no_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def load_model(
         For ``module:callable``: a file with the state dict of a torch module (torch.save or .safetensors), or with the
         weights of a Keras model.
     trust : bool
-        Whether files may run code while they are loaded: whole modules of torch.save, lambda layers of Keras.
+        Whether files may run code while they are loaded: every exported program (.pt2), whole modules of torch.save,
+        lambda layers of Keras, and scripted models that set their own state, touch files or call operators of others.
     custom_objects : mapping or sequence of str, optional
         Classes and functions that a Keras file names: a mapping, or "name=module:Class" for each.
     device : torch.device or str, optional
@@ -99,7 +100,10 @@ def load_model(
 
     Notes
     -----
-    No file of a stranger is safe: `trust` is about the files that run code by design.
+    What needs no trust: ``module:callable`` with weights in .safetensors or a state dict, which is read with
+    ``weights_only=True``; and a Keras model of Keras' own layers. A scripted model (TorchScript) is a program: without
+    `trust` it may only compute. No file of a stranger is safe all the same: `trust` is about those that run code by
+    design.
 
     Examples
     --------
@@ -218,11 +222,11 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-def needs_trust(path: Path, what: str) -> ValueError:
-    """Return the error about a file that runs code when it is loaded."""
+def needs_trust(path: Path, what: str, otherwise: str = "") -> ValueError:
+    """Return the error about a file that runs code when it is loaded, and perhaps what to do otherwise."""
     return ValueError(
         f"{path} {what}, so that loading it runs code which its author chose; pass --trust-model (trust=True) if you "
-        f"trust where it comes from"
+        f"trust where it comes from{otherwise}"
     )
 
 

@@ -1,9 +1,9 @@
 """PyTorch models from files: TorchScript, exported programs, pickled modules, state dicts."""
 
 import io
-import json
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
@@ -23,6 +23,11 @@ from torch.export.passes import move_to_device_pass
 DICTS = ("dict", "collections OrderedDict")
 LEGACY_HEADERS = 3
 """Pickles that precede the object in files of torch.save before PyTorch 1.6."""
+CODE = re.compile(r"/code/.*\.py$")
+ACTS = re.compile(
+    r"__setstate__|\b(torch|ops\.aten)\.(save|from_file)\b|\btorch\.classes\b|\bops\.(?!prim\b|aten\b)\w+"
+)
+"""In the code of scripted models: what runs on loading, reads or writes files, or is an operator from elsewhere."""
 N_KEYS = 5
 """Keys of weights that an error names."""
 
@@ -33,9 +38,11 @@ def load_file(path: Path, trust: bool, device: Any) -> torch.nn.Module:
     if any("aotinductor/" in name for name in members):
         raise ValueError(f"{path} was compiled without gradients; save the model by torch.export.save instead")
     if any(name.endswith("constants.pkl") for name in members):
+        if not trust:
+            _refuse_acts(path, members)
         return prepare(torch.jit.load(path, map_location=device or "cpu"), None)
     if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in members):
-        return _load_exported(path, members, trust, device)
+        return _load_exported(path, trust, device)
     root = _root_class(path, members)
     if root is None:
         raise ValueError(f"{path} holds nothing that torch.save, torch.jit.save or torch.export.save writes")
@@ -96,9 +103,13 @@ def _load_pickled(path: Path, device: Any) -> torch.nn.Module:
     return prepare(model, None)
 
 
-def _load_exported(path: Path, members: list[str], trust: bool, device: Any) -> torch.nn.Module:
+def _load_exported(path: Path, trust: bool, device: Any) -> torch.nn.Module:
     if not trust:
-        _refuse_pickles(path, members)
+        raise needs_trust(
+            path,
+            "is an exported program, which torch unpickles in several places",
+            "; or give the model as module:callable and its weights as .safetensors (--weights), which run nothing",
+        )
     program = torch.export.load(path)
     if device is not None:
         program = move_to_device_pass(program, device)
@@ -107,20 +118,16 @@ def _load_exported(path: Path, members: list[str], trust: bool, device: Any) -> 
     return model
 
 
-def _refuse_pickles(path: Path, members: list[str]) -> None:
-    """Refuse what torch.export.load would unpickle although it is no tensor."""
+def _refuse_acts(path: Path, members: list[str]) -> None:
+    """Refuse a scripted model that does more than compute: what runs when it is loaded, and what touches files.
+
+    TorchScript is a program in a language of its own, which torch compiles from text inside the file.
+    """
     with zipfile.ZipFile(path) as archive:
-        texts = [json.loads(archive.read(name)) for name in members if name.endswith("_config.json")]
-        pickled = {
-            entry["path_name"] for text in texts for entry in text.get("config", {}).values() if entry.get("use_pickle")
-        }
         for name in members:
-            if not name.endswith(".pt") and name.rpartition("/")[2] not in pickled:
-                continue
-            try:
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True, map_location="cpu")
-            except (pickle.UnpicklingError, RuntimeError) as error:
-                raise needs_trust(path, f"holds a pickle, {name}") from error
+            act = ACTS.search(archive.read(name).decode(errors="replace")) if CODE.search(name) else None
+            if act:
+                raise needs_trust(path, f"is a scripted model that does more than compute ({act[0]})")
 
 
 def _check_gradient(path: Path, model: torch.nn.Module, program: Any) -> None:

@@ -81,7 +81,7 @@ def fold_file(
             free = [0] * (batch_size is None)
             free += [_place(axis)] * _has_free_length(model, example, axis, length is not None)
             _export(folded, example, free, partial)
-            again = load_file(partial, False, None)
+            again = load_file(partial, True, None)  # which was written here
             shape = next(shapes(again.graph.find_nodes(op="placeholder")))
         found = differences(model, again, example, axis=axis, only_one_hot=weights_only)
     return Folded(shape, found)
