@@ -116,9 +116,12 @@ def test_the_folder_comes_from_the_environment(publish: Any, tmp_path: Path, mon
     assert names_in(tmp_path / "it") == ["b.h5", "checksums.json"]
 
 
-def test_a_file_without_a_published_checksum_is_compared_with_its_first_one(publish: Any, tmp_path: Path) -> None:
+def test_a_file_without_a_published_checksum_is_compared_with_its_first_one(
+    publish: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish()
-    path = fetch("it", tmp_path, quiet=True)["a.h5"]
+    path = fetch("it", tmp_path)["a.h5"]
+    assert "a.h5: no checksum of it is published, it is trusted at first sight" in capsys.readouterr().err
     assert json.loads((tmp_path / "it/checksums.json").read_text())["a.h5"] == SHA256
     path.write_bytes(CONTENT[:-1] + b"!")
     with pytest.raises(OSError, match=r"a\.h5 is not the file that was published, its sha256 is .*; remove it"):

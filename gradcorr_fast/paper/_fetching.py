@@ -4,11 +4,12 @@ import fnmatch
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..io.reading import optional
+from .._check import optional
 from ..io.writing import replacing
 
 CHECKSUMS = "checksums.json"
@@ -217,6 +218,11 @@ def fetch(
         if file.checksum is None and source.files:
             recorded[file.name] = f"sha256:{_digest(path, 'sha256')}"
             _record(folder, recorded)
+            if not quiet:
+                sys.stderr.write(
+                    f"{file.name}: no checksum of it is published, it is trusted at first sight "
+                    f"({recorded[file.name]}, kept in {folder / CHECKSUMS})\n"
+                )
         found[file.name] = path
     return found
 
