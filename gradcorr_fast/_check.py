@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 MAX_LETTERS = 32
@@ -15,6 +16,16 @@ class MissingBackendError(ImportError):
 def missing_backend(package: str, extra: str) -> MissingBackendError:
     """Return the error that names the extra with `package`."""
     return MissingBackendError(f"{package} is not installed; pip install 'gradcorr-fast[{extra}]' brings it")
+
+
+def optional(package: str, extra: str) -> Any:
+    """Import a package that an extra of this one brings."""
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise missing_backend(package, extra) from None
 
 
 class Call(NamedTuple):

@@ -6,7 +6,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import import_module
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import missing_backend
+from .._check import optional
 from .._dispatch import library
+from . import hdf5
 from .leftovers import restore
 
 Array = np.ndarray[Any, Any]
@@ -53,16 +53,6 @@ class Rows(NamedTuple):
     """Compression of the file, as the writer of the same format takes it."""
     is_locked: bool = False
     """Whether reading takes the lock that all of HDF5 shares."""
-
-
-def optional(package: str, extra: str) -> Any:
-    """Import a package that an extra of this one brings."""
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise missing_backend(package, extra) from None
 
 
 def format_of(path: Path) -> str:
@@ -128,6 +118,8 @@ def choose(path: Path, dataset: str | None = None, wanted: Callable[[Entry], boo
     kind = format_of(path)
     try:
         entries = LISTERS[kind](path)
+    except PermissionError:
+        raise
     except (OSError, ValueError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile) as error:
         raise OSError(
             f"{path} cannot be read as {kind}; check that it is whole and that its suffix is right ({error})"
@@ -175,7 +167,7 @@ def _list_hdf5(path: Path) -> list[Entry]:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             entries.append(Entry(name, item.shape, item.dtype))
 
-    with h5py.File(path, "r") as file:
+    with hdf5.opened(path) as file:
         file.visititems(visit)
     return entries
 

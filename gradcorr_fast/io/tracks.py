@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .reading import Array, as_numpy, file_behind, optional
+from .._check import optional
+from .reading import Array, as_numpy, file_behind
 from .writing import replacing
 
 OVERLAPS = ("mean", "max", "first")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._check import optional
 from .leftovers import exchange, hidden, remove, restore, sweep
-from .reading import Array, Entry, optional
+from .reading import Array, Entry
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
 """Names of arrays that came without one."""

@@ -4,8 +4,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from .._check import missing_backend
-from ..io.reading import optional
+from .._check import missing_backend, optional
+from ..io import hdf5
 from . import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
 
 try:
@@ -46,13 +46,16 @@ def _read_config(path: Path) -> str | None:
     h5py = optional("h5py", "io")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is no file of Keras; save the model by model.save('model.keras')")
-    with h5py.File(path) as file:
+    with hdf5.opened(path) as file:
         config = file.attrs.get("model_config")
         return config.decode() if isinstance(config, bytes) else config
 
 
 def load_weights(model: Any, path: Path) -> None:
     """Fill a model from a file of weights."""
+    if optional("h5py", "io").is_hdf5(path):
+        with hdf5.opened(path):  # which refuses what leads out of it
+            pass
     try:
         model.load_weights(path)
     except (TypeError, ValueError, KeyError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import sequences
-from ..io.reading import optional
+from .._check import optional
 from ..scan.genome import Genome
 from ..scan.regions import is_inside, read_regions
 from .datasets import Dataset, random_split

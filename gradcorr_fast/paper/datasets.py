@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import sequences
-from ..io.reading import optional
+from .._check import optional
+from ..io import hdf5
 from ..io.writing import replacing
 
 __all__ = ["Dataset", "Split", "load", "random_split", "save"]
@@ -185,9 +186,9 @@ def _opened(path: str | Path) -> Iterator[dict[str, Any]]:
     """Open the arrays of an HDF5 file, by their names in lower case."""
     h5py = optional("h5py", "io")
     try:
-        with h5py.File(path) as file:
+        with hdf5.opened(path) as file:
             yield {name.lower(): array for name, array in file.items() if isinstance(array, h5py.Dataset)}
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except OSError as error:
         raise OSError(f"{path} cannot be read as HDF5; check that it is whole, or fetch it again ({error})") from error

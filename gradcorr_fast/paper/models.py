@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..hooks._request import is_keras
-from ..io.reading import optional
+from ..io import hdf5
 from ._layers import Activation, Architecture, Conv, Dense, Dropout, Flatten, Layer, Norm, Pool, Reshape
 
 __all__ = ["FIRST_FILTERS", "NAMES", "SIGMAS", "build", "load_weights"]
@@ -296,9 +296,8 @@ def _show(counts: dict[str, int]) -> str:
 
 def _read_weights(path: Path) -> dict[str, list[list[Array]]]:
     """Read the layers of a file by kind, each kind in the order of the model."""
-    h5py = optional("h5py", "io")
     found: dict[str, list[list[Array]]] = {"convolutions": [], "normalisations": [], "dense": []}
-    with h5py.File(path) as file:
+    with hdf5.opened(path) as file:
         file = file.get("model_weights", file)
         if "layer_names" in file.attrs:  # Keras 2
             groups = [file[_text(name)] for name in file.attrs["layer_names"]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import sequences
-from ..io.reading import optional
+from .._check import optional
 from ._fetching import SOURCES, File, Source, fetch
 from ._tfrecords import read_examples
 from .datasets import Dataset, Split, codes_of, load, read_hdf5, split_in_order

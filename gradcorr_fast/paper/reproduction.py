@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..io.reading import optional
+from .._check import optional
 from ..io.writing import replacing
 from .figures import FIGURES, Reproduction, Study, draw
 from .figures.scale import CPU, PAPER, QUICK, Scale

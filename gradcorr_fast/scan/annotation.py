@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..io.reading import optional
+from .._check import optional
 from .metadata import KEY
 from .tables import ROW, SCORES
 

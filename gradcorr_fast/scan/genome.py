@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..io.reading import optional
+from .._check import optional
 from ..sequences import UNKNOWN, encode
 from . import bgzip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..io.reading import optional
+from .._check import optional
 from .metadata import KEY
 from .tables import check_scores
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from ..io.reading import optional
+from .._check import optional
 
 KEY = "gradcorr_fast"
 """Where the metadata lie: key of Parquet and Zarr, line of a VCF header; and in them, the version of this package."""

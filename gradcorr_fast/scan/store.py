@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..io.reading import optional
+from .._check import optional
 from ..io.writing import replacing
 from .matrix import chunk_rows
 from .metadata import KEY, REGIONS, STORE

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..io.reading import optional
+from .._check import optional
 from . import bgzip
 
 Columns = Sequence[Any]
