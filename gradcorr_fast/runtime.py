@@ -15,7 +15,7 @@ __all__ = ["info", "set_num_threads", "warmup"]
 EXTRAS = {
     "cupy": "cuda13x", "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "dask": "dask",
     "h5py": "io", "zarr": "io", "matplotlib": "plot", "logomaker": "plot", "scikit-learn": "demo",
-    "pybigtools": "genome",
+    "pybigwig": "genome",
 }  # fmt: skip
 """Optional packages, and the extra of ours that brings each; the drivers of older GPUs take cuda12x."""
 

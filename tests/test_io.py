@@ -12,6 +12,8 @@ import pytest
 import gradcorr_fast as gf
 from gradcorr_fast import io
 from gradcorr_fast.io import maps, tracks
+from gradcorr_fast.io.motifs import modisco_command
+from gradcorr_fast.io.reading import Entry
 from tests.conftest import require
 
 RNG = np.random.default_rng(0)
@@ -230,22 +232,37 @@ def test_what_float16_loses_is_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.h5"]
 
 
+@pytest.mark.parametrize("unknown", [0.0, 0.25, 1 / 3])
+def test_an_unknown_letter_may_be_equal_letters(tmp_path: Path, unknown: float) -> None:
+    """The hooks take sequences with 1/4 for each letter where it is unknown, which the files of motifs refused."""
+    x = ONE_HOT.astype(np.float32)
+    x[0, 3] = unknown
+    io.save_modisco(tmp_path / "run", GRAD, x)
+    written = np.load(tmp_path / "run.ohe.npz")["arr_0"]
+    assert not written[0, :, 3].any()
+    np.testing.assert_array_equal(np.delete(written[0], 3, 1), np.delete(ONE_HOT[0].T, 3, 1))
+
+
+@pytest.mark.parametrize(("n_sequences", "n_seqlets"), [(3, 2000), (2_000, 8_000), (100_000, 50_000)])
+def test_the_command_for_motifs_allows_for_the_seqlets_to_expect(n_sequences: int, n_seqlets: int) -> None:
+    """With 2,000 seqlets, motifs of tens of thousands of peaks were those of the strongest few."""
+    entry = Entry("", (n_sequences, 1000, 4), np.dtype(np.float32))
+    assert f" -n {n_seqlets} " in modisco_command("run", entry, 2)
+
+
 REGIONS = [("chr2", 5, 9), ("chr10", 0, 4), ("chr2", 7, 11), ("chr2", -2, 2), ("chr2", 97, 101)]
 SIZES = {"chr1": 50, "chr10": 100, "chr2": 100}
 TRACK = np.array([[1, 2, 3, 4], [0, 0, np.nan, 5], [-9, 6, 1e-3, np.inf], [8, 7, 6, 6], [1, 2, 3, 9]])
 
 
-@pytest.mark.parametrize("package", ["pybigtools", "pyBigWig"])
 @pytest.mark.parametrize(
-    ("overlap", "shared"), [("mean", [-3.0, 5.0]), ("max", [3.0, 6.0]), ("first", [3.0, 4.0])], ids=lambda v: str(v)
+    ("overlap", "shared"),
+    [("mean", [-3.0, 5.0]), ("max", [3.0, 6.0]), ("first", [3.0, 4.0]), ("nearest-summit", [3.0, 6.0])],
+    ids=lambda v: str(v),
 )
-def test_both_readers_read_the_track(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, overlap: str, shared: list[float]
-) -> None:
+def test_another_reader_reads_the_track(tmp_path: Path, overlap: str, shared: list[float]) -> None:
+    require("pyBigWig")
     require("pybigtools")
-    if package == "pyBigWig":
-        pytest.importorskip("pyBigWig", reason="pyBigWig is not installed")
-        monkeypatch.setattr(tracks, "find_spec", lambda name: None if name == "pybigtools" else True)
     bed, sizes = tmp_path / "regions.bed", tmp_path / "genome.sizes"
     bed.write_text("track name=x\n" + "".join(f"{c}\t{s}\t{e}\tname\n" for c, s, e in REGIONS))
     sizes.write_text("".join(f"{name}\t{size}\n" for name, size in SIZES.items()))
@@ -259,6 +276,19 @@ def test_both_readers_read_the_track(
     for name, values in wanted.items():
         found = reader.values(name, 0, 100, fillna=None)
         np.testing.assert_array_equal(found, values.astype(np.float32))
+    assert reader.chroms() == SIZES
+
+
+def test_a_position_gets_the_value_of_the_nearest_summit(tmp_path: Path) -> None:
+    """As ChromBPNet has it: of two neighbours, the right one's from halfway between the summits on."""
+    pybigwig = pytest.importorskip("pyBigWig")
+    regions = [("chr1", 6, 16), ("chr1", 0, 10), ("chr1", 7, 17), ("chr1", 30, 40)]
+    values = np.repeat([[2.0], [1.0], [3.0], [4.0]], 10, axis=1)
+    values[3, 2] = np.nan
+    io.save_bigwig(tmp_path / "run.bw", values, regions, SIZES, overlap="nearest-summit")
+    found = pybigwig.open(str(tmp_path / "run.bw")).values("chr1", 0, 50)
+    wanted = [*[1.0] * 8, *[2.0] * 3, *[3.0] * 6, *[np.nan] * 13, 4.0, 4.0, np.nan, *[4.0] * 7, *[np.nan] * 10]
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -275,15 +305,14 @@ def test_both_readers_read_the_track(
 def test_regions_that_do_not_fit_are_refused(
     tmp_path: Path, values: np.ndarray, regions: list[tuple[str, int, int]], message: str
 ) -> None:
-    require("pybigtools")
+    require("pyBigWig")
     with pytest.raises(ValueError, match=message):
         io.save_bigwig(tmp_path / "run.bw", values, regions, SIZES)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_while_a_track_is_written_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pybigtools prints what its iterator raises and goes on, leaving a file that nothing can read."""
-    require("pybigtools")
+    require("pyBigWig")
     monkeypatch.setattr(tracks, "_merge", lambda *rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         io.save_bigwig(tmp_path / "run.bw", TRACK, REGIONS, SIZES)
@@ -478,7 +507,7 @@ def test_missing_chunks_of_zarr_warn(tmp_path: Path) -> None:
     ],
 )
 def test_lines_that_cannot_be_read_are_named(tmp_path: Path, bed: str, sizes: str, message: str) -> None:
-    require("pybigtools")
+    require("pyBigWig")
     (tmp_path / "regions.bed").write_text(bed)
     (tmp_path / "sizes.txt").write_text(sizes)
     with pytest.raises(ValueError, match=message):
@@ -486,7 +515,7 @@ def test_lines_that_cannot_be_read_are_named(tmp_path: Path, bed: str, sizes: st
 
 
 def test_a_chromosome_whose_name_begins_like_a_header_is_kept(tmp_path: Path) -> None:
-    require("pybigtools")
+    require("pyBigWig")
     (tmp_path / "regions.bed").write_text("track name=x\n# comment\ntrack1\t0\t3\ntrack1 3 6\n")
     gf.io.save_bigwig(tmp_path / "a.bw", np.ones((2, 3)), tmp_path / "regions.bed", {"track1": 9})
     for values, error in ((np.full((2, 3), 1e60), ValueError), (np.ones((2, 3), complex), TypeError)):

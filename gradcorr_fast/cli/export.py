@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ..io.tracks import OVERLAPS
 from ._scan import ending
 
 
@@ -13,7 +14,7 @@ from ._scan import ending
 @click.option("--format", type=click.Choice(["modisco", "hdf5", "bigwig", "parquet"]), required=True)
 @click.option("--target", "-t", help="Which of several, by its text.")
 @click.option("--uncorrected", is_flag=True, help="Maps before the correction, which --keep-uncorrected stores.")
-@click.option("--overlap", type=click.Choice(["mean", "max", "first"]), default="mean", help="Of windows, in a bigWig.")
+@click.option("--overlap", type=click.Choice(OVERLAPS), default="mean", help="Of windows, in a bigWig.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def export(store: str, out: str, uncorrected: bool, quiet: bool, **options: Any) -> None:

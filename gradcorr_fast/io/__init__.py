@@ -1,6 +1,6 @@
 """Attributions in files: correcting files of any size, and what motif discovery and genome browsers read.
 
-Loads when it is first touched; h5py, zarr and pybigtools are imported when a file needs them.
+Loads when it is first touched; h5py, zarr and pyBigWig are imported when a file needs them.
 """
 
 from .correction import correct_file, correct_to_modisco

@@ -139,10 +139,14 @@ def _one_hot(x: Array, shape: tuple[int, ...], axis: int) -> Array:
         codes: Array = one_hot(x, np.int8, axis=1)
         return codes
     x = np.moveaxis(x, axis, 1)
+    is_unknown = (x == x[:, :1]).all(axis=1, keepdims=True) & (x[:, :1] >= 0) & (x[:, :1] < 1)  # such as 0.25 each
     with np.errstate(invalid="ignore"):  # NaN, which is refused below
         whole: Array = x.astype(np.int8)
-    if (whole != x).any() or (whole < 0).any() or (whole.sum(axis=1) > 1).any():
-        raise ValueError("x is neither one-hot nor codes; pass 0 and 1, with at most one 1 at a position")
+    if ((whole != x) & ~is_unknown).any() or (whole < 0).any() or (whole.sum(axis=1) > 1).any():
+        raise ValueError(
+            "x is neither one-hot nor codes; pass 0 and 1, with at most one 1 at a position, or the same number for "
+            "every letter where it is unknown"
+        )
     return whole
 
 

@@ -12,6 +12,8 @@ from .reading import Entry, Rows, file_behind, from_array
 
 WINDOW = 400
 """Positions about the middle that `modisco motifs` looks at unless told otherwise."""
+FEWEST_SEQLETS, MOST_SEQLETS, SEQLETS_A_SEQUENCE = 2000, 50_000, 4
+"""Seqlets that `modisco motifs` may use: its own default, what its authors recommend, and what a window can hold."""
 COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -35,7 +37,8 @@ def save_modisco(
     grad : array, shape (N, L, 4) or (N, 4, L)
         Gradients or hypothetical scores, of any supported library; also what `load` returns.
     x : array
-        One-hot sequences shaped like `grad`, or integer codes (N, L), where what is not 0..3 is an unknown letter.
+        One-hot sequences shaped like `grad`, where equal letters (0, or 1/4 each) are an unknown one; or integer codes
+        (N, L), where what is not 0..3 is.
     axis : int
         Letter axis: -1 for (N, L, 4), 1 for (N, 4, L).
     corrected : bool
@@ -81,8 +84,9 @@ def modisco_outputs(prefix: str | Path, grad: Entry, axis: int) -> list[Output]:
 
 def modisco_command(prefix: str | Path, entry: Entry, axis: int) -> str:
     """Return the command line that looks for motifs in the pair of files."""
-    length = _letters_first(entry.shape, axis)[2]
-    words = ["modisco", "motifs", "-s", f"{prefix}.ohe.npz", "-a", f"{prefix}.attr.npz", "-n", "2000"]
+    n_sequences, _, length = _letters_first(entry.shape, axis)
+    n_seqlets = min(max(FEWEST_SEQLETS, SEQLETS_A_SEQUENCE * n_sequences), MOST_SEQLETS)
+    words = ["modisco", "motifs", "-s", f"{prefix}.ohe.npz", "-a", f"{prefix}.attr.npz", "-n", str(n_seqlets)]
     if length < WINDOW:  # which must be even
         words += ["-w", str(length - length % 2)]
     return shlex.join([*words, "-o", f"{prefix}.modisco.h5"])

@@ -1,9 +1,7 @@
 """Scores of regions as a bigWig track, which genome browsers show."""
 
-import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +11,8 @@ from .._check import optional
 from .reading import Array, as_numpy, file_behind
 from .writing import replacing
 
-OVERLAPS = ("mean", "max", "first")
+OVERLAPS = ("mean", "max", "first", "nearest-summit")
 BATCH = 1 << 16  # intervals that are Python's numbers at a time
-
-Interval = tuple[str, int, int, float]
 
 
 class Regions(NamedTuple):
@@ -50,9 +46,10 @@ def save_bigwig(
         N regions of L bp, 0-based, end excluded, in any order.
     chrom_sizes : path of a table, or mapping
         Length of each chromosome; the table has a name and a length in each line.
-    overlap : {"mean", "max", "first"}
+    overlap : {"mean", "max", "first", "nearest-summit"}
         What a position gets that several regions cover: the mean of their finite values, the largest (not the largest
-        in size), or that of the region that comes first in `regions` and has one.
+        in size), that of the region that comes first in `regions` and has one, or that of the region whose middle is
+        nearest, as ChromBPNet has it: of neighbours, the right one's from halfway on.
     force : bool
         Whether a file that exists may be replaced.
 
@@ -63,13 +60,12 @@ def save_bigwig(
     FileExistsError
         If the file exists and `force` is not given.
     MissingBackendError
-        If neither pybigtools nor pyBigWig is installed.
+        If pyBigWig is not installed.
 
     Notes
     -----
-    Neighbours with equal values become one interval, zeros among them. Chromosomes come in alphabetical order, as the
-    format has it, and those without values are left out. pyBigWig is used where pybigtools is not installed. The file
-    is read back before it takes its place, since pybigtools only prints its errors.
+    Neighbours with equal values become one interval, zeros among them. The header has all chromosomes, in alphabetical
+    order, also those without values. The file is read back before it takes its place, since a full disk is not told.
 
     Examples
     --------
@@ -87,12 +83,11 @@ def save_bigwig(
     if (kind := as_numpy(values[:1]).dtype).kind not in "biuf":
         raise TypeError(f"values must be real numbers; got {kind}")
     windows = _windows(regions, values.shape, sizes)
-    write = _write_pybigtools if find_spec("pybigtools") or not find_spec("pyBigWig") else _write_pybigwig
     inputs = [Path(given) for given in (regions, chrom_sizes) if isinstance(given, str | Path)]
     inputs += file_behind(values)
     with replacing([path], inputs, force=force) as (temporary,):
         counts = np.zeros(1, np.int64)
-        write(temporary, sizes, _intervals(windows, values, sizes, overlap, counts))
+        _write(temporary, sizes, _intervals(windows, values, sizes, overlap, counts))
         if not counts[0]:
             raise ValueError("no value is finite and inside its chromosome, and a bigWig file cannot be empty")
         _verify(temporary, int(counts[0]))
@@ -168,28 +163,37 @@ def _intervals(
 
 
 def _merge(offsets: Array, rows: Array, values: Any, overlap: str) -> Array:
-    """Lay overlapping windows on one track; NaN where none has a finite value."""
+    """Lay overlapping windows, in the order of their starts, on one track; NaN where none has a finite value."""
     length = values.shape[1]
     track = np.full(int(offsets[-1]) + length, np.nan, np.float32)
     total, count = (np.zeros(len(track)), np.zeros(len(track))) if overlap == "mean" else (track, track)
+    middles = offsets + length // 2
+    halfway = np.concatenate([[0], (middles[1:] + middles[:-1]) // 2, [len(track)]])
     for k in np.argsort(rows):  # in the order they were given in
         place = slice(int(offsets[k]), int(offsets[k]) + length)
-        given = as_numpy(values[int(rows[k])])
-        with np.errstate(over="ignore"):  # which is refused below
-            score = given.astype(np.float32)
+        score = _as_float32(as_numpy(values[int(rows[k])]), rows[k])
         is_finite = np.isfinite(score)
-        if (is_finite != np.isfinite(given)).any():
-            raise ValueError(f"row {rows[k]} of values is too large for float32; scale the values down")
         if overlap == "mean":
             total[place] += np.where(is_finite, score, 0)
             count[place] += is_finite
         elif overlap == "max":
             track[place] = np.fmax(track[place], np.where(is_finite, score, np.nan))
-        else:
+        elif overlap == "first":
             track[place] = np.where(np.isnan(track[place]) & is_finite, score, track[place])
+        else:
+            own = slice(max(place.start, int(halfway[k])), min(place.stop, int(halfway[k + 1])))
+            track[own] = np.where(is_finite, score, np.nan)[own.start - place.start : own.stop - place.start]
     if overlap == "mean":
         np.divide(total, count, out=track, where=count > 0, casting="unsafe")
     return track
+
+
+def _as_float32(values: Array, row: int) -> Array:
+    with np.errstate(over="ignore"):  # which is refused below
+        narrow: Array = values.astype(np.float32)
+    if (np.isfinite(narrow) != np.isfinite(values)).any():
+        raise ValueError(f"row {row} of values is too large for float32; scale the values down")
+    return narrow
 
 
 def _runs(track: Array) -> tuple[Array, Array]:
@@ -200,45 +204,26 @@ def _runs(track: Array) -> tuple[Array, Array]:
     return begins[has_value], ends[has_value]
 
 
-def _write_pybigtools(path: Path, sizes: dict[str, int], runs: Iterator[tuple[str, Array, Array, Array]]) -> None:
-    failures: list[BaseException] = []
-
-    def intervals() -> Iterator[Interval]:
-        try:
-            for chromosome, *columns in runs:
-                for start in range(0, len(columns[0]), BATCH):
-                    batch = [column[start : start + BATCH].tolist() for column in columns]
-                    yield from zip(itertools.repeat(chromosome), *batch, strict=False)
-        except BaseException as error:  # which pybigtools would print and forget
-            failures.append(error)
-            raise
-
-    optional("pybigtools", "genome").open(str(path), "w").write(sizes, intervals())
-    if failures:
-        raise failures[0]
-
-
-def _write_pybigwig(path: Path, sizes: dict[str, int], runs: Iterator[tuple[str, Array, Array, Array]]) -> None:
-    file = optional("pyBigWig", "genome").open(str(path), "w")
+def _write(path: Path, sizes: dict[str, int], runs: Iterator[tuple[str, Array, Array, Array]]) -> None:
     try:
-        file.addHeader(sorted(sizes.items()))
-        for chromosome, begins, ends, values in runs:
-            for start in range(0, len(begins), BATCH):
-                batch = [part[start : start + BATCH].tolist() for part in (begins, ends, values)]
-                file.addEntries([chromosome] * len(batch[0]), batch[0], ends=batch[1], values=batch[2])
-    finally:
-        file.close()
+        file = optional("pyBigWig", "genome").open(str(path), "w")
+        try:
+            file.addHeader(sorted(sizes.items()))
+            for chromosome, begins, ends, values in runs:
+                for start in range(0, len(begins), BATCH):
+                    batch = [part[start : start + BATCH].tolist() for part in (begins, ends, values)]
+                    file.addEntries([chromosome] * len(batch[0]), batch[0], ends=batch[1], values=batch[2])
+        finally:
+            file.close()
+    except RuntimeError as error:  # whatever befalls pyBigWig
+        raise OSError(f"{path} cannot be written ({error}); is the disk full?") from error
 
 
 def _verify(path: Path, n_positions: int) -> None:
     """Read the number of positions back."""
-    if find_spec("pybigtools"):
-        pybigtools = optional("pybigtools", "genome")
-        try:
-            found = pybigtools.open(str(path)).info()["summary"]["basesCovered"]
-        except pybigtools.BBIReadError:
-            raise OSError(f"{path} was not written; the lines above say what pybigtools met") from None
-    else:
-        found = optional("pyBigWig", "genome").open(str(path)).header()["nBasesCovered"]
-    if found != n_positions:
-        raise OSError(f"{path} holds {found} positions and should hold {n_positions}; is the disk full?")
+    try:
+        n_written = optional("pyBigWig", "genome").open(str(path)).header()["nBasesCovered"]
+    except RuntimeError:
+        n_written = 0
+    if n_written != n_positions:
+        raise OSError(f"{path} holds {n_written} positions and should hold {n_positions}; is the disk full?")

@@ -46,7 +46,7 @@ def export(
         Which, as it was asked for or in the text of `store.Attributions.targets`; needed if the store has several.
     corrected : bool
         Whether maps are corrected, or those before the correction, which `keep_uncorrected` stores.
-    overlap : {"mean", "max", "first"}
+    overlap : {"mean", "max", "first", "nearest-summit"}
         What a position gets in a bigWig that several windows cover.
     force : bool
         Replace files that exist.
