@@ -23,9 +23,10 @@ def optional(package: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        root = package.partition(".")[0]
+        if error.name != root:
             raise
-        raise missing_backend(package, extra) from None
+        raise missing_backend(root, extra) from None
 
 
 class Call(NamedTuple):

@@ -165,6 +165,12 @@ def _create_hdf5(
     return writers
 
 
+def checked_chunks() -> dict[str, Any]:
+    """Return how chunks of Zarr arrays are encoded: compressed as by default, with a checksum that reading tests."""
+    codecs = optional("zarr.codecs", "io")
+    return {"compressors": (codecs.ZstdCodec(level=0), codecs.Crc32cCodec())}
+
+
 def _create_zarr(
     path: Path, entries: Sequence[Entry], chunk_rows: int, filters: dict[str, Any], stack: ExitStack
 ) -> list[Writer]:
@@ -173,7 +179,7 @@ def _create_zarr(
     group = zarr.open_group(path, mode="w-", zarr_format=3) if entries[0].name else None
     for entry in entries:
         chunks = tuple(max(1, length) for length in (min(chunk_rows, entry.shape[0]), *entry.shape[1:]))
-        options = {"shape": entry.shape, "dtype": entry.dtype, "chunks": chunks}
+        options = {"shape": entry.shape, "dtype": entry.dtype, "chunks": chunks, **checked_chunks()}
         options["config"] = {"write_empty_chunks": True}  # the test for emptiness would cost as much as writing
         if group is None:
             arrays.append(zarr.create_array(store=path, zarr_format=3, **options))

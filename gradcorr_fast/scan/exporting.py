@@ -15,6 +15,7 @@ from .. import ops, targets
 from ..io.motifs import save_contribs_h5, save_modisco
 from ..io.tracks import save_bigwig
 from ..io.writing import replacing
+from .parquet import WRITING
 from .store import ANGLES, Attributions
 
 Array = np.ndarray[Any, Any]
@@ -188,7 +189,7 @@ def _write_parquet(found: Attributions, out: Path, force: bool) -> None:
     first = next(tables)
     with (
         replacing([out], force=force) as (temporary,),
-        pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer,
+        pq.ParquetWriter(temporary, first.schema, **WRITING) as writer,
     ):
         for table in chain([first], tables):
             writer.write_table(table)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._check import optional
+from ..io.writing import checked_chunks
 from .metadata import KEY
 from .tables import check_scores
 
@@ -59,6 +60,7 @@ def create_matrix(
             dtype="float32",
             shards=(shard_rows, len(targets)),
             chunks=(chunk_rows(shard_rows, 4 * len(targets)), len(targets)),
+            **checked_chunks(),
             fill_value=np.nan,
             dimension_names=("variant", "target"),
         )

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .._check import optional
-from ..io.writing import replacing
+from ..io.writing import checked_chunks, replacing
 from .matrix import chunk_rows
 from .metadata import KEY, REGIONS, STORE
+from .parquet import opened
 
 Array = np.ndarray[Any, Any]
 
@@ -87,6 +87,7 @@ def create_store(path: Path, n_rows: int, shard_rows: int, arrays: Mapping[str, 
                 dtype=field.dtype,
                 shards=(shard_rows, *field.shape),
                 chunks=(chunk_rows(shard_rows, row_bytes), *field.shape),
+                **checked_chunks(),
                 fill_value=field.fill,
                 dimension_names=("region", *field.axes),
                 config={"write_empty_chunks": True},  # so that a file that is not there is missing
@@ -182,7 +183,7 @@ class Attributions:
                 f"{folder} holds no attributions whose shards are all done; make them with attribute, and join shares "
                 f"that were done apart with merge"
             )
-        with pq.ParquetFile(folder / REGIONS) as file:
+        with opened(folder / REGIONS) as file:
             self.regions: pa.Table = file.read()
             self.metadata: dict[str, Any] = json.loads(file.schema_arrow.metadata[KEY.encode()])
         self.group = optional("zarr", "io").open_group(folder / STORE, mode="r")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..io.writing import replacing
+from .parquet import opened, write_whole
 
 Array = np.ndarray[Any, Any]
 
@@ -177,19 +177,19 @@ def write_shard(path: str | Path, rows: pa.Table) -> None:
     status = rows["status"].cast(pa.string()).combine_chunks().dictionary_encode()
     table = rows.set_column(place, "status", status).cast(_schema_of(names)).combine_chunks()
     with replacing([Path(path)], force=True) as (temporary,):
-        pq.write_table(table, temporary, compression="zstd", row_group_size=max(1, len(table)))
+        write_whole(table, temporary)
 
 
 def read_shard(path: str | Path) -> pa.Table:
     """Read the table that `write_shard` wrote."""
-    with pq.ParquetFile(path) as file:
+    with opened(path) as file:
         return file.read()
 
 
 def read_batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
     """Read shards in turn, a part of one at a time, `status` as plain strings."""
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with opened(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 place = batch.schema.get_field_index("status")
                 yield pa.table(batch).set_column(place, "status", batch["status"].cast(pa.string()))
