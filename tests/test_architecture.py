@@ -16,7 +16,7 @@ from gradcorr_fast import kernels
 ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
-    {"_types", "_check", "_dispatch", "backends"},
+    {"_types", "_check", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import missing_backend
-from .._dispatch import library
-
-Array = np.ndarray[Any, Any]
+from .._types import Array
+from ..backends import to_host
 
 FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
 LISTED = 20  # arrays of a file that an error names
@@ -225,9 +224,8 @@ def _open_bytes(path: Path) -> FileIO:
 def from_array(array: Any, name: str = "") -> Rows:
     """Read an array that can be sliced: of any supported library, a memory map, an h5py dataset or a zarr array."""
     entry = Entry(name, tuple(array.shape), as_numpy(array[:0]).dtype)
-    chunks = getattr(array, "shards", None) or getattr(array, "chunks", None) or (0,)
-    if library(array) == "dask":
-        chunks = (max(array.chunks[0], default=0),)
+    sizes = (getattr(array, name, None) for name in ("shards", "chunksize", "chunks"))  # zarr, Dask, HDF5
+    chunks = next(filter(None, sizes), (0,))
     chunk_rows = min(int(chunks[0]), entry.shape[0])
 
     def read(start: int, stop: int, out: Array) -> None:
@@ -275,11 +273,7 @@ def as_numpy(array: Any) -> Array:
     """Return an array of any supported library as NumPy's; bfloat16, which NumPy lacks, as float32."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("got a masked array, whose mask would be lost; pass array.filled(0), or NaN for a track")
-    if library(array) == "torch":
-        array = array.detach().cpu()
-        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
-    plain: Array = np.asarray(array)
-    return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
+    return to_host(array)
 
 
 def _from_raw(file: Any, path: Path, entry: Entry, offset: int) -> Rows:

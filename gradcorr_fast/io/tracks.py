@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .reading import Array, as_numpy, file_behind, optional
+from .._types import Array
+from .reading import as_numpy, file_behind, optional
 from .writing import replacing
 
 OVERLAPS = ("mean", "max", "first")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .reading import Array, Entry, optional
+from .._types import Array
+from .reading import Entry, optional
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
 """Names of arrays that came without one."""

@@ -13,12 +13,12 @@ from matplotlib.path import Path
 
 from .. import ops, sequences
 from .._check import check_mask
+from .._types import Array
 from ..kernels.reference import edge_tolerance
 from ..metrics import information_content
 from ._figures import (
     BAND_COLORS,
     THRESHOLDS,
-    Array,
     axes_or_new,
     check_angles,
     check_start,
