@@ -19,6 +19,9 @@ from ..kernels import cuda, reference
 from ._overlap import check_overlap, overlaps_itself
 from ._planning import Field, Plan, plan
 
+LETTERED = ("grad", "onehot", *reference.WITH_LETTERS)
+"""Arrays that have the letter axis."""
+
 
 @dataclass(frozen=True)
 class Library:
@@ -64,48 +67,40 @@ def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray], librar
         inputs["codes" if _is_codes(x, shape, call.axis, library) else "onehot"] = x
     if any(array is not None for array in out):
         _check_out(call, inputs, out, library)
-    fields = [_field(array, name != "codes", library) for name, array in inputs.items()]
-    fields += [
-        _field(array, field in reference.WITH_LETTERS, library) for field, array in zip(call.fields, out, strict=True)
-    ]
-    walk = plan(shape, call.axis, tuple(fields))
+    arrays = inputs | {field: array for field, array in zip(call.fields, out, strict=True) if array is not None}
+    walk = plan(shape, call.axis, tuple(_field(name, array, library) for name, array in arrays.items()))
+    copied = dict(zip(arrays, walk.copied, strict=True))
     # These keep alive what is copied to be dense, until the kernel is launched.
-    dense = {}
-    for (name, array), is_copied in zip(inputs.items(), walk.copied, strict=False):
-        array = _permute(array, walk.order_of(name != "codes"), library)
-        dense[name] = library.copy_of(array) if is_copied else array
+    dense = {name: _permute(array, walk.order_of(name in LETTERED), library) for name, array in inputs.items()}
+    dense = {name: library.copy_of(array) if copied[name] else array for name, array in dense.items()}
     memory = {name: cuda.Memory(library.address(array), library.dtype_name(array)) for name, array in dense.items()}
     results = []
-    for field, array, is_copied in zip(call.fields, out, walk.copied[len(inputs) :], strict=True):
-        is_new = array is None or is_copied
-        results.append(_allocate(field, dense["grad"], walk, library) if is_new else array)
+    for field, array in zip(call.fields, out, strict=True):
+        is_new = array is None or copied[field]
+        results.append(_allocate(field, grad, walk, library) if is_new else array)
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
         memory[name] = cuda.Memory(library.address(results[-1]), _result_dtype(field, dtype))
     if 0 not in shape:
-        cuda.analyze(walk.block_of(walk.lengths), queue, weights=call.background, degrees=call.degrees, **memory)
+        cuda.analyze(walk.block, queue, weights=call.background, degrees=call.degrees, **memory)
     for array, result in zip(out, results, strict=True):
         if array is not None and array is not result:
             library.copy(array, result)
     return tuple(result if array is None else array for array, result in zip(out, results, strict=True))
 
 
-def _field(array: AnyArray, has_letters: bool, library: Library) -> Field:
-    """What the plan asks of an array; None is to be allocated."""
-    if array is None:
-        return None, 0, has_letters, True
+def _field(name: str, array: AnyArray, library: Library) -> Field:
+    """What the plan asks of an array."""
     item_bytes = cuda.ITEM_BYTES[library.dtype_name(array)]
-    return tuple(library.strides(array)), item_bytes, has_letters, library.address(array) % item_bytes == 0
+    is_aligned = library.address(array) % item_bytes == 0
+    return tuple(library.strides(array)), item_bytes, name in LETTERED, is_aligned
 
 
 def _allocate(field: str, grad: AnyArray, walk: Plan, library: Library) -> AnyArray:
-    """A new result, dense in the order of `grad` in memory, and seen with its axes in the order of the caller's.
-
-    `grad` has its axes in the order of memory already.
-    """
+    """A new result, dense in the order of `grad` in memory, and seen with its axes in the order of the caller's."""
     lengths = list(walk.lengths)
-    if field not in reference.WITH_LETTERS:
+    if field not in LETTERED:
         del lengths[walk.axis]
-    axes = walk.order_of(field in reference.WITH_LETTERS)
+    axes = walk.order_of(field in LETTERED)
     try:
         result = library.empty(lengths, _result_dtype(field, library.dtype_name(grad)), grad)
     except library.out_of_memory as error:

@@ -165,39 +165,46 @@ def _stream(operands: list[_Operand], n_inputs: int, axis: int, options: dict[st
     grad = arrays[0]
     if grad.size == 0:
         return
-    fields = []
-    for _, array, dtype, _, has_letters in operands:
-        is_readable = array.dtype == dtype and array.flags.aligned
-        fields.append((array.strides, array.itemsize, has_letters, is_readable))
+    fields = [
+        (array.strides, array.itemsize, has_letters, array.dtype == dtype and array.flags.aligned)
+        for _, array, dtype, _, has_letters in operands
+    ]
     walk = plan(grad.shape, axis, tuple(fields), SLAB)
     if walk.is_reordered:  # look at every array with its axes in the order in which grad lies in memory
         arrays = [operand.array.transpose(walk.order_of(operand.has_letters)) for operand in operands]
-
-    def launch(parts: list[Array], block: tuple[int, int, int]) -> None:
-        arguments = {}
-        for k, ((name, _, dtype, bits, _), part) in enumerate(zip(operands, parts, strict=True)):
-            if bits is not dtype:
-                part = part.view(bits)
-            if k < n_inputs:  # looked at as read-only, so that the kernels are compiled for one kind of input
-                part = part.view()
-                part.flags.writeable = False
-            arguments[name] = part
-        cpu.analyze(block, **arguments, **options)
+    if not walk.has_copies:
+        _launch(operands, arrays, n_inputs, walk.block, options)
+        return
 
     def work(number: int) -> None:
-        parts = [array[walk.slab(number, operand.has_letters)] for array, operand in zip(arrays, operands, strict=True)]
-        dense = list(parts)
-        for k, is_copied in enumerate(walk.copied):
-            if is_copied and k < n_inputs:
-                dense[k] = np.array(parts[k], operands[k].dtype, order="C")
-            elif is_copied:
-                dense[k] = np.empty(parts[k].shape, operands[k].dtype)
-        launch(dense, walk.block_of(parts[0].shape))
+        parts, dense = [], []
+        for k, (operand, array, is_copied) in enumerate(zip(operands, arrays, walk.copied, strict=True)):
+            part = array[walk.slab(number, operand.has_letters)]
+            parts.append(part)
+            if not is_copied:
+                dense.append(part)
+            elif k < n_inputs:
+                dense.append(np.array(part, operand.dtype, order="C"))
+            else:
+                dense.append(np.empty(part.shape, operand.dtype))
+        _launch(operands, dense, n_inputs, walk.block_of(parts[0].shape), options)
         for part, result in zip(parts[n_inputs:], dense[n_inputs:], strict=True):
             if part is not result:
                 part[...] = result
 
-    if any(walk.copied):
-        threads.run(work, walk.n_slabs)
-    else:
-        launch(arrays, walk.block_of(walk.lengths))
+    threads.run(work, walk.n_slabs)
+
+
+def _launch(
+    operands: list[_Operand], parts: list[Array], n_inputs: int, block: tuple[int, int, int], options: dict[str, Any]
+) -> None:
+    """Call the kernels with dense parts of the operands."""
+    arguments = {}
+    for k, ((name, _, dtype, bits, _), part) in enumerate(zip(operands, parts, strict=True)):
+        if bits is not dtype:
+            part = part.view(bits)
+        if k < n_inputs:  # looked at as read-only, so that the kernels are compiled for one kind of input
+            part = part.view()
+            part.flags.writeable = False
+        arguments[name] = part
+    cpu.analyze(block, **arguments, **options)

@@ -9,9 +9,9 @@ from functools import lru_cache
 from types import EllipsisType
 from typing import NamedTuple, TypeAlias
 
-Field: TypeAlias = tuple[tuple[int, ...] | None, int, bool, bool]
-"""An array of a call: its strides in bytes (None if it is still to be allocated), the bytes of an item, whether it has
-the letter axis, and whether kernels can read its items as they are, aligned and of a dtype of theirs."""
+Field: TypeAlias = tuple[tuple[int, ...], int, bool, bool]
+"""An array of a call: its strides in bytes, the bytes of an item, whether it has the letter axis, and whether kernels
+can read its items as they are, aligned and of a dtype of theirs."""
 
 
 class Plan(NamedTuple):
@@ -26,6 +26,9 @@ class Plan(NamedTuple):
     """Shape of the gradient in that order."""
     axis: int
     """Letter axis in that order."""
+    block: tuple[int, int, int]
+    """Positions before the letters, letters, positions behind them."""
+    has_copies: bool
     copied: tuple[bool, ...]
     """Of each field, whether kernels cannot work on its memory, or on its part in a slab."""
     along: int | None
@@ -39,8 +42,8 @@ class Plan(NamedTuple):
         return self.order if has_letters else self.order_without
 
     def block_of(self, lengths: tuple[int, ...]) -> tuple[int, int, int]:
-        """Positions before the letters, letters, positions behind them, of arrays or slabs of this shape."""
-        return math.prod(lengths[: self.axis]), lengths[self.axis], math.prod(lengths[self.axis + 1 :])
+        """Block of a slab of this shape."""
+        return _block(lengths, self.axis)
 
     def slab(self, number: int, has_letters: bool) -> tuple[slice | EllipsisType, ...]:
         """Index of a slab in an array with its axes in the order of memory."""
@@ -54,42 +57,50 @@ class Plan(NamedTuple):
 def plan(shape: tuple[int, ...], axis: int, fields: tuple[Field, ...], slab: int | None = None) -> Plan:
     """Plan a call on a gradient of this shape, the first of the fields.
 
-    If anything must be copied, so that the whole goes through in slabs, each has about `slab` positions; None is one
-    for all.
+    If anything must be copied, the whole goes through in slabs of about `slab` positions; None is one for all.
     """
     strides, item_bytes, _, _ = fields[0]
-    assert strides is not None
-    order = tuple(range(len(shape)))
     is_reordered = not is_dense(shape, strides, item_bytes)
-    if is_reordered:
-        order = memory_order(strides)
+    order = memory_order(strides) if is_reordered else tuple(range(len(shape)))
     orders = {True: order, False: tuple(k - (k > axis) for k in order if k != axis)}
     letters, lengths = order.index(axis), tuple(shape[k] for k in order)
-    lengths_of = {True: lengths, False: (*lengths[:letters], *lengths[letters + 1 :])}
+    seen = {True: lengths, False: (*lengths[:letters], *lengths[letters + 1 :])}
 
-    def is_direct(field: Field) -> bool:
+    def is_copied(field: Field) -> bool:
         strides, item_bytes, has_letters, is_readable = field
-        if strides is None:
-            return True
-        seen = tuple(strides[k] for k in orders[has_letters])
-        return is_readable and is_dense(lengths_of[has_letters], seen, item_bytes)
+        return not (is_readable and is_dense(seen[has_letters], [strides[k] for k in orders[has_letters]], item_bytes))
 
-    copied = [not is_direct(field) for field in fields]
-    others = [k for k in range(len(shape)) if k != letters]
-    along, step = None, 1
-    if others:
-        along = max(others, key=lambda k: lengths[k])
+    copied = [is_copied(field) for field in fields]
+    along = max((k for k in range(len(shape)) if k != letters), key=lambda k: lengths[k], default=None)
+    step = n_slabs = 1
+    if along is not None:
         step = max(1, lengths[along])
-        if any(copied) and slab is not None:
+        if slab is not None and any(copied):
             step = max(1, slab * lengths[along] * lengths[letters] // max(1, math.prod(shape)))
-    n_slabs = 1 if along is None else -(-lengths[along] // step)
-    if along is not None and n_slabs > 1:  # a slab lies in one piece if nothing but it is cut off before
-        cut = {True: along, False: along - (along > letters)}
-        copied = [
-            is_copied or math.prod(lengths_of[has_letters][: cut[has_letters]]) != 1
-            for is_copied, (_, _, has_letters, _) in zip(copied, fields, strict=True)
-        ]
-    return Plan(order, orders[False], is_reordered, lengths, letters, tuple(copied), along, step, n_slabs)
+        n_slabs = -(-lengths[along] // step)
+        if (
+            n_slabs > 1
+        ):  # a slab of what is dense lies in one piece if there is one position before the axis that is cut
+            cut = {True: along, False: along - (along > letters)}
+            in_pieces = {has_letters: math.prod(seen[has_letters][: cut[has_letters]]) > 1 for has_letters in seen}
+            copied = [is_apart or in_pieces[field[2]] for is_apart, field in zip(copied, fields, strict=True)]
+    return Plan(
+        order=order,
+        order_without=orders[False],
+        is_reordered=is_reordered,
+        lengths=lengths,
+        axis=letters,
+        block=_block(lengths, letters),
+        has_copies=any(copied),
+        copied=tuple(copied),
+        along=along,
+        step=step,
+        n_slabs=n_slabs,
+    )
+
+
+def _block(lengths: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    return math.prod(lengths[:axis]), lengths[axis], math.prod(lengths[axis + 1 :])
 
 
 def memory_order(strides: Sequence[int]) -> tuple[int, ...]:

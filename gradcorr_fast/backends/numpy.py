@@ -1,6 +1,8 @@
 """NumPy arrays: the Numba kernels on their memory; they are imported when the first of them is called."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,9 +45,8 @@ def is_differentiated(arrays: Sequence[Array]) -> bool:
 
 def run(call: Call, grad: Array, x: Array | None, out: Sequence[Array | None]) -> tuple[Array, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
-    from ._numba import run
-
-    return run(call, grad, x, out)
+    results: tuple[Array, ...] = _kernels().run(call, grad, x, out)
+    return results
 
 
 def embed(part: Array, index: tuple[slice, ...], grad: Array, out: Array | None) -> Array:
@@ -65,9 +66,8 @@ def angle_summary(
     grad: Array, axis: int, thresholds: tuple[float, ...], bins: int, mask: Array | None
 ) -> tuple[Array, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
-    from ._numba import angle_summary
-
-    return angle_summary(grad, axis, thresholds, bins, mask)
+    summary: tuple[Array, ...] = _kernels().angle_summary(grad, axis, thresholds, bins, mask)
+    return summary
 
 
 def flip(array: Array, axes: Sequence[int]) -> Array:
@@ -89,3 +89,10 @@ def to_host(array: Array) -> Array:
 def from_numpy(array: Array) -> Array:
     """The array."""
     return array
+
+
+@cache
+def _kernels() -> ModuleType:
+    from . import _numba  # which takes a compiler along
+
+    return _numba
