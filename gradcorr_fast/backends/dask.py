@@ -24,11 +24,7 @@ def _of_numpy(operation: Operation) -> Operation:
     @wraps(operation)
     def checked(arrays: AnyArray, *args: AnyArray, **options: AnyArray) -> AnyArray:
         for array in arrays if isinstance(arrays, list | tuple) else (arrays,):
-            if not _is_numpy(array):
-                raise TypeError(
-                    f"Dask's operations take no blocks of type {type(array._meta).__name__}; apply this to each block "
-                    f"with dask.array.map_blocks, or to an array before its blocks become tensors"
-                )
+            _refuse_tensors(array)
         return operation(arrays, *args, **options)
 
     return checked
@@ -96,6 +92,7 @@ def from_numpy(array: Array) -> AnyArray:
 
 def flip(array: AnyArray, axes: Sequence[int]) -> AnyArray:
     """The array with some axes reversed."""
+    _refuse_tensors(array)
     return array[tuple(slice(None, None, -1 if k in axes else None) for k in range(array.ndim))]
 
 
@@ -223,6 +220,14 @@ def _rechunk(name: str, array: AnyArray, chunks: tuple[tuple[int, ...], ...], wa
             f"before its blocks become tensors"
         )
     return array.rechunk(chunks)
+
+
+def _refuse_tensors(array: AnyArray) -> None:
+    if not _is_numpy(array):
+        raise TypeError(
+            f"Dask's own operations take no blocks of type {type(array._meta).__name__}; apply this to each block with "
+            f"dask.array.map_blocks, or to the array before its blocks become tensors"
+        )
 
 
 def _is_numpy(array: AnyArray) -> bool:
