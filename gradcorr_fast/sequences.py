@@ -196,7 +196,7 @@ def reverse_complement(x: AnyArray, axis: int | None = None) -> AnyArray:
         codes = backend.flip(x, [n_axes - 1])
         return backend.XP.where((codes >= 0) & (codes < 4), 3 - codes, codes)
     front = check_axis(shape, axis, None)
-    if shape[front] not in (4, None):
+    if shape[front] != 4:
         raise ValueError(f"axis {axis} has length {shape[front]}; only the 4 letters of DNA have complements")
     if n_axes < 2:
         raise ValueError("x has no position axis; pass an array of shape (..., L, 4) or (..., 4, L)")

@@ -150,6 +150,12 @@ def test_values_come_to_the_host_from_every_library(library: Library) -> None:
     np.testing.assert_array_equal(hosted[0], values)
 
 
+@pytest.mark.parametrize("function", [sequences.reverse_complement, targets.mean(), gf.correct])
+def test_nothing_is_refused_as_something_else_is(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"is a builtins\.NoneType; pass an array of one of: numpy, cupy, torch"):
+        function(None)
+
+
 def test_lists_are_hosted_by_numpy() -> None:
     np.testing.assert_array_equal(to_host([[True, False]]), np.array([[True, False]]))
 

@@ -28,7 +28,7 @@ def library(array: object) -> str | None:
 
 
 def find_backend(**arrays: AnyArray) -> Backend:
-    """Return the backend of the array library that all `arrays` belong to; those that are None do not count."""
+    """Return the backend of the library of all `arrays`; after the first, those that are None do not count."""
     return backend_among(BACKENDS, arrays)
 
 

@@ -59,20 +59,20 @@ def library_among(backends: Registry, array: object) -> str | None:
 
 
 def backend_among(backends: Registry, arrays: dict[str, AnyArray]) -> Backend:
-    """The backend out of `backends` of the library that all `arrays` belong to; those that are None do not count."""
+    """The backend of the library of all `arrays`; after the first, those that are None do not count."""
     name = ""
     first = ""
     for argument, array in arrays.items():
-        if array is None and argument not in ("grad", "output"):
+        if array is None and first:
             continue
         other = library_among(backends, array)
         if other is None:
             raise TypeError(f"{argument} is a {_describe(array)}; pass an array of one of: {', '.join(backends)}")
-        if name and other != name:
+        if first and other != name:
             raise TypeError(
                 f"{first} is a {name} array and {argument} a {other} array; convert one to the other's library"
             )
-        if not name:
+        if not first:
             name, first = other, argument
     return backends[name]()
 
