@@ -29,10 +29,12 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 
 
 def widened(array: Array) -> Array:
-    """The array, bfloat16 as float32."""
-    if array.dtype == BFLOAT16:  # the upper half of a float32
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    """The array, bfloat16 as float32, of which it is the upper half."""
+    if dtype_name(array.dtype) != "bfloat16":
+        return array
+    bits = array.view(np.uint16).astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def empty_aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:

@@ -15,7 +15,7 @@ from .._check import refuse_labels, refuse_nan
 from .._types import Array
 from ..kernels import cpu, cpu_metrics, threads
 from ..kernels.reference_metrics import RANKINGS
-from ._arrays import BFLOAT16, widened
+from ._arrays import widened
 
 RANKED = 1 << 14  # positions a thread ranks at a time, in a quarter of a millisecond
 
@@ -228,8 +228,7 @@ def _is_dense(array: Array, dtype: npt.DTypeLike) -> bool:
 
 def _dense(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     """The array as the kernels read it, by default in the type of the computation; a copy only where it must be."""
-    if array.dtype == BFLOAT16:
-        array = widened(array)
+    array = widened(array)
     dense = np.require(array, cpu.compute_dtype(array.dtype) if dtype is None else dtype, ["C", "A"]).view()
     dense.flags.writeable = False  # so that the kernels are compiled for one kind of input
     return dense
@@ -237,8 +236,7 @@ def _dense(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
 
 def _zero_or_one(labels: Array, mask: Array | None) -> Array:
     """Labels as bytes, refused where they count and are something else."""
-    if labels.dtype == BFLOAT16:
-        labels = _dense(labels)
+    labels = widened(labels)
     if labels.dtype == np.bool_:
         return _dense(labels, np.bool_).view(np.uint8)
     truth = labels == 1
