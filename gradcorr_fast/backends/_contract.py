@@ -85,7 +85,7 @@ class Backend(Protocol):
         """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
 
     def flip(self, array: AnyArray, axes: Sequence[int], /) -> AnyArray:
-        """Return the array with some axes reversed, in memory of its own wherever the library has any."""
+        """Return the array with some axes reversed: a copy, or a view where copies cost more than they are worth."""
 
     def to_numpy(self, array: AnyArray, argument: str, /) -> Array:
         """The array as a plain NumPy array on the same memory, or an error that names `argument` and the mend."""
