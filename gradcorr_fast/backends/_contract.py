@@ -50,6 +50,7 @@ class Backend(Protocol):
     """A module that knows one array library. A new one is an entry of `BACKENDS`, and a module with all of these."""
 
     XP: Namespace
+    """The library's own operations."""
     IS_LAZY: bool
     """Whether its arrays are only planned, and hold arrays of other libraries once they are computed."""
     DEVICE_METRICS: dict[str, Callable[..., AnyArray]]
@@ -85,7 +86,7 @@ class Backend(Protocol):
         """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
 
     def flip(self, array: AnyArray, axes: Sequence[int], /) -> AnyArray:
-        """Return the array with some axes reversed: a copy, or a view where copies cost more than they are worth."""
+        """Return the array with some axes reversed."""
 
     def to_numpy(self, array: AnyArray, argument: str, /) -> Array:
         """The array as a plain NumPy array on the same memory, or an error that names `argument` and the mend."""
