@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 MAX_LETTERS = 32
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
@@ -72,7 +72,7 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
     return front
 
 
-def _front(shape: Sequence[int | None], axis: Any) -> int:
+def _front(shape: Sequence[int | None], axis: SupportsIndex) -> int:
     """Return the axis counted from the front."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int, the position of the letter axis; got {axis!r}")
@@ -83,7 +83,7 @@ def _front(shape: Sequence[int | None], axis: Any) -> int:
 
 
 def select_letters(
-    shape: Sequence[int | None], axis: int, letters: Any, n_letters: int | None
+    shape: Sequence[int | None], axis: int, letters: slice, n_letters: int | None
 ) -> tuple[int, tuple[slice, ...]]:
     """Return the letter axis counted from the front and the index of its `letters` in the whole array."""
     if not isinstance(letters, slice):
@@ -109,7 +109,7 @@ def check_float(dtype_name: str, argument: str = "grad") -> None:
         raise TypeError(f"{argument} must be one of {', '.join(FLOAT_NAMES)}; got {dtype_name}, convert it first")
 
 
-def check_background(background: Any, n_letters: int) -> tuple[float, ...] | None:
+def check_background(background: Iterable[float] | None, n_letters: int) -> tuple[float, ...] | None:
     """Return the background as floats that sum to 1, or None for the uniform one."""
     if background is None:
         return None
@@ -173,7 +173,7 @@ def refuse_nan(sequence: int) -> None:
     )
 
 
-def refuse_labels(label: Any) -> None:
+def refuse_labels(label: object) -> None:
     """Say that labels are not those of two classes."""
     raise ValueError(f"labels must be boolean or 0 and 1; got {label}, compare them with the class to be found")
 

@@ -7,11 +7,12 @@ block by block with `dask.array.map_blocks`.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from . import _metrics
+from ._types import AnyArray, Array
 
 __all__ = [
     "DifferenceByAngle",
@@ -32,33 +33,33 @@ __all__ = [
 class Interpretability(NamedTuple):
     """How well a map finds the motifs of each sequence."""
 
-    auroc: Any
+    auroc: AnyArray
     """Area below the receiver operating characteristic, shape (N,), float64."""
-    aupr: Any
+    aupr: AnyArray
     """Area below the precision-recall curve by trapezoids, shape (N,), float64."""
-    information: Any
+    information: AnyArray
     """Information of the ground truth in bits, shape (N, L), float64."""
 
 
 class DifferenceByAngle(NamedTuple):
     """Distance from the ensemble in bins of the angle of the single map, NumPy arrays of shape (bins,)."""
 
-    reduction: Any
+    reduction: Array
     """Share of the distance that goes with the correction, (sum before - sum after) / sum before; NaN if empty."""
-    counts: Any
+    counts: Array
     """Positions of all members, int64; those without an angle are left out."""
-    before: Any
+    before: Array
     """Sum of the distances of the maps as they are, float64."""
-    after: Any
+    after: Array
     """Sum of the distances of the corrected maps, float64."""
 
     @property
-    def edges(self) -> Any:
+    def edges(self) -> Array:
         """Edges of the bins in degrees, shape (bins + 1,)."""
         return np.linspace(-90, 90, len(self.counts) + 1)
 
 
-def cosine_similarity(a: Any, b: Any, *, axis: int = -1, n_letters: int | None = None) -> Any:
+def cosine_similarity(a: AnyArray, b: AnyArray, *, axis: int = -1, n_letters: int | None = None) -> AnyArray:
     """Take the cosine of the angle between two maps of each sequence, over all its positions and letters.
 
     Parameters
@@ -93,7 +94,9 @@ def cosine_similarity(a: Any, b: Any, *, axis: int = -1, n_letters: int | None =
     return _metrics.run("cosine_similarity", {"a": a, "b": b}, axis=front)
 
 
-def positionwise_cosine_similarity(a: Any, b: Any, *, axis: int = -1, n_letters: int | None = None) -> Any:
+def positionwise_cosine_similarity(
+    a: AnyArray, b: AnyArray, *, axis: int = -1, n_letters: int | None = None
+) -> AnyArray:
     """Take the cosine of the angle between two maps at each position.
 
     Parameters
@@ -123,7 +126,7 @@ def positionwise_cosine_similarity(a: Any, b: Any, *, axis: int = -1, n_letters:
     return _metrics.run("positionwise_cosine_similarity", {"a": a, "b": b}, axis=front)
 
 
-def information_content(ppm: Any, *, axis: int = -1, n_letters: int | None = None) -> Any:
+def information_content(ppm: AnyArray, *, axis: int = -1, n_letters: int | None = None) -> AnyArray:
     """Compute the information of each position in bits.
 
     Parameters
@@ -158,7 +161,7 @@ def information_content(ppm: Any, *, axis: int = -1, n_letters: int | None = Non
     return _metrics.run("information_content", {"ppm": ppm}, axis=front)
 
 
-def auroc(scores: Any, labels: Any, mask: Any = None, *, nan_policy: str = "raise") -> Any:
+def auroc(scores: AnyArray, labels: AnyArray, mask: AnyArray = None, *, nan_policy: str = "raise") -> AnyArray:
     """Compute the area below the receiver operating characteristic of each sequence.
 
     Parameters
@@ -200,7 +203,7 @@ def auroc(scores: Any, labels: Any, mask: Any = None, *, nan_policy: str = "rais
     return _metrics.rank("auroc", scores, labels, mask, nan_policy)
 
 
-def aupr(scores: Any, labels: Any, mask: Any = None, *, nan_policy: str = "raise") -> Any:
+def aupr(scores: AnyArray, labels: AnyArray, mask: AnyArray = None, *, nan_policy: str = "raise") -> AnyArray:
     """Compute the area below the precision-recall curve of each sequence by trapezoids, as the papers do.
 
     Parameters
@@ -227,7 +230,9 @@ def aupr(scores: Any, labels: Any, mask: Any = None, *, nan_policy: str = "raise
     return _metrics.rank("aupr", scores, labels, mask, nan_policy)
 
 
-def average_precision(scores: Any, labels: Any, mask: Any = None, *, nan_policy: str = "raise") -> Any:
+def average_precision(
+    scores: AnyArray, labels: AnyArray, mask: AnyArray = None, *, nan_policy: str = "raise"
+) -> AnyArray:
     """Compute the average precision of each sequence: the area below the precision-recall curve by steps.
 
     Parameters
@@ -253,8 +258,8 @@ def average_precision(scores: Any, labels: Any, mask: Any = None, *, nan_policy:
 
 
 def interpretability(
-    grad_times_input: Any,
-    ground_truth: Any,
+    grad_times_input: AnyArray,
+    ground_truth: AnyArray,
     *,
     axis: int = -1,
     threshold: float = 0.1,
@@ -302,7 +307,9 @@ def interpretability(
     return Interpretability(*results)
 
 
-def ensemble_difference(maps: Any, ensemble: Any, *, axis: int = -1, n_letters: int | None = None) -> Any:
+def ensemble_difference(
+    maps: AnyArray, ensemble: AnyArray, *, axis: int = -1, n_letters: int | None = None
+) -> AnyArray:
     """Measure how far the map of each member of an ensemble is from that of the ensemble, at each position.
 
     Parameters
@@ -334,7 +341,9 @@ def ensemble_difference(maps: Any, ensemble: Any, *, axis: int = -1, n_letters: 
     return _metrics.run("ensemble_difference", {"maps": maps, "ensemble": ensemble}, axis=front)
 
 
-def ensemble_difference_reduction(maps: Any, ensemble: Any, *, axis: int = -1, n_letters: int | None = None) -> Any:
+def ensemble_difference_reduction(
+    maps: AnyArray, ensemble: AnyArray, *, axis: int = -1, n_letters: int | None = None
+) -> AnyArray:
     """Measure what share of the distance from the ensemble goes when the maps of its members are corrected.
 
     Parameters
@@ -362,7 +371,7 @@ def ensemble_difference_reduction(maps: Any, ensemble: Any, *, axis: int = -1, n
 
 
 def ensemble_difference_by_angle(
-    maps: Any, ensemble: Any, *, axis: int = -1, bins: int = 37, n_letters: int | None = None
+    maps: AnyArray, ensemble: AnyArray, *, axis: int = -1, bins: int = 37, n_letters: int | None = None
 ) -> DifferenceByAngle:
     """Measure the reduction of the distance from the ensemble against the angle to the simplex.
 

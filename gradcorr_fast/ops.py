@@ -1,10 +1,11 @@
 """The per-position operations that users call: checks, dispatch by array type, and one backend call."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ._check import Call, check_axis, check_background, select_letters
-from ._dispatch import find_backend
+from ._types import AnyArray
+from .backends import find_backend
 from .kernels.reference import OF_INPUT, WITH_LETTERS
 
 __all__ = ["AttributionMaps", "analyze", "correct", "grad_times_input", "simplex_angle", "substitution_effects"]
@@ -13,27 +14,27 @@ __all__ = ["AttributionMaps", "analyze", "correct", "grad_times_input", "simplex
 class AttributionMaps(NamedTuple):
     """Maps computed together; fields that were not asked for are None."""
 
-    corrected: Any = None
+    corrected: AnyArray = None
     """Corrected gradient, shape of the gradient."""
-    angle: Any = None
+    angle: AnyArray = None
     """Signed angle to the simplex, letter axis removed."""
-    grad_times_input: Any = None
+    grad_times_input: AnyArray = None
     """Corrected gradient at the observed letter, letter axis removed."""
-    prediction: Any = None
+    prediction: AnyArray = None
     """Model output; filled by attribution hooks only."""
-    convergence_delta: Any = None
+    convergence_delta: AnyArray = None
     """Completeness error of a path method; filled by attribution hooks only."""
 
 
 def correct(
-    grad: Any,
+    grad: AnyArray,
     *,
     axis: int = -1,
     background: Sequence[float] | None = None,
-    out: Any = None,
+    out: AnyArray = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> Any:
+) -> AnyArray:
     """Remove the part of a gradient that points off the simplex: subtract the mean over the letters.
 
     Parameters
@@ -78,14 +79,14 @@ def correct(
 
 
 def simplex_angle(
-    grad: Any,
+    grad: AnyArray,
     *,
     axis: int = -1,
     degrees: bool = True,
-    out: Any = None,
+    out: AnyArray = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> Any:
+) -> AnyArray:
     """Measure the signed angle between a gradient and the plane of the simplex, position by position.
 
     Parameters
@@ -118,16 +119,16 @@ def simplex_angle(
 
 
 def grad_times_input(
-    grad: Any,
-    x: Any,
+    grad: AnyArray,
+    x: AnyArray,
     *,
     axis: int = -1,
     corrected: bool = True,
     background: Sequence[float] | None = None,
-    out: Any = None,
+    out: AnyArray = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> Any:
+) -> AnyArray:
     """Take the corrected gradient at the observed letter of each position.
 
     Parameters
@@ -164,14 +165,14 @@ def grad_times_input(
 
 
 def substitution_effects(
-    grad: Any,
-    x: Any,
+    grad: AnyArray,
+    x: AnyArray,
     *,
     axis: int = -1,
-    out: Any = None,
+    out: AnyArray = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> Any:
+) -> AnyArray:
     """Estimate the effect of every single-letter substitution to first order.
 
     Parameters
@@ -200,8 +201,8 @@ def substitution_effects(
 
 
 def analyze(
-    grad: Any,
-    x: Any = None,
+    grad: AnyArray,
+    x: AnyArray = None,
     *,
     axis: int = -1,
     outputs: Sequence[str] | None = None,
@@ -260,7 +261,7 @@ def analyze(
     return AttributionMaps(**dict(zip(fields, results, strict=True)))
 
 
-def _given(x: Any) -> Any:
+def _given(x: AnyArray) -> AnyArray:
     if x is None:
         raise TypeError("x is None; pass the one-hot input or the codes of the sequences")
     return x
@@ -268,9 +269,9 @@ def _given(x: Any) -> Any:
 
 def _run(
     fields: tuple[str, ...],
-    grad: Any,
-    x: Any,
-    out: tuple[Any, ...],
+    grad: AnyArray,
+    x: AnyArray,
+    out: tuple[AnyArray, ...],
     axis: int,
     letters: slice | None,
     n_letters: int | None,
@@ -278,7 +279,7 @@ def _run(
     degrees: bool = True,
     background: Sequence[float] | None = None,
     corrected: bool = True,
-) -> tuple[Any, ...]:
+) -> tuple[AnyArray, ...]:
     """Check, choose the backend and call it; with `letters`, on that part of the letter axis."""
     if not any(field in OF_INPUT for field in fields):
         x = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._dispatch import BACKENDS
+from .backends import BACKENDS
 
 __all__ = ["info", "set_num_threads", "warmup"]
 

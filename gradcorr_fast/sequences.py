@@ -6,16 +6,16 @@ everything outside 0..3 is unknown, except that shuffles keep apart the letters 
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 
 from ._check import check_axis
-from ._dispatch import BACKENDS, library
+from ._types import AnyArray, Array
+from .backends import find_backend, library
 
 __all__ = ["count_shuffles", "decode", "encode", "one_hot", "reverse_complement", "shuffle"]
-
-Array = np.ndarray[Any, Any]
 
 LETTERS = b"ACGT"
 N_LETTERS = 32  # of the largest alphabet
@@ -27,7 +27,7 @@ for _code, _letter in enumerate(LETTERS):
     _CODES[[_letter, _letter | 32]] = _code  # 32: lower case
 
 
-def encode(seqs: Any) -> Array:
+def encode(seqs: str | bytes | Iterable[str | bytes]) -> Array:
     """Turn DNA into codes.
 
     Parameters
@@ -70,7 +70,7 @@ def encode(seqs: Any) -> Array:
     return _CODES[np.frombuffer(b"".join(texts), np.uint8)].reshape(len(texts), length)
 
 
-def _as_bytes(seq: Any, number: int) -> bytes:
+def _as_bytes(seq: object, number: int) -> bytes:
     """One byte for each character, "?" for those that no byte holds."""
     if isinstance(seq, str):
         return seq.encode("latin-1", "replace")
@@ -79,7 +79,7 @@ def _as_bytes(seq: Any, number: int) -> bytes:
     raise TypeError(f"sequence {number} is a {type(seq).__name__}; pass str or bytes, one for each sequence")
 
 
-def decode(codes: Any) -> str | list[str]:
+def decode(codes: AnyArray) -> str | list[str]:
     """Turn codes into DNA.
 
     Parameters
@@ -107,7 +107,7 @@ def decode(codes: Any) -> str | list[str]:
     return texts if len(codes.shape) == 2 else texts[0]
 
 
-def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Any:
+def one_hot(codes: AnyArray, dtype: npt.DTypeLike = np.float32, axis: int = -1) -> AnyArray:
     """Turn codes into a one-hot array.
 
     Parameters
@@ -149,7 +149,7 @@ def one_hot(codes: Any, dtype: Any = np.float32, axis: int = -1) -> Any:
     return like(result)
 
 
-def reverse_complement(x: Any, axis: int | None = None) -> Any:
+def reverse_complement(x: AnyArray, axis: int | None = None) -> AnyArray:
     """Return the other strand.
 
     Parameters
@@ -184,36 +184,26 @@ def reverse_complement(x: Any, axis: int | None = None) -> Any:
     array([[8, 7, 6, 5],
            [4, 3, 2, 1]])
     """
-    name = library(x)
-    if name is None:
-        raise TypeError(f"x is a {type(x).__name__}; pass an array of one of: {', '.join(BACKENDS)}")
-    if name == "numpy":
-        x, _ = _as_numpy(x, "x", name)
-    n_axes = len(x.shape)
+    _refuse_mask(x, "x")
+    backend = find_backend(x=x)
+    shape = backend.shape(x)
+    n_axes = len(shape)
     if axis is None:
-        if not (x.dtype.kind in "iu" if name == "numpy" else "int" in str(x.dtype)):
+        if "int" not in backend.dtype_name(x):
             raise TypeError(f"codes must be integers; got {x.dtype}, for one-hot arrays and maps pass the letter axis")
         if n_axes < 1:
             raise ValueError("x has no axis to reverse; pass codes of shape (..., L)")
-        codes = _flip(x, name, [n_axes - 1])
-        where = np.where if name in ("numpy", "dask") else BACKENDS[name]().XP.where
-        return where((codes >= 0) & (codes < 4), 3 - codes, codes)
-    front = check_axis(tuple(x.shape), axis, None)
-    if x.shape[front] != 4:
-        raise ValueError(f"axis {axis} has length {x.shape[front]}; only the 4 letters of DNA have complements")
+        codes = backend.flip(x, [n_axes - 1])
+        return backend.XP.where((codes >= 0) & (codes < 4), 3 - codes, codes)
+    front = check_axis(shape, axis, None)
+    if shape[front] != 4:
+        raise ValueError(f"axis {axis} has length {shape[front]}; only the 4 letters of DNA have complements")
     if n_axes < 2:
         raise ValueError("x has no position axis; pass an array of shape (..., L, 4) or (..., 4, L)")
-    return _flip(x, name, [front, n_axes - 2 if front == n_axes - 1 else n_axes - 1])
+    return backend.flip(x, [front, n_axes - 2 if front == n_axes - 1 else n_axes - 1])
 
 
-def _flip(x: Any, name: str, axes: list[int]) -> Any:
-    if name == "torch":  # which has no negative strides
-        return x.flip(axes)
-    flipped = x[tuple(slice(None, None, -1 if k in axes else None) for k in range(len(x.shape)))]
-    return flipped.copy() if name == "numpy" else flipped
-
-
-def shuffle(codes: Any, n: int, kind: str = "mono", seed: int = 0) -> Any:
+def shuffle(codes: AnyArray, n: int, kind: str = "mono", seed: int = 0) -> AnyArray:
     """Shuffle sequences at random, each by itself.
 
     Parameters
@@ -283,7 +273,7 @@ def _warn_of_repeats(counts: Array, n: int, kind: str) -> None:
         )
 
 
-def count_shuffles(codes: Any, kind: str = "mono") -> Any:
+def count_shuffles(codes: AnyArray, kind: str = "mono") -> AnyArray:
     """Count the distinct sequences that `shuffle` can give, the sequence itself among them.
 
     Parameters
@@ -328,32 +318,26 @@ def _exp(logs: Array) -> Array:
     return counts
 
 
-def _integers(codes: Any) -> tuple[Array, Callable[[Array], Any]]:
+def _integers(codes: AnyArray) -> tuple[Array, Callable[[Array], AnyArray]]:
     """Codes as a plain NumPy array, and what makes a NumPy array one of their library."""
-    name = library(codes)
-    if name is None:
+    if library(codes) is None:
         raise TypeError(
             f"codes must be an array of integers; got {type(codes).__name__}, gf.sequences.encode makes it of text"
         )
-    if name == "dask":
-        raise TypeError("codes is a dask array; apply this to its blocks, codes.map_blocks(...)")
-    plain, like = _as_numpy(codes, "codes", name)
+    _refuse_mask(codes, "codes")
+    backend = find_backend(codes=codes)
+    plain = backend.to_numpy(codes, "codes")
     if plain.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers (A C G T = 0..3); got {plain.dtype}, convert them with astype")
-    return plain, like
+    return plain, backend.from_numpy
 
 
-def _as_numpy(array: Any, argument: str, name: str) -> tuple[Array, Callable[[Array], Any]]:
-    """The array as NumPy sees it, and the way back; NumPy's own need no backend, which would import the compiler."""
-    if name != "numpy":
-        backend = BACKENDS[name]()
-        return backend.to_numpy(array, argument), backend.from_numpy
+def _refuse_mask(array: AnyArray, argument: str) -> None:
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled(255)")
-    return np.asarray(array), lambda result: result
+        raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled({UNKNOWN})")
 
 
-def _rows(codes: Any) -> tuple[Array, Callable[[Array], Any]]:
+def _rows(codes: AnyArray) -> tuple[Array, Callable[[Array], AnyArray]]:
     """Codes as (N, L) or (L,), and what makes a NumPy array one of their library."""
     plain, like = _integers(codes)
     if plain.ndim not in (1, 2):
@@ -368,7 +352,7 @@ def _letters(rows: Array) -> Array:
     return letters
 
 
-def _integer(value: Any, name: str, end: int) -> int:
+def _integer(value: SupportsIndex, name: str, end: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int; got {value!r}")
     if not 0 <= int(value) < end:

@@ -4,16 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from ._check import check_axis, check_thresholds, select_letters
-from ._dispatch import find_backend
+from ._types import AnyArray, Array
+from .backends import find_backend
 
 __all__ = ["AngleSummary", "angle_summary", "merge"]
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +80,12 @@ class AngleSummary:
 
 
 def angle_summary(
-    grad: Any,
+    grad: AnyArray,
     *,
     axis: int = -1,
     thresholds: Sequence[float] = (30, 45, 60),
     bins: int = 180,
-    mask: Any = None,
+    mask: AnyArray = None,
     letters: slice | None = None,
     n_letters: int | None = None,
 ) -> AngleSummary:

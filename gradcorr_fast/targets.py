@@ -9,11 +9,12 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from ._dispatch import find_backend
+from ._types import AnyArray, Array, TargetLike
+from .backends import Namespace, find_backend
 
 __all__ = ["before_activation", "contrast", "index", "log1p_sum", "logit", "mean", "parse", "sum_over"]
 
@@ -54,12 +55,12 @@ class _Reduction(_Target):
     def _check(self, value: Any) -> Any:
         return _chosen(value)
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Return one number for each sequence."""
         part, axes, xp = _select(output, self.bins, self.tracks, self.track_axis)
         return self._reduce(part, axes, xp)
 
-    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
+    def _reduce(self, part: AnyArray, axes: tuple[int, ...], xp: Namespace) -> AnyArray:
         raise TypeError(f"{type(self).__name__} is no target")
 
 
@@ -86,7 +87,7 @@ class index(_Target):
 
     where: int | tuple[int, ...]
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Return one number for each sequence."""
         shape = find_backend(output=output).shape(output)
         where = self.where if isinstance(self.where, tuple) else (self.where,)
@@ -127,7 +128,7 @@ class sum_over(_Reduction):
     'sum_over(bins=0:2, tracks=1)'
     """
 
-    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
+    def _reduce(self, part: AnyArray, axes: tuple[int, ...], xp: Namespace) -> AnyArray:
         return xp.sum(part, axis=axes) if axes else part
 
 
@@ -140,7 +141,7 @@ class mean(_Reduction):
     array([2.])
     """
 
-    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
+    def _reduce(self, part: AnyArray, axes: tuple[int, ...], xp: Namespace) -> AnyArray:
         return xp.mean(part, axis=axes) if axes else part
 
 
@@ -153,7 +154,7 @@ class log1p_sum(_Reduction):
     array([2.3026])
     """
 
-    def _reduce(self, part: Any, axes: tuple[int, ...], xp: Any) -> Any:
+    def _reduce(self, part: AnyArray, axes: tuple[int, ...], xp: Namespace) -> AnyArray:
         return xp.log1p(xp.sum(part, axis=axes) if axes else part)
 
 
@@ -176,7 +177,7 @@ class logit(_Target):
 
     where: int | tuple[int, ...] = 0
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Return one number for each sequence."""
         xp = find_backend(output=output).XP
         p = index(self.where)(output)
@@ -198,15 +199,15 @@ class contrast(_Target):
     array([-2.])
     """
 
-    a: Any
-    b: Any
+    a: TargetLike
+    b: TargetLike
 
     def _check(self, value: Any) -> Any:
         if isinstance(value, before_activation):
             raise TypeError("before_activation goes outside: before_activation(contrast(a, b))")
         return as_target(value)
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Return one number for each sequence."""
         return self.a(output) - self.b(output)
 
@@ -230,14 +231,14 @@ class before_activation(_Target):
     'before_activation(index(1))'
     """
 
-    target: Any = 0
+    target: TargetLike = 0
 
     def _check(self, value: Any) -> Any:
         if isinstance(value, before_activation):
             raise TypeError("before_activation is already there; pass it once")
         return as_target(value)
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Refuse: an output does not show what was before it."""
         raise TypeError("before_activation is for hooks, which look inside the model; pass it as target=")
 
@@ -247,7 +248,7 @@ TARGETS: dict[str, Callable[..., Any]] = {
 }
 
 
-def as_target(target: Any) -> Callable[[Any], Any]:
+def as_target(target: TargetLike) -> Callable[[AnyArray], AnyArray]:
     """Return what makes one number for each sequence: an int or tuple becomes the `index`, a callable stays."""
     if callable(target):
         return target  # type: ignore[no-any-return]
@@ -257,13 +258,13 @@ def as_target(target: Any) -> Callable[[Any], Any]:
         raise TypeError(f"target must be an int, a tuple, a callable or one of gf.targets; got {target!r}") from None
 
 
-def is_plain(target: Any) -> bool:
+def is_plain(target: object) -> bool:
     """Whether a target is one of these through and through, whose fields say all that it does."""
     inner = [value for value in vars(target).values() if callable(value)] if isinstance(target, _Target) else []
     return isinstance(target, _Target) and all(map(is_plain, inner))
 
 
-def parse(text: str) -> Callable[[Any], Any]:
+def parse(text: str) -> Callable[[AnyArray], AnyArray]:
     """Read a target from its text form.
 
     Parameters
@@ -294,13 +295,13 @@ def parse(text: str) -> Callable[[Any], Any]:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 
-def _int(value: Any) -> int:
+def _int(value: SupportsIndex) -> int:
     if isinstance(value, bool):
         raise TypeError(f"positions are ints; got {value!r}")
     return operator.index(value)
 
 
-def _position(where: Any) -> int | tuple[int, ...]:
+def _position(where: SupportsIndex | tuple[SupportsIndex, ...]) -> int | tuple[int, ...]:
     return tuple(map(_int, where)) if isinstance(where, tuple) else _int(where)
 
 
@@ -332,7 +333,7 @@ def _read(node: ast.expr) -> Any:
     return make(*map(_read, node.args), **{str(k.arg): _read(k.value) for k in node.keywords})
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     if isinstance(value, slice):
         return ":".join(
             "" if k is None else str(k) for k in (value.start, value.stop, value.step)[: 2 + (value.step is not None)]
@@ -342,7 +343,9 @@ def _show(value: Any) -> str:
     return str(value)
 
 
-def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple[Any, tuple[int, ...], Any]:
+def _select(
+    output: AnyArray, bins: Chosen, tracks: Chosen, track_axis: int
+) -> tuple[AnyArray, tuple[int, ...], Namespace]:
     """Return the chosen part of the output, its axes after the first, and the namespace of its library."""
     backend = find_backend(output=output)
     shape = backend.shape(output)
@@ -365,12 +368,17 @@ def _select(output: Any, bins: Chosen, tracks: Chosen, track_axis: int) -> tuple
     return output, tuple(range(1, len(shape))), backend.XP
 
 
-def _positions(chosen: Any, shape: tuple[int, ...], axis: int, name: str) -> Any:
+def _positions(chosen: int | Sequence[int], shape: tuple[int | None, ...], axis: int, name: str) -> Array:
     """Positions on an axis, counted from the front."""
-    chosen = chosen if isinstance(chosen, tuple) else (chosen,)
+    chosen = (chosen,) if isinstance(chosen, int) else chosen
     if not chosen:
         raise ValueError(f"{name} are an empty list; name some, or leave {name}= away")
+    length = shape[axis]
+    if length is None:
+        raise ValueError(
+            f"{name} {_show(chosen)} are positions on an axis of unknown length; let the model say its length"
+        )
     try:
-        return np.array([range(shape[axis])[k] for k in chosen], np.int64)
+        return np.array([range(length)[k] for k in chosen], np.int64)
     except IndexError:
         raise ValueError(f"{name} {_show(chosen)} do not all exist in an output of shape {shape}") from None

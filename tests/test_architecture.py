@@ -12,11 +12,12 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast import kernels
+from tests.test_dispatch import run_python
 
 ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
-    {"_types", "_check", "_dispatch", "backends"},
+    {"_types", "_check", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},
@@ -79,6 +80,60 @@ def test_every_operation_has_one_name_everywhere() -> None:
     for metric in kernels.METRICS:
         assert callable(getattr(gf.metrics, metric))
         assert callable(getattr(reference_metrics, metric))
+
+
+PUBLIC = {
+    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary correct grad_times_input "
+    "hooks info io merge metrics model_files paper plot scan sequences set_num_threads simplex_angle "
+    "substitution_effects targets warmup",
+    "gradcorr_fast.hooks": "jax keras tensorflow torch",
+    "gradcorr_fast.hooks.jax": "SimplexProjection attach expected_gradients integrated_gradients project_gradient "
+    "saliency saturation_mutagenesis smoothgrad",
+    "gradcorr_fast.hooks.keras": "SimplexProjection attach",
+    "gradcorr_fast.hooks.tensorflow": "SimplexProjection attach expected_gradients integrated_gradients "
+    "project_gradient saliency saturation_mutagenesis smoothgrad",
+    "gradcorr_fast.hooks.torch": "SimplexProjection angle_penalty attach expected_gradients fold integrated_gradients "
+    "project_gradient saliency saturation_mutagenesis smoothgrad",
+    "gradcorr_fast.io": "correct_file correct_to_modisco find_misuse load save_bigwig save_contribs_h5 save_modisco",
+    "gradcorr_fast.metrics": "DifferenceByAngle Interpretability aupr auroc average_precision cosine_similarity "
+    "ensemble_difference ensemble_difference_by_angle ensemble_difference_reduction information_content "
+    "interpretability positionwise_cosine_similarity",
+    "gradcorr_fast.model_files": "LoadedModel ModelShape describe_model inspect_model load_model",
+    "gradcorr_fast.paper": "chipseq datasets evaluation figures models published reproduction synthetic training",
+    "gradcorr_fast.paper.chipseq": "from_fasta generate",
+    "gradcorr_fast.paper.datasets": "Dataset Split load random_split save",
+    "gradcorr_fast.paper.evaluation": "METHODS Agreement Evaluation attribute evaluate measure positives",
+    "gradcorr_fast.paper.figures": "Entry FIGURES Reproduction Study draw",
+    "gradcorr_fast.paper.models": "FIRST_FILTERS NAMES SIGMAS build load_weights",
+    "gradcorr_fast.paper.published": "File SOURCES Source atac basset deepstarr fetch",
+    "gradcorr_fast.paper.reproduction": "CPU FIGURES PAPER QUICK Scale reproduce",
+    "gradcorr_fast.paper.synthetic": "Motif generate motif_pools",
+    "gradcorr_fast.paper.training": "ANGLE_WEIGHTS Epoch RECIPES Recipe Training fit fit_ensemble score",
+    "gradcorr_fast.plot": "LETTER_COLORS angle_histogram angle_track correction_figure large_angle_histogram logo save",
+    "gradcorr_fast.scan": "Attributions Folder Genome Plan STATUSES Status WindowOptions attribute_regions cut_windows "
+    "export folder_of merge place place_all plan read_metadata read_regions read_variants score_variants status",
+    "gradcorr_fast.sequences": "count_shuffles decode encode one_hot reverse_complement shuffle",
+    "gradcorr_fast.targets": "before_activation contrast index log1p_sum logit mean parse sum_over",
+}
+"""What users may call, by module: nothing of it gets lost when files move. Add new names here."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_public_name_gets_lost(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except gf.MissingBackendError as error:
+        pytest.skip(str(error))
+    assert [member for member in PUBLIC[name].split() if member not in dir(module)] == []
+    assert set(getattr(module, "__all__", ())) <= set(PUBLIC[name].split())
+
+
+def test_names_that_load_later_are_listed_before_they_are_touched() -> None:
+    """Neither `dir(gf)` nor the completion of a notebook showed hooks, io, scan and the like until they were used."""
+    code = "import sys, gradcorr_fast as gf; print(*dir(gf)); print('gradcorr_fast.hooks' in sys.modules)"
+    names, is_loaded = run_python(code).stdout.splitlines()
+    assert set(PUBLIC["gradcorr_fast"].split()) <= set(names.split())
+    assert is_loaded == "False"
 
 
 @pytest.mark.parametrize("name", sorted(set(gf.__all__)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.backends import numpy as numpy_backend
+from gradcorr_fast.backends import _arrays
 from tests.criterion import DTYPES
 from tests.libraries import _jax_array, _tf_tensor
 from tests.test_dispatch import run_python
@@ -163,14 +163,14 @@ MAKE = {"tensorflow": _tf_tensor, "jax": _jax_array}
 def owners(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Weak references to the memory that NumPy allocates for results of TensorFlow and JAX."""
     found: list[Any] = []
-    empty_aligned = numpy_backend.empty_aligned
+    empty_aligned = _arrays.empty_aligned
 
     def remember(*arguments: Any) -> np.ndarray:
         array = empty_aligned(*arguments)
         found.append(weakref.ref(array.base))
         return array
 
-    monkeypatch.setattr(numpy_backend, "empty_aligned", remember)
+    monkeypatch.setattr(_arrays, "empty_aligned", remember)
     return found
 
 
@@ -189,7 +189,7 @@ def test_results_take_over_the_memory_that_was_filled(
     again = [np.full(shape, 7.0) for _ in range(50)]  # takes the memory if it was freed
     if values.size:
         assert [owner() is not None for owner in owners] == [True, True]
-        assert [_starts_at(m) % numpy_backend.ALIGNMENT for m in maps] == [0, 0]
+        assert [_starts_at(m) % _arrays.ALIGNMENT for m in maps] == [0, 0]
     for got, wanted in zip(maps, expected, strict=True):
         np.testing.assert_array_equal(_read(got).astype(np.float64), wanted.astype(np.float64))
     del maps, got, again

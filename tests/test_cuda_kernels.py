@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcorr_fast import AngleSummary
-from gradcorr_fast.backends.numpy import BFLOAT16
+from gradcorr_fast.backends._arrays import BFLOAT16
 from gradcorr_fast.kernels import cpu_sequences, cuda, reference, reference_sequences
 from tests.conftest import require_compiler
 from tests.criterion import DTYPES, MAGNITUDES, assert_meets_criterion, make_grad

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast._dispatch import find_backend
+from gradcorr_fast.backends import find_backend
 from gradcorr_fast.hooks._session import open_session
 from tests.frameworks import LENGTH, Framework, gradient, outputs
 

@@ -1,1 +1,37 @@
-"""One file for each array library: how to reach its memory, and which realisation to run."""
+"""The array libraries: how each type of array gets to the kernels or to the reference formula.
+
+`Backend` says what a library's module must have; elsewhere nobody asks for the name of a library.
+"""
+
+import numpy as np
+
+from .._types import AnyArray, Array
+from ._contract import Backend, Namespace, Place
+from ._registry import IN_MEMORY, Registry, backend_among, library_among
+
+__all__ = ["BACKENDS", "Backend", "Namespace", "Place", "find_backend", "library", "to_host"]
+
+
+def _dask() -> Backend:
+    from . import dask
+
+    return dask
+
+
+BACKENDS: Registry = {**IN_MEMORY, "dask": _dask}
+"""The supported libraries by name, and how to get the backend of each."""
+
+
+def library(array: object) -> str | None:
+    """Name of the array library that an object's class, or one it inherits from, comes from."""
+    return library_among(BACKENDS, array)
+
+
+def find_backend(**arrays: AnyArray) -> Backend:
+    """Return the backend of the library of all `arrays`; after the first, those that are None do not count."""
+    return backend_among(BACKENDS, arrays)
+
+
+def to_host(array: AnyArray) -> Array:
+    """Return an array of any library, or what NumPy makes an array of, as NumPy's; bfloat16 as float32."""
+    return np.asarray(array) if library(array) is None else find_backend(array=array).to_host(array)

@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
 from .._check import Call, check_float, check_mask, check_out, check_x, missing_backend
+from .._types import AnyArray, Array
 from ..kernels import cuda, reference
 from ._overlap import check_overlap, overlaps_itself
+from ._planning import Field, Plan, plan
 
-Array = np.ndarray[Any, Any]
+LETTERED = ("grad", "onehot", *reference.WITH_LETTERS)
+"""Arrays that have the letter axis."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +30,33 @@ class Library:
     cuda_major: int
     """Major version of CUDA that the library was built for."""
     out_of_memory: type[Exception]
-    queue: Callable[[Any], cuda.Queue]
+    queue: Callable[[AnyArray], cuda.Queue]
     """Device of an array, and the stream that is current there."""
-    dtype_name: Callable[[Any], str]
+    dtype_name: Callable[[AnyArray], str]
     """NumPy's name of the dtype, or "bfloat16"."""
-    address: Callable[[Any], int]
+    address: Callable[[AnyArray], int]
     """Where the first element lies."""
-    strides: Callable[[Any], tuple[int, ...]]
+    strides: Callable[[AnyArray], tuple[int, ...]]
     """Bytes from one element to the next, along each axis."""
-    permute: Callable[[Any, Sequence[int]], Any]
+    permute: Callable[[AnyArray, Sequence[int]], AnyArray]
     """The same memory with its axes in another order."""
-    is_dense: Callable[[Any], bool]
+    is_dense: Callable[[AnyArray], bool]
     """Whether an array is C-contiguous."""
-    dense: Callable[[Any], Any]
+    dense: Callable[[AnyArray], AnyArray]
     """The array, C-contiguous: itself if it is already."""
-    copy_of: Callable[[Any], Any]
+    copy_of: Callable[[AnyArray], AnyArray]
     """A new array, C-contiguous, with the same values."""
-    empty: Callable[[Sequence[int], str, Any], Any]
+    empty: Callable[[Sequence[int], str, AnyArray], AnyArray]
     """A new array of a shape and dtype, on the device of another."""
-    zero_bytes: Callable[[int, Any], Any]
+    zero_bytes: Callable[[int, AnyArray], AnyArray]
     """So many zeros, uint8, on the device of another array."""
-    copy: Callable[[Any, Any], Any]
+    copy: Callable[[AnyArray, AnyArray], object]
     """Write into the first array what the second holds, of the same shape and dtype."""
-    to_host: Callable[[Any], Array]
+    to_host: Callable[[AnyArray], Array]
     """The array in NumPy's memory."""
 
 
-def run(call: Call, grad: Any, x: Any, out: Sequence[Any], library: Library) -> tuple[Any, ...]:
+def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray], library: Library) -> tuple[AnyArray, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
     dtype, shape = library.dtype_name(grad), tuple(grad.shape)
     check_float(dtype)
@@ -63,40 +65,42 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any], library: Library) -> 
     inputs = {"grad": grad}
     if x is not None:
         inputs["codes" if _is_codes(x, shape, call.axis, library) else "onehot"] = x
-    if any(given is not None for given in out):
+    if any(array is not None for array in out):
         _check_out(call, inputs, out, library)
-    order = _memory_order(library.strides(grad))
-    axes = {True: order, False: [k - (k > call.axis) for k in order if k != call.axis]}
+    arrays = inputs | {field: array for field, array in zip(call.fields, out, strict=True) if array is not None}
+    walk = plan(shape, call.axis, tuple(_field(name, array, library) for name, array in arrays.items()))
+    copied = dict(zip(arrays, walk.copied, strict=True))
     # These keep alive what is copied to be dense, until the kernel is launched.
-    dense = {name: _dense(_permute(array, axes[name != "codes"], library), library) for name, array in inputs.items()}
+    dense = {name: _permute(array, walk.order_of(name in LETTERED), library) for name, array in inputs.items()}
+    dense = {name: library.copy_of(array) if copied[name] else array for name, array in dense.items()}
     memory = {name: cuda.Memory(library.address(array), library.dtype_name(array)) for name, array in dense.items()}
     results = []
-    for field, given in zip(call.fields, out, strict=True):
-        own = axes[field in reference.WITH_LETTERS]
-        if given is not None and _is_usable(_permute(given, own, library), library):
-            results.append(given)
-        else:
-            results.append(_allocate(field, dense["grad"], order.index(call.axis), own, library))
+    for field, array in zip(call.fields, out, strict=True):
+        is_new = array is None or copied[field]
+        results.append(_allocate(field, grad, walk, library) if is_new else array)
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
         memory[name] = cuda.Memory(library.address(results[-1]), _result_dtype(field, dtype))
     if 0 not in shape:
-        lengths, axis = tuple(dense["grad"].shape), order.index(call.axis)
-        block = math.prod(lengths[:axis]), lengths[axis], math.prod(lengths[axis + 1 :])
-        cuda.analyze(block, queue, weights=call.background, degrees=call.degrees, **memory)
-    for given, result in zip(out, results, strict=True):
-        if given is not None and given is not result:
-            library.copy(given, result)
-    return tuple(result if given is None else given for given, result in zip(out, results, strict=True))
+        cuda.analyze(walk.block, queue, weights=call.background, degrees=call.degrees, **memory)
+    for array, result in zip(out, results, strict=True):
+        if array is not None and array is not result:
+            library.copy(array, result)
+    return tuple(result if array is None else array for array, result in zip(out, results, strict=True))
 
 
-def _allocate(field: str, grad: Any, axis: int, axes: list[int], library: Library) -> Any:
-    """A new result, dense in the order of `grad` in memory, and seen with its axes in the order that `axes` came from.
+def _field(name: str, array: AnyArray, library: Library) -> Field:
+    """What the plan asks of an array."""
+    item_bytes = cuda.ITEM_BYTES[library.dtype_name(array)]
+    is_aligned = library.address(array) % item_bytes == 0
+    return tuple(library.strides(array)), item_bytes, name in LETTERED, is_aligned
 
-    `grad` has its axes in the order of memory already; `axis` is its letter axis.
-    """
-    lengths = list(grad.shape)
-    if field not in reference.WITH_LETTERS:
-        del lengths[axis]
+
+def _allocate(field: str, grad: AnyArray, walk: Plan, library: Library) -> AnyArray:
+    """A new result, dense in the order of `grad` in memory, and seen with its axes in the order of the caller's."""
+    lengths = list(walk.lengths)
+    if field not in LETTERED:
+        del lengths[walk.axis]
+    axes = walk.order_of(field in LETTERED)
     try:
         result = library.empty(lengths, _result_dtype(field, library.dtype_name(grad)), grad)
     except library.out_of_memory as error:
@@ -105,12 +109,12 @@ def _allocate(field: str, grad: Any, axis: int, axes: list[int], library: Librar
             "to as out= (`correct` can write into the gradient itself)."
         )
         raise
-    return _permute(result, [axes.index(k) for k in range(len(axes))], library)
+    return _permute(result, tuple(axes.index(k) for k in range(len(axes))), library)
 
 
 def angle_summary(
-    grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any, library: Library
-) -> tuple[Any, ...]:
+    grad: AnyArray, axis: int, thresholds: tuple[float, ...], bins: int, mask: AnyArray, library: Library
+) -> tuple[AnyArray, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
     dtype = library.dtype_name(grad)
     check_float(dtype)
@@ -146,7 +150,7 @@ def angle_summary(
     return *(result.reshape(sequences + result.shape[1:]) for result in results), histogram
 
 
-def _by_sequence(grad: Any, positions: list[int], axis: int, library: Library) -> tuple[Any, bool]:
+def _by_sequence(grad: AnyArray, positions: list[int], axis: int, library: Library) -> tuple[AnyArray, bool]:
     """The gradient with one sequence after the other in memory, and whether the letters come last in it."""
     letters_last = library.permute(grad, [*positions, axis])
     if not _is_usable(letters_last, library):
@@ -156,25 +160,20 @@ def _by_sequence(grad: Any, positions: list[int], axis: int, library: Library) -
     return _dense(letters_last, library), True
 
 
-def _is_usable(array: Any, library: Library) -> bool:
+def _is_usable(array: AnyArray, library: Library) -> bool:
     """Whether kernels can work on the memory of an array as it lies."""
     item_bytes = cuda.ITEM_BYTES[library.dtype_name(array)]
     return library.is_dense(array) and library.address(array) % item_bytes == 0
 
 
-def _dense(array: Any, library: Library) -> Any:
+def _dense(array: AnyArray, library: Library) -> AnyArray:
     """The array, C-contiguous and aligned: itself if it is already."""
     return array if _is_usable(array, library) else library.copy_of(array)
 
 
-def _permute(array: Any, axes: list[int], library: Library) -> Any:
+def _permute(array: AnyArray, axes: tuple[int, ...], library: Library) -> AnyArray:
     """The same memory with its axes in another order; a call of the library is saved where they stay."""
-    return array if axes == list(range(len(axes))) else library.permute(array, axes)
-
-
-def _memory_order(strides: Sequence[int]) -> list[int]:
-    """The axes in the order in which they lie in memory."""
-    return sorted(range(len(strides)), key=lambda k: -abs(strides[k]))
+    return array if axes == tuple(range(len(axes))) else library.permute(array, axes)
 
 
 def _compute_dtype(dtype: str) -> str:
@@ -185,14 +184,14 @@ def _result_dtype(field: str, dtype: str) -> str:
     return dtype if field == "corrected" else _compute_dtype(dtype)
 
 
-def _is_codes(x: Any, shape: tuple[int, ...], axis: int, library: Library) -> bool:
+def _is_codes(x: AnyArray, shape: tuple[int, ...], axis: int, library: Library) -> bool:
     name = library.dtype_name(x)
     if name not in cuda.TYPES:
         raise TypeError(f"x must be one-hot of a real dtype or integer codes; got {name}")
     return check_x(tuple(x.shape), name in cuda.INTEGERS, name, shape, axis)
 
 
-def _check_out(call: Call, inputs: dict[str, Any], out: Sequence[Any], library: Library) -> None:
+def _check_out(call: Call, inputs: dict[str, AnyArray], out: Sequence[AnyArray], library: Library) -> None:
     """Refuse outputs that do not fit, or lie on the memory of others."""
     shape, dtype = tuple(inputs["grad"].shape), library.dtype_name(inputs["grad"])
     operands = [(name, _shadow(array, library)) for name, array in inputs.items()]
@@ -208,7 +207,7 @@ def _check_out(call: Call, inputs: dict[str, Any], out: Sequence[Any], library: 
     check_overlap(operands, len(inputs))
 
 
-def _shadow(array: Any, library: Library) -> Array:
+def _shadow(array: AnyArray, library: Library) -> Array:
     """NumPy's view of memory that it must not touch, for questions about overlap alone."""
     interface = {
         "version": 3,

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from .._check import refuse_labels, refuse_nan
+from .._types import AnyArray
 from ..kernels import cuda, reference_metrics
 from . import _cuda
+from ._contract import Namespace
 
 
 def ranking(
-    scores: Any, labels: Any, mask: Any, fields: Sequence[str], omit_nan: bool, library: _cuda.Library
-) -> tuple[Any, ...]:
+    scores: AnyArray, labels: AnyArray, mask: AnyArray, fields: Sequence[str], omit_nan: bool, library: _cuda.Library
+) -> tuple[AnyArray, ...]:
     """Those of `RANKINGS` in `fields`, of scores, labels and a mask of shape (..., length), from one sort."""
     queue = library.queue(scores)
     _cuda.check_device(queue.device, library.cuda_major)
@@ -49,8 +50,8 @@ def ranking(
 
 
 def interpretability(
-    scores: Any, ppm: Any, axis: int, threshold: float, omit_nan: bool, library: _cuda.Library, xp: Any
-) -> tuple[Any, Any, Any]:
+    scores: AnyArray, ppm: AnyArray, axis: int, threshold: float, omit_nan: bool, library: _cuda.Library, xp: Namespace
+) -> tuple[AnyArray, AnyArray, AnyArray]:
     """AUROC, AUPR and information (float64) of scores (..., length) against the probabilities of the letters."""
     wide = library.empty(ppm.shape, "float64", ppm)
     wide[...] = ppm
@@ -61,7 +62,7 @@ def interpretability(
     return auroc, aupr, information
 
 
-def _zero_or_one(labels: Any, mask: Any, library: _cuda.Library) -> Any:
+def _zero_or_one(labels: AnyArray, mask: AnyArray, library: _cuda.Library) -> AnyArray:
     """Labels as truth values, refused where they count and are something else than 0 and 1."""
     if library.dtype_name(labels) == "bool":
         return labels

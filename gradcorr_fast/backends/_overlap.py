@@ -3,11 +3,9 @@
 Only addresses, shapes and strides are looked at, so the arrays may stand for memory that NumPy cannot read.
 """
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .._types import Array
 
 
 def check_overlap(operands: list[tuple[str, Array]], n_inputs: int) -> None:

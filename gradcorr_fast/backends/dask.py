@@ -1,24 +1,102 @@
 """Dask arrays: every block goes to the backend of its own library, lazily."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import dask
 import dask.array as da
 import numpy as np
 from dask.array.core import slices_from_chunks
 
-from .. import _dispatch
 from .._check import Call, check_mask, check_x
+from .._types import AnyArray, Array
 from ..kernels import reference
+from ._contract import Backend, Namespace, Operation, Place
+from ._registry import IN_MEMORY, backend_among
+
+IS_LAZY = True
+DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {}
 
 
-def shape(array: Any) -> tuple[int | None, ...]:
+def _of_numpy(operation: Operation) -> Operation:
+    """An operation of Dask, which takes blocks of NumPy alone."""
+
+    @wraps(operation)
+    def checked(arrays: AnyArray, *args: AnyArray, **options: AnyArray) -> AnyArray:
+        for array in arrays if isinstance(arrays, list | tuple) else (arrays,):
+            _refuse_tensors(array)
+        return operation(arrays, *args, **options)
+
+    return checked
+
+
+XP = Namespace(
+    sum=_of_numpy(da.sum),
+    mean=_of_numpy(da.mean),
+    max=_of_numpy(da.max),
+    abs=_of_numpy(da.absolute),
+    sqrt=_of_numpy(da.sqrt),
+    where=_of_numpy(da.where),
+    atan2=_of_numpy(da.arctan2),
+    log=_of_numpy(da.log),
+    log1p=_of_numpy(da.log1p),
+    take=_of_numpy(da.take),
+    reshape=_of_numpy(da.reshape),
+    stack=_of_numpy(da.stack),
+    concat=_of_numpy(da.concatenate),
+    asarray=lambda values, like: da.asarray(values, dtype=like.dtype),
+    stop_gradient=lambda array: array,
+)
+
+
+def shape(array: AnyArray) -> tuple[int | None, ...]:
     """Shape of an array; None where the chunks' sizes are unknown."""
     return tuple(None if np.isnan(length) else int(length) for length in array.shape)
 
 
-def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
+def dtype_name(array: AnyArray) -> str:
+    """Name of the dtype of the blocks."""
+    return array.dtype.name if _is_numpy(array) else str(array.dtype).removeprefix("torch.")
+
+
+def place(arrays: Sequence[AnyArray]) -> Place:
+    """The formula, in Dask's operations."""
+    return "formula"
+
+
+def is_on_host(array: AnyArray) -> bool:
+    """No: nothing is computed yet."""
+    return False
+
+
+def is_differentiated(arrays: Sequence[AnyArray]) -> bool:
+    """No: Dask has no derivatives."""
+    return False
+
+
+def to_numpy(array: AnyArray, argument: str) -> Array:
+    """Refuse: nothing is computed yet."""
+    raise TypeError(f"{argument} is a dask array; apply this to its blocks, {argument}.map_blocks(...)")
+
+
+def to_host(array: AnyArray) -> Array:
+    """What the array holds, computed block by block, since Dask cannot join tensors; bfloat16 as float32."""
+    values: Array = array.map_blocks(_to_host, meta=np.empty((0,) * array.ndim)).compute()
+    return values
+
+
+def from_numpy(array: Array) -> AnyArray:
+    """An array of Dask in one block."""
+    return da.from_array(array, chunks=-1)
+
+
+def flip(array: AnyArray, axes: Sequence[int]) -> AnyArray:
+    """The array with some axes reversed."""
+    _refuse_tensors(array)
+    return array[tuple(slice(None, None, -1 if k in axes else None) for k in range(array.ndim))]
+
+
+def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray]) -> tuple[AnyArray, ...]:
     """Produce ``call.fields`` lazily; all of them from one pass over each block."""
     if any(array is not None for array in out):
         raise TypeError("Dask arrays cannot be written to; leave out= away, and store the result with da.store")
@@ -52,7 +130,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
+def embed(part: AnyArray, index: tuple[slice, ...], grad: AnyArray, out: AnyArray) -> AnyArray:
     """Return `part` at `index` of an array that is `grad` elsewhere."""
     everything = tuple(range(grad.ndim))
     axis = len(index) - 1
@@ -60,7 +138,9 @@ def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
     return da.blockwise(_embed, everything, grad, everything, part, apart, index=index, meta=part._meta)
 
 
-def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+def angle_summary(
+    grad: AnyArray, axis: int, thresholds: tuple[float, ...], bins: int, mask: AnyArray
+) -> tuple[Array, ...]:
     """Counts and sums over the positions of each sequence, computed at once: a summary is what remains at the end."""
     _check_letters("grad", grad, axis)
     if mask is not None:
@@ -85,14 +165,22 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
     return *results, np.sum([part[5] for part in parts], axis=0)
 
 
-def _summarize(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
-    summary: tuple[Any, ...] = _dispatch.find_backend(grad=grad, mask=mask).angle_summary(
-        grad, axis, thresholds, bins, mask
-    )
-    return summary
+def _summarize(
+    grad: AnyArray, axis: int, thresholds: tuple[float, ...], bins: int, mask: AnyArray
+) -> tuple[Array, ...]:
+    return _backend(grad=grad, mask=mask).angle_summary(grad, axis, thresholds, bins, mask)
 
 
-def _check_letters(name: str, array: Any, axis: int) -> None:
+def _backend(**blocks: AnyArray) -> Backend:
+    """The backend of the library of blocks."""
+    return backend_among(IN_MEMORY, blocks)
+
+
+def _to_host(block: AnyArray) -> Array:
+    return _backend(block=block).to_host(block)
+
+
+def _check_letters(name: str, array: AnyArray, axis: int) -> None:
     if array.numblocks[axis] > 1:
         raise ValueError(
             f"the letter axis {axis} of {name} is split into {array.numblocks[axis]} chunks; keep it whole with "
@@ -100,30 +188,30 @@ def _check_letters(name: str, array: Any, axis: int) -> None:
         )
 
 
-def _maps(grad: Any, x: Any = None, *, call: Call) -> tuple[Any, ...]:
-    return tuple(_dispatch.find_backend(grad=grad, x=x).run(call, grad, x, (None,) * len(call.fields)))
+def _maps(grad: AnyArray, x: AnyArray = None, *, call: Call) -> tuple[AnyArray, ...]:
+    return tuple(_backend(grad=grad, x=x).run(call, grad, x, (None,) * len(call.fields)))
 
 
-def _map(grad: Any, x: Any = None, *, call: Call) -> Any:
+def _map(grad: AnyArray, x: AnyArray = None, *, call: Call) -> AnyArray:
     return _maps(_only(grad), _only(x), call=call)[0]
 
 
-def _pick(maps: Any, *, number: int) -> Any:
+def _pick(maps: AnyArray, *, number: int) -> AnyArray:
     return _only(maps)[number]
 
 
-def _embed(grad: Any, part: Any, *, index: tuple[slice, ...]) -> Any:
-    return _dispatch.find_backend(grad=grad).embed(_only(part), index, grad, None)
+def _embed(grad: AnyArray, part: AnyArray, *, index: tuple[slice, ...]) -> AnyArray:
+    return _backend(grad=grad).embed(_only(part), index, grad, None)
 
 
-def _only(block: Any) -> Any:
+def _only(block: AnyArray) -> AnyArray:
     """The block of an axis that the result does not have: Dask hands it over in a list, which has one entry here."""
     while isinstance(block, list):
         (block,) = block
     return block
 
 
-def _rechunk(name: str, array: Any, chunks: Any, wanted: str) -> Any:
+def _rechunk(name: str, array: AnyArray, chunks: tuple[tuple[int, ...], ...], wanted: str) -> AnyArray:
     if array.chunks == chunks:
         return array
     if not _is_numpy(array):
@@ -134,6 +222,14 @@ def _rechunk(name: str, array: Any, chunks: Any, wanted: str) -> Any:
     return array.rechunk(chunks)
 
 
-def _is_numpy(array: Any) -> bool:
+def _refuse_tensors(array: AnyArray) -> None:
+    if not _is_numpy(array):
+        raise TypeError(
+            f"Dask's own operations take no blocks of type {type(array._meta).__name__}; apply this to each block with "
+            f"dask.array.map_blocks, or to the array before its blocks become tensors"
+        )
+
+
+def _is_numpy(array: AnyArray) -> bool:
     """Whether Dask can rechunk an array; it cannot cut and join tensors."""
     return isinstance(array.dtype, np.dtype)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .._check import refuse_labels, refuse_nan
+from .._types import Array
 from ..kernels import cpu, cpu_metrics, threads
 from ..kernels.reference_metrics import RANKINGS
-from .numpy import BFLOAT16
+from ._arrays import widened
 
 RANKED = 1 << 14  # positions a thread ranks at a time, in a quarter of a millisecond
-
-Array = np.ndarray[Any, Any]
 
 
 def ranking(
@@ -76,7 +76,7 @@ def positionwise_cosine_similarity(a: Array, b: Array, axis: int) -> Array:
     return _over_positions(compute, [a, b], axis, dtype, dtype)
 
 
-def information_content(ppm: Array, axis: int, dtype: Any = None) -> Array:
+def information_content(ppm: Array, axis: int, dtype: npt.DTypeLike | None = None) -> Array:
     """Bits of each position."""
     own = _common_dtype(ppm)
 
@@ -189,8 +189,8 @@ def _over_positions(
     compute: Callable[[list[Array], tuple[int, int, int], Array], None],
     arrays: list[Array],
     axis: int,
-    dtype: Any,
-    result_dtype: Any,
+    dtype: npt.DTypeLike,
+    result_dtype: npt.DTypeLike,
 ) -> Array:
     """Call ``compute(dense parts, (outer, letters, inner), flat result)`` for chunks of arrays of one shape."""
     shape = arrays[0].shape[:axis] + arrays[0].shape[axis + 1 :]
@@ -222,14 +222,13 @@ def _common_dtype(*arrays: Array) -> np.dtype[Any]:
     return np.result_type(*[cpu.compute_dtype(array.dtype) for array in arrays])
 
 
-def _is_dense(array: Array, dtype: Any) -> bool:
+def _is_dense(array: Array, dtype: npt.DTypeLike) -> bool:
     return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
 
 
-def _dense(array: Array, dtype: Any = None) -> Array:
+def _dense(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     """The array as the kernels read it, by default in the type of the computation; a copy only where it must be."""
-    if array.dtype == BFLOAT16:  # the upper half of a float32
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    array = widened(array)
     dense = np.require(array, cpu.compute_dtype(array.dtype) if dtype is None else dtype, ["C", "A"]).view()
     dense.flags.writeable = False  # so that the kernels are compiled for one kind of input
     return dense
@@ -237,8 +236,7 @@ def _dense(array: Array, dtype: Any = None) -> Array:
 
 def _zero_or_one(labels: Array, mask: Array | None) -> Array:
     """Labels as bytes, refused where they count and are something else."""
-    if labels.dtype == BFLOAT16:
-        labels = _dense(labels)
+    labels = widened(labels)
     if labels.dtype == np.bool_:
         return _dense(labels, np.bool_).view(np.uint8)
     truth = labels == 1

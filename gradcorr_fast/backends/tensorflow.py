@@ -6,31 +6,33 @@ formula.
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, reduce
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import record
 
 from .._check import Call, check_float, check_mask, check_x
+from .._types import AnyArray, Array
 from ..kernels import reference
-from . import _cuda
-from . import numpy as numpy_backend
+from . import _arrays, _cuda, _numba
+from ._arrays import BFLOAT16, widened
+from ._contract import Namespace, Operation, Place
 
 
-def _asarray(values: Any, like: Any) -> Any:
+def _asarray(values: AnyArray, like: AnyArray) -> AnyArray:
     return tf.cast(values, like.dtype) if tf.is_tensor(values) else tf.constant(list(values), like.dtype)
 
 
-def _where(condition: Any, a: Any, b: Any) -> Any:
+def _where(condition: AnyArray, a: AnyArray, b: AnyArray) -> AnyArray:
     """tf.where takes a Python number as float32, whatever stands on the other side."""
     dtype = a.dtype if tf.is_tensor(a) else b.dtype
     return tf.where(condition, tf.cast(a, dtype), tf.cast(b, dtype))
 
 
-XP = SimpleNamespace(
+XP = Namespace(
     sum=tf.reduce_sum,
     mean=tf.reduce_mean,
     max=tf.reduce_max,
@@ -47,15 +49,16 @@ XP = SimpleNamespace(
     concat=tf.concat,
     stop_gradient=tf.stop_gradient,
 )
+IS_LAZY = False
 
 
-def _by_letter(combine: Callable[[Any, Any], Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+def _by_letter(combine: Operation, otherwise: Operation) -> Operation:
     """Reduce four letters side by side one after the other: XLA fuses that into one loop, its reductions it does not.
 
     In rows, (N, 4, L), the reductions are the faster ones in graphs without XLA.
     """
 
-    def reduction(array: Any, axis: int, keepdims: bool = False) -> Any:
+    def reduction(array: AnyArray, axis: int, keepdims: bool = False) -> AnyArray:
         if axis != array.shape.rank - 1 or array.shape[axis] != 4:
             return otherwise(array, axis=axis, keepdims=keepdims)
         result = reduce(combine, tf.unstack(array, axis=axis))
@@ -65,23 +68,46 @@ def _by_letter(combine: Callable[[Any, Any], Any], otherwise: Callable[..., Any]
 
 
 _sum = _by_letter(operator.add, tf.reduce_sum)
-_LETTERS = SimpleNamespace(
-    **vars(XP)
-    | {
-        "sum": _sum,
-        "mean": lambda array, axis, keepdims=False: _sum(array, axis, keepdims) / array.shape[axis],
-        "max": _by_letter(tf.maximum, tf.reduce_max),
-    }
+_LETTERS = replace(
+    XP,
+    sum=_sum,
+    mean=lambda array, axis, keepdims=False: _sum(array, axis, keepdims) / array.shape[axis],
+    max=_by_letter(tf.maximum, tf.reduce_max),
 )
 """As XP, for reductions over the letters of each position."""
 
 
-def shape(array: Any) -> tuple[int | None, ...]:
+def shape(array: AnyArray) -> tuple[int | None, ...]:
     """Shape of a tensor; None where a graph does not know a length."""
     return tuple(array.shape)
 
 
-def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
+def dtype_name(array: AnyArray) -> str:
+    """Name of the dtype."""
+    return str(array.dtype.name)
+
+
+def place(arrays: Sequence[AnyArray]) -> Place:
+    """The host or a GPU for eager tensors that are all there, else the formula."""
+    if not tf.executing_eagerly() or not all(is_native(tensor) for tensor in arrays):
+        return "formula"
+    on_cuda = [_uses_cuda(tensor) for tensor in arrays]
+    if all(on_cuda):
+        return "device"
+    return "formula" if any(on_cuda) else "host"
+
+
+def is_differentiated(arrays: Sequence[AnyArray]) -> bool:
+    """Whether a tape may record what is computed."""
+    return bool(record.could_possibly_record())
+
+
+def flip(array: AnyArray, axes: Sequence[int]) -> AnyArray:
+    """The tensor with some axes reversed."""
+    return array[tuple(slice(None, None, -1 if k in axes else None) for k in range(len(array.shape)))]
+
+
+def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray]) -> tuple[AnyArray, ...]:
     """Produce ``call.fields``; tensors are immutable, so nothing can be filled."""
     if any(array is not None for array in out):
         raise TypeError("TensorFlow tensors cannot be written to; leave out= away")
@@ -101,7 +127,7 @@ def run(call: Call, grad: Any, x: Any, out: Sequence[Any]) -> tuple[Any, ...]:
     return _reference(call, *inputs)
 
 
-def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
+def embed(part: AnyArray, index: tuple[slice, ...], grad: AnyArray, out: AnyArray) -> AnyArray:
     """Return `grad` with `part` at `index`, the last entry of which is a slice of the letter axis."""
     axis, letters = len(index) - 1, index[-1]
     channels = np.arange(grad.shape[axis])
@@ -110,7 +136,9 @@ def embed(part: Any, index: tuple[slice, ...], grad: Any, out: Any) -> Any:
     return tf.gather(whole, np.argsort(np.concatenate([channels[letters], rest])), axis=axis)
 
 
-def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any) -> tuple[Any, ...]:
+def angle_summary(
+    grad: AnyArray, axis: int, thresholds: tuple[float, ...], bins: int, mask: AnyArray
+) -> tuple[Array, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
     if not tf.executing_eagerly() or tf.is_symbolic_tensor(grad):
         raise TypeError(
@@ -123,29 +151,35 @@ def angle_summary(grad: Any, axis: int, thresholds: tuple[float, ...], bins: int
             mask = tf.convert_to_tensor(mask)
             check_mask(tuple(mask.shape), mask.dtype.name, tuple(grad.shape[:axis] + grad.shape[axis + 1 :]))
             mask = _as_cupy(mask).view(bool)  # some versions hand over bytes
-        return tuple(_cupy_backend().angle_summary(_as_cupy(grad), axis, thresholds, bins, mask))
+        summary: tuple[Array, ...] = _cupy_backend().angle_summary(_as_cupy(grad), axis, thresholds, bins, mask)
+        return summary
     mask = None if mask is None else np.asarray(mask)
-    return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
+    return _numba.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
 
 
-def to_numpy(tensor: Any, argument: str) -> Any:
+def to_numpy(tensor: AnyArray, argument: str) -> Array:
     """The tensor as NumPy sees it, on the same memory."""
     if not tf.executing_eagerly() or not is_on_host(tensor):
         raise ValueError(f"{argument} is traced or not on the CPU; pass an eager CPU tensor")
     return _as_numpy(tf.convert_to_tensor(tensor))
 
 
-def from_numpy(array: Any) -> Any:
+def to_host(tensor: AnyArray) -> Array:
+    """What the tensor holds; bfloat16 as float32."""
+    return widened(np.asarray(tensor))
+
+
+def from_numpy(array: Array) -> AnyArray:
     """A new array as one of this library."""
     return tf.convert_to_tensor(array)
 
 
-def _differentiable(call: Call) -> Any:
+def _differentiable(call: Call) -> AnyArray:
     """The kernels forward; backward, to any order, through the reference formula."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow is not typed here
-    def forward(*inputs: Any) -> Any:
-        def backward(*cotangents: Any) -> Any:
+    def forward(*inputs: AnyArray) -> AnyArray:
+        def backward(*cotangents: AnyArray) -> AnyArray:
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
                 results = _reference(call, *inputs)
@@ -156,15 +190,15 @@ def _differentiable(call: Call) -> Any:
     return forward
 
 
-def _native(call: Call, grad: Any, x: Any = None) -> list[Any]:
+def _native(call: Call, grad: AnyArray, x: AnyArray = None) -> list[AnyArray]:
     if _uses_cuda(grad):
         return _through_cupy(lambda backend, *a: backend.run(call, *a, (None,) * len(call.fields)), grad, x)
     arrays = _as_numpy(grad), None if x is None else _as_numpy(x)
-    results = numpy_backend.run(call, *arrays, (None,) * len(call.fields), empty=numpy_backend.empty_aligned)
+    results = _numba.run(call, *arrays, (None,) * len(call.fields), empty=_arrays.empty_aligned)
     return [_from_numpy(result) for result in results]
 
 
-def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
+def _reference(call: Call, grad: AnyArray, x: AnyArray = None) -> tuple[AnyArray, ...]:
     wide = tf.cast(grad, tf.float64 if grad.dtype == tf.float64 else tf.float32)
     results = reference.analyze(wide, x, xp=_LETTERS, **call._asdict())
     return tuple(
@@ -173,21 +207,21 @@ def _reference(call: Call, grad: Any, x: Any = None) -> tuple[Any, ...]:
     )
 
 
-def is_native(tensor: Any) -> bool:
+def is_native(tensor: AnyArray) -> bool:
     """Whether the kernels may read the tensor's memory: concrete, and on a device of theirs."""
     return not tf.is_symbolic_tensor(tensor) and ("CPU" in tensor.device or _uses_cuda(tensor))
 
 
-def is_on_host(tensor: Any) -> bool:
+def is_on_host(tensor: AnyArray) -> bool:
     """Whether NumPy can read the tensor's memory."""
     return is_native(tensor) and not _uses_cuda(tensor)
 
 
-def _uses_cuda(tensor: Any) -> bool:
+def _uses_cuda(tensor: AnyArray) -> bool:
     return "GPU" in tensor.device and bool(tf.sysconfig.get_build_info()["is_cuda_build"])
 
 
-def _cupy_backend() -> Any:
+def _cupy_backend() -> ModuleType:
     """The backend that GPU tensors pass through; DLPack hands their memory over."""
     _cuda.require_cupy(int(tf.sysconfig.get_build_info()["cuda_version"].partition(".")[0]))
     from . import cupy as cupy_backend
@@ -195,7 +229,7 @@ def _cupy_backend() -> Any:
     return cupy_backend
 
 
-def _through_cupy(function: Callable[..., Any], *tensors: Any) -> list[Any]:
+def _through_cupy(function: Callable[..., AnyArray], *tensors: AnyArray) -> list[AnyArray]:
     """Call ``function(backend, *arrays)`` with what CuPy sees of the tensors; its results as tensors."""
     backend = _cupy_backend()
     arrays = [None if tensor is None else _as_cupy(tensor) for tensor in tensors]
@@ -204,61 +238,55 @@ def _through_cupy(function: Callable[..., Any], *tensors: Any) -> list[Any]:
     return [_from_cupy(result) for result in results]
 
 
-def ranking(scores: Any, labels: Any, mask: Any, fields: Sequence[str], omit_nan: bool) -> Any:
-    """AUROC and the like of eager GPU tensors; see `_cuda_metrics.ranking`."""
-    if not _is_on_cuda(scores):
-        return NotImplemented
+def _ranking(
+    scores: AnyArray, labels: AnyArray, mask: AnyArray, fields: Sequence[str], omit_nan: bool
+) -> list[AnyArray]:
     if mask is not None:
         mask = tf.cast(mask, tf.uint8)  # some versions hand over booleans as bytes
     return _through_cupy(
-        lambda backend, s, y, m: backend.ranking(s, y, None if m is None else m.view(bool), fields, omit_nan),
+        lambda backend, s, y, m: backend.DEVICE_METRICS["ranking"](
+            s, y, None if m is None else m.view(bool), fields, omit_nan
+        ),
         scores,
         tf.cast(labels, tf.uint8) if labels.dtype == tf.bool else labels,
         mask,
     )
 
 
-def interpretability(scores: Any, ppm: Any, axis: int, threshold: float, omit_nan: bool) -> Any:
-    """AUROC, AUPR and information of eager GPU tensors; see `_cuda_metrics.interpretability`."""
-    if not _is_on_cuda(scores):
-        return NotImplemented
+def _interpretability(scores: AnyArray, ppm: AnyArray, axis: int, threshold: float, omit_nan: bool) -> list[AnyArray]:
     return _through_cupy(
-        lambda backend, *arrays: backend.interpretability(*arrays, axis, threshold, omit_nan), scores, ppm
+        lambda backend, *arrays: backend.DEVICE_METRICS["interpretability"](*arrays, axis, threshold, omit_nan),
+        scores,
+        ppm,
     )
 
 
-def _is_on_cuda(tensor: Any) -> bool:
-    return tf.executing_eagerly() and not tf.is_symbolic_tensor(tensor) and _uses_cuda(tensor)
+DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {"ranking": _ranking, "interpretability": _interpretability}
 
 
-def _as_cupy(tensor: Any) -> Any:
+def _as_cupy(tensor: AnyArray) -> AnyArray:
     """The tensor's memory as a CuPy array."""
     if tensor.dtype == tf.bfloat16:
         return _cupy_backend().from_dlpack(tf.bitcast(tensor, tf.uint16)).view(tf.bfloat16.as_numpy_dtype)
     return _cupy_backend().from_dlpack(tensor)
 
 
-def _from_cupy(array: Any) -> Any:
+def _from_cupy(array: AnyArray) -> AnyArray:
     """A tensor on the memory of a CuPy array that nobody else has."""
     if array.dtype.name == "bfloat16":
         return tf.bitcast(_from_cupy(array.view(np.uint16)), tf.bfloat16)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def is_recording() -> bool:
-    """Whether a tape may record what is computed."""
-    return bool(record.could_possibly_record())
-
-
-def _as_numpy(tensor: Any) -> Any:
+def _as_numpy(tensor: AnyArray) -> Array:
     """The tensor's memory as a NumPy array."""
     if tensor.dtype == tf.bfloat16:
-        return np.asarray(memoryview(tf.bitcast(tensor, tf.uint16))).view(numpy_backend.BFLOAT16)
+        return np.asarray(memoryview(tf.bitcast(tensor, tf.uint16))).view(BFLOAT16)
     return np.asarray(memoryview(tensor))
 
 
-def _from_numpy(array: Any) -> Any:
+def _from_numpy(array: Array) -> AnyArray:
     """A tensor on the memory of an aligned array that nobody else has; tf.convert_to_tensor copies."""
-    if array.dtype == numpy_backend.BFLOAT16:
+    if array.dtype == BFLOAT16:
         return tf.bitcast(_from_numpy(array.view(np.uint16)), tf.bfloat16)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -4,19 +4,20 @@ Elsewhere is other devices (ROCm among them, whose tensors say "cuda"), and trac
 torch.func, fake tensors, forward-mode AD), where the formula is what compilers and transforms can see through.
 """
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
 from .._check import Call, check_float, check_mask, check_out, check_x, rest_of
+from .._types import AnyArray, Array
 from ..kernels import cuda, reference
-from . import _cuda, _cuda_metrics
-from . import numpy as numpy_backend
+from . import _cuda, _cuda_metrics, _numba
+from ._arrays import BFLOAT16
+from ._contract import Namespace, Place
 
-XP = SimpleNamespace(
+XP = Namespace(
     sum=lambda array, axis, keepdims=False: torch.sum(array, dim=axis, keepdim=keepdims),
     mean=lambda array, axis, keepdims=False: torch.mean(array, dim=axis, keepdim=keepdims),
     max=lambda array, axis, keepdims=False: torch.amax(array, dim=axis, keepdim=keepdims),
@@ -34,20 +35,43 @@ XP = SimpleNamespace(
     stop_gradient=lambda array: array.detach(),
 )
 
-is_compiling = torch.compiler.is_compiling
+IS_LAZY = False
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def shape(array: Any) -> tuple[int, ...]:
+def shape(array: torch.Tensor) -> tuple[int, ...]:
     """Shape of a tensor."""
     if not isinstance(array, torch.Tensor):
         raise TypeError(f"got a {type(array).__module__}.{type(array).__qualname__}; pass a tensor")
     return tuple(array.shape)
 
 
-def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+def dtype_name(tensor: torch.Tensor) -> str:
+    """Name of the dtype as NumPy has it."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def place(tensors: Sequence[torch.Tensor]) -> Place:
+    """The host, a GPU with kernels, or the formula; torch.compile, which traces, must not see kernels."""
+    if torch.compiler.is_compiling():
+        return "formula"
+    if all(is_on_host(tensor) for tensor in tensors):
+        return "host"
+    for tensor in tensors:
+        _check_placement(tensor, tensors[0])
+    return "device" if all(is_native(tensor) for tensor in tensors) else "formula"
+
+
+def is_differentiated(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether autograd follows one of them."""
+    return any(tensor.requires_grad for tensor in tensors)
+
+
+def run(
+    call: Call, grad: torch.Tensor, x: torch.Tensor | None, out: Sequence[torch.Tensor | None]
+) -> tuple[torch.Tensor, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
-    check_float(_dtype_name(grad))
+    check_float(dtype_name(grad))
     given = [tensor for tensor in out if tensor is not None]
     inputs = (grad,) if x is None else (grad, x)
     for tensor in (*inputs, *given):
@@ -57,10 +81,10 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
         raise ValueError("out= cannot be differentiated; leave it away, or call under torch.no_grad()")
     if any(type(tensor) not in _PLAIN or tensor.is_neg() for tensor in given):
         raise TypeError("out= is a tensor subclass or a negated view; pass a plain tensor, such as torch.empty makes")
-    if is_compiling() or not all(is_native(tensor) for tensor in inputs):
+    if torch.compiler.is_compiling() or not all(is_native(tensor) for tensor in inputs):
         if x is not None:
             is_integer = not (x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool)
-            check_x(x.shape, is_integer, _dtype_name(x), grad.shape, call.axis)
+            check_x(x.shape, is_integer, dtype_name(x), grad.shape, call.axis)
         results = _reference(call, grad, x)
         return tuple(
             result if tensor is None else _copy_into(tensor, result, field)
@@ -71,7 +95,7 @@ def run(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[tor
     return _native(call, grad, x, out)
 
 
-def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out: Any) -> torch.Tensor:
+def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
     """Return `part` at `index` of a tensor that is `grad` elsewhere; `part` lies in `out` already if it is given."""
     if out is None:
         whole = grad.to(part.dtype, copy=True)
@@ -83,14 +107,14 @@ def embed(part: torch.Tensor, index: tuple[slice, ...], grad: torch.Tensor, out:
 
 
 def angle_summary(
-    grad: torch.Tensor, axis: int, thresholds: tuple[float, ...], bins: int, mask: Any
-) -> tuple[Any, ...]:
+    grad: torch.Tensor, axis: int, thresholds: tuple[float, ...], bins: int, mask: torch.Tensor | None
+) -> tuple[Array, ...]:
     """Counts and sums over the positions of each sequence, as `kernels.reference.summarize_angles` orders them."""
-    check_float(_dtype_name(grad))
+    check_float(dtype_name(grad))
     _check_placement(grad, grad)
     if mask is not None:
         _check_placement(mask, grad)
-    if is_compiling() or (_has_kernels(grad.device) and not is_native(grad)):
+    if torch.compiler.is_compiling() or (_has_kernels(grad.device) and not is_native(grad)):
         raise TypeError(
             "angle_summary returns NumPy arrays and cannot be traced; use simplex_angle inside the function"
         )
@@ -99,47 +123,49 @@ def angle_summary(
     if mask is not None:
         mask = mask.numpy(force=True)
     if is_native(grad):
-        return numpy_backend.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
+        return _numba.angle_summary(_as_numpy(grad), axis, thresholds, bins, mask)
     angle = reference.defined_angle(_widen(grad.detach()), axis=axis, xp=XP).numpy(force=True)
     if mask is not None:
         check_mask(mask.shape, str(mask.dtype), angle.shape)
     return tuple(reference.summarize_angles(angle, mask, thresholds, bins))
 
 
-def to_numpy(tensor: torch.Tensor, argument: str) -> Any:
+def to_numpy(tensor: torch.Tensor, argument: str) -> Array:
     """The tensor as NumPy sees it, on the same memory."""
+    if torch.compiler.is_compiling():
+        raise TypeError(f"{argument} is traced, and has no values yet; call this outside of the compiled function")
     if not is_on_host(tensor):
         raise ValueError(f"{argument} is on {tensor.device} or traced; pass a plain CPU tensor, {argument}.cpu()")
     return _as_numpy(tensor)
 
 
-def to_host(tensor: torch.Tensor) -> Any:
-    """A copy of the tensor in NumPy's memory, wherever it is."""
-    return tensor.detach().cpu().numpy()
+def to_host(tensor: torch.Tensor) -> Array:
+    """What the tensor holds, cut from its graph; bfloat16 as float32."""
+    values: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+    return values
 
 
-def ranking(scores: torch.Tensor, labels: torch.Tensor, mask: Any, fields: Sequence[str], omit_nan: bool) -> Any:
-    """AUROC and the like on the device; see `_cuda_metrics.ranking`."""
-    if not _on_cuda(scores, labels, mask):
-        return NotImplemented
+def flip(tensor: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+    """A copy with some axes reversed; torch has no negative strides."""
+    return tensor.flip(tuple(axes))
+
+
+def _ranking(
+    scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None, fields: Sequence[str], omit_nan: bool
+) -> tuple[torch.Tensor, ...]:
     return _cuda_metrics.ranking(scores.detach(), labels, mask, fields, omit_nan, LIBRARY)
 
 
-def interpretability(scores: torch.Tensor, ppm: torch.Tensor, axis: int, threshold: float, omit_nan: bool) -> Any:
-    """AUROC, AUPR and information on the device; see `_cuda_metrics.interpretability`."""
-    if not _on_cuda(scores, ppm):
-        return NotImplemented
+def _interpretability(
+    scores: torch.Tensor, ppm: torch.Tensor, axis: int, threshold: float, omit_nan: bool
+) -> tuple[torch.Tensor, ...]:
     return _cuda_metrics.interpretability(scores.detach(), ppm.detach(), axis, threshold, omit_nan, LIBRARY, XP)
 
 
-def _on_cuda(*tensors: Any) -> bool:
-    given = [tensor for tensor in tensors if tensor is not None]
-    for tensor in given:
-        _check_placement(tensor, given[0])
-    return all(is_native(tensor) and _uses_cuda(tensor) for tensor in given)
+DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {"ranking": _ranking, "interpretability": _interpretability}
 
 
-def from_numpy(array: Any) -> torch.Tensor:
+def from_numpy(array: Array) -> torch.Tensor:
     """A new array as one of this library."""
     return _from_numpy(array)
 
@@ -148,7 +174,7 @@ class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
     """The kernels forward; backward, to any order, through the reference formula on the saved inputs."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, call: Call, grad: torch.Tensor, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         ctx.call = call
         ctx.save_for_backward(grad, x)
         ctx.set_materialize_grads(False)
@@ -159,7 +185,7 @@ class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
         return results
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[Any, ...]:
         needed = ctx.needs_input_grad[1:]
         used = [k for k, cotangent in enumerate(cotangents) if cotangent is not None]
         create_graph = torch.is_grad_enabled()
@@ -176,7 +202,9 @@ class _Maps(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
         return None, *(next(remaining) if is_needed else None for is_needed in needed)
 
 
-def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+def _native(
+    call: Call, grad: torch.Tensor, x: torch.Tensor | None, out: Sequence[torch.Tensor | None]
+) -> tuple[torch.Tensor, ...]:
     """Run the kernels.
 
     On the CPU NumPy allocates: large fresh outputs take a third of the time of torch.empty (first touch).
@@ -185,7 +213,7 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
         results = _cuda.run(call, grad.detach(), None if x is None else x.detach(), out, LIBRARY)
     else:
         arrays = [None if tensor is None else _as_numpy(tensor) for tensor in out]
-        found = numpy_backend.run(call, _as_numpy(grad), None if x is None else _as_numpy(x), arrays)
+        found = _numba.run(call, _as_numpy(grad), None if x is None else _as_numpy(x), arrays)
         results = tuple([_from_numpy(array) if t is None else t for t, array in zip(out, found, strict=True)])
     for tensor in out:
         if tensor is not None:
@@ -193,7 +221,7 @@ def _native(call: Call, grad: torch.Tensor, x: Any, out: Sequence[Any]) -> tuple
     return results
 
 
-def _reference(call: Call, grad: torch.Tensor, x: Any) -> tuple[torch.Tensor, ...]:
+def _reference(call: Call, grad: torch.Tensor, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     results = reference.analyze(_widen(grad), x, xp=XP, **call._asdict())
     return tuple(
         result.to(grad.dtype) if field == "corrected" else result
@@ -234,7 +262,7 @@ LIBRARY = _cuda.Library(
     cuda_major=int((torch.version.cuda or "0").partition(".")[0]),
     out_of_memory=torch.OutOfMemoryError,
     queue=lambda tensor: cuda.Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream),
-    dtype_name=lambda tensor: _dtype_name(tensor),
+    dtype_name=dtype_name,
     address=torch.Tensor.data_ptr,
     strides=lambda tensor: tuple(stride * tensor.element_size() for stride in tensor.stride()),
     permute=torch.Tensor.permute,
@@ -257,21 +285,23 @@ def _check_placement(tensor: torch.Tensor, grad: torch.Tensor) -> None:
 
 
 def _copy_into(out: torch.Tensor, result: torch.Tensor, field: str) -> torch.Tensor:
-    check_out(result.shape, _dtype_name(result), out.shape, _dtype_name(out), field)
+    check_out(result.shape, dtype_name(result), out.shape, dtype_name(out), field)
     return out.copy_(result)
 
 
-def _as_numpy(tensor: torch.Tensor) -> Any:
+def _as_numpy(tensor: torch.Tensor) -> Array:
     """The tensor's memory as a NumPy array."""
     if tensor.requires_grad:
         tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(numpy_backend.BFLOAT16)
-    return tensor.numpy()
+        bits: Array = tensor.view(torch.int16).numpy()
+        return bits.view(BFLOAT16)
+    values: Array = tensor.numpy()
+    return values
 
 
-def _from_numpy(array: Any) -> torch.Tensor:
-    if array.dtype == numpy_backend.BFLOAT16:
+def _from_numpy(array: Array) -> torch.Tensor:
+    if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
     return torch.from_numpy(array)
 
@@ -282,7 +312,3 @@ def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def _widen(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(_compute_dtype(tensor.dtype))
-
-
-def _dtype_name(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

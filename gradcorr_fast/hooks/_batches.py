@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from .. import ops
-from .._dispatch import find_backend, library
+from ..backends import find_backend
 from ._checks import Checks, check_one_hot
 from ._methods import Group, Method, Point
 from ._request import MAPS, PLAIN, Request
@@ -238,7 +238,7 @@ class _Results:
 
     def __init__(self, request: Request, X: Any, framework: Framework) -> None:
         self._n_sequences, self._several = request.layout.shape[0], request.several
-        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, framework.leave, library(X) == "numpy"
+        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, framework.leave, isinstance(X, np.ndarray)
         self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else framework.empty
         self._whole: dict[str, Any] = {}
         self._parts: dict[str, list[Any]] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._dispatch import find_backend
+from ..backends import find_backend
 from ..io.misuse import Evidence
 from ._request import PLAIN, OwnPosition, Request
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from .._dispatch import library
+from ..backends import library
 from ._request import MAPS, OWN_DEFAULTS, Options, PathOptions, Request, SampleOptions
 
 RULES = ("trapezoid", "left", "midpoint", "gausslegendre")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .._dispatch import find_backend
+from ..backends import find_backend
 from ._batches import Attribute, Found, Work, _take, average
 from ._methods import Group, Method, Point
 from ._request import Request

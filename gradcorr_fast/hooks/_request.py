@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import ops
 from .._check import FLOAT_NAMES
-from .._dispatch import find_backend, library
+from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._views import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 
@@ -204,7 +204,7 @@ def make_request(
     if kind not in ("numpy", framework):
         raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
     shape = find_backend(X=X).shape(X)
-    dtype = getattr(X.dtype, "name", str(X.dtype).removeprefix("torch."))
+    dtype = find_backend(X=X).dtype_name(X)
     if dtype not in FLOAT_NAMES:
         raise TypeError(
             f"X is {dtype}, and only floating-point input has a gradient; pass one-hot as float32 (codes: "
@@ -252,7 +252,7 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ..
 
 
 def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    positions = np.asarray(target.cpu() if library(target) == "torch" else target)
+    positions = to_host(target)
     if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
         raise ValueError(
             f"a list or array as target gives each of the {n_sequences} sequences a position; got shape "

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from .. import sequences
-from .._dispatch import find_backend
+from ..backends import find_backend
 from . import _methods, _mutagenesis
 from ._batches import Framework, Make, Memory, find_fields
 from ._request import PLAIN, Options, Request

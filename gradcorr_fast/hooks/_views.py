@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import check_axis, select_letters
-from .._dispatch import find_backend, library
-from ..sequences import UNKNOWN, _flip
+from ..backends import find_backend, to_host
+from ..sequences import UNKNOWN
 
 Array = np.ndarray[Any, Any]
 
@@ -99,7 +99,7 @@ def make_mask(layout: Layout, mask: Any) -> Array | None:
     """Check a mask of positions, (N, L) or (L,)."""
     if mask is None:
         return None
-    found = np.asarray(mask.cpu() if library(mask) == "torch" else mask)
+    found = to_host(mask)
     if found.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, True at the positions that are wanted; got {found.dtype}, compare it")
     for shape in ((layout.shape[0], *layout.positions), layout.positions):
@@ -130,7 +130,7 @@ class View(NamedTuple):
         length_axis, n_channels = layout.length_axis, layout.shape[layout.axis]
         is_plain = layout.n_letters == n_channels
         axes = ([layout.axis] if is_plain else []) + ([] if length_axis is None else [length_axis])
-        turned = _flip(array, str(library(array)), axes)
+        turned = find_backend(array=array).flip(array, axes)
         if is_plain:
             return turned
         order = np.arange(n_channels)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import check_x
+from .._types import Array
 from ..ops import AttributionMaps, analyze, correct
 from ..sequences import one_hot
 from ..summary import AngleSummary, angle_summary, merge
 from .misuse import Evidence
-from .reading import Array, Entry, Rows
+from .reading import Entry, Rows
 from .streaming import BLOCK, stream
 from .writing import create, replacing
 

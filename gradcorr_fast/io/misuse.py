@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from .._check import check_axis
-from .reading import Array, as_numpy
+from .._types import Array
+from .reading import as_numpy
 
 SAMPLE = 1024  # positions looked at in a block of a map
 FEWEST = 50  # positions to judge by

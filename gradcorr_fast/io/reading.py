@@ -6,20 +6,19 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from io import FileIO
+from io import FileIO, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryFile
 from tokenize import TokenError
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from .._check import optional
-from .._dispatch import library
+from .._types import AnyArray, Array
+from ..backends import to_host
 from . import hdf5
 from .leftovers import restore
-
-Array = np.ndarray[Any, Any]
 
 FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
 LISTED = 20  # arrays of a file that an error names
@@ -163,7 +162,7 @@ def _list_hdf5(path: Path) -> list[Entry]:
     h5py = optional("h5py", "io")
     entries: list[Entry] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             entries.append(Entry(name, item.shape, item.dtype))
 
@@ -216,12 +215,11 @@ def _open_bytes(path: Path) -> FileIO:
     return FileIO(path)  # without a buffer, since blocks are large
 
 
-def from_array(array: Any, name: str = "") -> Rows:
+def from_array(array: AnyArray, name: str = "") -> Rows:
     """Read an array that can be sliced: of any supported library, a memory map, an h5py dataset or a zarr array."""
     entry = Entry(name, tuple(array.shape), as_numpy(array[:0]).dtype)
-    chunks = getattr(array, "shards", None) or getattr(array, "chunks", None) or (0,)
-    if library(array) == "dask":
-        chunks = (max(array.chunks[0], default=0),)
+    sizes = (getattr(array, name, None) for name in ("shards", "chunksize", "chunks"))  # zarr, Dask, HDF5
+    chunks = next(filter(None, sizes), (0,))
     chunk_rows = min(int(chunks[0]), entry.shape[0])
 
     def read(start: int, stop: int, out: Array) -> None:
@@ -236,7 +234,7 @@ def from_array(array: Any, name: str = "") -> Rows:
     )
 
 
-def file_behind(array: Any) -> tuple[Path, ...]:
+def file_behind(array: AnyArray) -> tuple[Path, ...]:
     """Return the file that an array reads from when it is sliced, which must not be replaced before."""
     if type(array).__module__.partition(".")[0] == "h5py":
         return (Path(array.file.filename),)
@@ -250,7 +248,7 @@ def file_behind(array: Any) -> tuple[Path, ...]:
     return ()
 
 
-def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], None]:
+def _chunk_by_chunk(array: AnyArray, chunk_rows: int) -> Callable[[int, int, Array], None]:
     """Return a reader that holds a chunk until all of its rows are read, instead of decompressing it for each block."""
     held: dict[int, Array] = {}
 
@@ -265,18 +263,14 @@ def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], 
     return read
 
 
-def as_numpy(array: Any) -> Array:
+def as_numpy(array: AnyArray) -> Array:
     """Return an array of any supported library as NumPy's; bfloat16, which NumPy lacks, as float32."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("got a masked array, whose mask would be lost; pass array.filled(0), or NaN for a track")
-    if library(array) == "torch":
-        array = array.detach().cpu()
-        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
-    plain: Array = np.asarray(array)
-    return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
+    return to_host(array)
 
 
-def _from_raw(file: Any, path: Path, entry: Entry, offset: int) -> Rows:
+def _from_raw(file: RawIOBase, path: Path, entry: Entry, offset: int) -> Rows:
     """Read rows that lie one after the other in an uncompressed file."""
     row_bytes = math.prod(entry.shape[1:]) * entry.dtype.itemsize
     _check_length(path, entry, (path.stat().st_size - offset) // max(row_bytes, 1))
@@ -288,7 +282,7 @@ def _from_raw(file: Any, path: Path, entry: Entry, offset: int) -> Rows:
     return Rows(entry, read)
 
 
-def _from_memory_map(file: Any, entry: Entry) -> Rows:
+def _from_memory_map(file: IO[bytes], entry: Entry) -> Rows:
     """Read rows of an array in Fortran order, whose header has just been read from `file`."""
     if not math.prod(entry.shape):
         return from_array(np.empty(entry.shape, entry.dtype))
@@ -330,7 +324,7 @@ def _check_length(path: Path, entry: Entry, n_rows: int) -> None:
         raise OSError(f"{path} ends after {n_rows} of {entry.shape[0]} rows; the file is cut short, write it again")
 
 
-def _header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an npy file: shape, whether in Fortran order, dtype."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 import click
 import numpy as np
 
-from .reading import Array, Rows
+from .._types import Array
+from .reading import Rows
 from .writing import Writer
 
 BLOCK = 1 << 22  # bytes of a block: small enough to stay in a cache between the threads

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import optional
-from .reading import Array, as_numpy, file_behind
+from .._types import AnyArray, Array
+from .reading import as_numpy, file_behind
 from .writing import replacing
 
 OVERLAPS = ("mean", "max", "first", "nearest-summit")
@@ -26,7 +27,7 @@ class Regions(NamedTuple):
 
 def save_bigwig(
     path: str | Path,
-    values: Any,
+    values: AnyArray,
     regions: str | Path | Iterable[tuple[str, int, int]],
     chrom_sizes: str | Path | Mapping[str, int],
     *,
@@ -116,10 +117,12 @@ def _table(path: Path, n_columns: int) -> Iterator[tuple[Any, ...]]:
                 ) from None
 
 
-def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> list[Regions]:
+def _windows(
+    regions: str | Path | Iterable[tuple[Any, ...]], shape: tuple[int, ...], sizes: dict[str, int]
+) -> list[Regions]:
     """Check the regions, and sort them by chromosome and start."""
-    rows = _table(Path(regions), 3) if isinstance(regions, str | Path) else regions
-    triples = [(name, operator.index(start), operator.index(end)) for name, start, end in rows]
+    table = _table(Path(regions), 3) if isinstance(regions, str | Path) else regions
+    triples = [(name, operator.index(start), operator.index(end)) for name, start, end in table]
     if len(triples) != shape[0]:
         raise ValueError(f"there are {len(triples)} regions and {shape[0]} rows of values; give one region a row")
     found: dict[str, tuple[list[int], list[int]]] = {}
@@ -147,7 +150,7 @@ def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> lis
 
 
 def _intervals(
-    windows: list[Regions], values: Any, sizes: dict[str, int], overlap: str, counts: Array
+    windows: list[Regions], values: AnyArray, sizes: dict[str, int], overlap: str, counts: Array
 ) -> Iterator[tuple[str, Array, Array, Array]]:
     """Yield chromosome, starts, ends and values, cluster by cluster of overlapping windows; count the positions."""
     length = values.shape[1]
@@ -162,7 +165,7 @@ def _intervals(
             yield chromosome, begins + max(first, 0), ends + max(first, 0), track[begins]
 
 
-def _merge(offsets: Array, rows: Array, values: Any, overlap: str) -> Array:
+def _merge(offsets: Array, rows: Array, values: AnyArray, overlap: str) -> Array:
     """Lay overlapping windows, in the order of their starts, on one track; NaN where none has a finite value."""
     length = values.shape[1]
     track = np.full(int(offsets[-1]) + length, np.nan, np.float32)

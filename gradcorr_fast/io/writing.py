@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .._check import optional
+from .._types import AnyArray, Array
 from .leftovers import exchange, hidden, remove, restore, sweep
-from .reading import Array, Entry
+from .reading import Entry
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
 """Names of arrays that came without one."""
@@ -188,7 +189,7 @@ def _create_zarr(
     return [_append_slices(array) for array in arrays]
 
 
-def _append_slices(array: Any) -> Writer:
+def _append_slices(array: AnyArray) -> Writer:
     start = 0
 
     def write(block: Array) -> None:

@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from .._dispatch import BACKENDS, library
-
-Array = np.ndarray[Any, Any]
+from .._types import AnyArray, Array
+from ..backends import BACKENDS, library, to_host
 
 THRESHOLDS = (30, 45, 60)
 BAND_COLORS = ("#BDBDBD", "#E69F00", "#D55E00", "#661100")
@@ -56,26 +55,19 @@ def save(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: float
         figure.savefig(path, dpi=dpi, **options)
 
 
-def host_array(array: Any, argument: str) -> Array:
+def host_array(array: AnyArray, argument: str) -> Array:
     """Return the array of any library as NumPy's, cut from its graph."""
-    found = library(array)
-    if found is None:
+    if library(array) is None:
         raise TypeError(f"{argument} is a {type(array).__name__}; pass an array of one of: {', '.join(BACKENDS)}")
-    if found == "dask":  # block by block, since Dask cannot join tensors
-        array = array.map_blocks(host_array, argument, meta=np.empty((0,) * array.ndim)).compute()
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{argument} is a masked array, whose mask would be lost; pass {argument}.filled(np.nan)")
-    if found == "cupy":
-        array = array.get()
-    if found == "torch":
-        array = (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy(force=True)
-    plain: Array = np.asarray(array)
-    if plain.dtype.kind not in "biuf" and plain.dtype.name != "bfloat16":
+    plain = to_host(array)
+    if plain.dtype.kind not in "biuf":
         raise TypeError(f"{argument} must be real numbers; got {plain.dtype}")
     return plain
 
 
-def check_angles(angles: Any, argument: str) -> Array:
+def check_angles(angles: AnyArray, argument: str) -> Array:
     """Return angles as NumPy's, and refuse what lies outside [-90, 90] degrees; NaN is undefined."""
     plain = host_array(angles, argument)
     largest = float(np.max(np.abs(plain), initial=0, where=np.isfinite(plain)))

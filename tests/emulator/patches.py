@@ -16,7 +16,7 @@ import numpy as np
 
 from gradcorr_fast import backends
 from gradcorr_fast.backends import _cuda
-from gradcorr_fast.backends.numpy import empty_aligned
+from gradcorr_fast.backends._arrays import empty_aligned
 from gradcorr_fast.kernels import cuda
 
 from . import Emulator
