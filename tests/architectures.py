@@ -20,6 +20,7 @@ class Case(NamedTuple):
     axis: int = 1
     output: Any = None
     rc_output: str = "same"
+    bin_axis: int | None = None
 
 
 class Function(nn.Module):
@@ -198,7 +199,7 @@ CASES = {
     "batch normalisation": Case(batch_normalisation),
     "exponential": Case(exponential),
     "in-place activations": Case(inplace),
-    "profile": Case(profile, BINS, rc_output="flip_bins"),
+    "profile": Case(profile, BINS, rc_output="flip_bins", bin_axis=1),
     "attention layer": Case(lambda: Attention(True)),
     "attention function": Case(lambda: Attention(False)),
     "transformer": Case(transformer),
@@ -207,7 +208,7 @@ CASES = {
     "recurrent": Case(Recurrent),
     "shared weights": Case(Shared),
     "letters last": Case(letters_last, axis=-1),
-    "enformer": Case(enformer, BINS[:1], rc_output="flip_bins"),
+    "enformer": Case(enformer, BINS[:1], rc_output="flip_bins", bin_axis=1),
 }
 
 

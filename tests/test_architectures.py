@@ -110,7 +110,7 @@ def test_methods_are_loops_over_sequences(case: Case, name: str, rc: bool) -> No
     expected = torch.stack([oracle(values_of(case, model, rc), codes) for codes in CODES])
     allowed = tolerance * expected.abs().max()
     if rc:
-        options = options | {"rc": True, "rc_output": case.rc_output}
+        options = options | {"rc": True, "rc_output": case.rc_output, "bin_axis": case.bin_axis}
 
     def attribute(corrected: bool) -> Any:
         x = one_hot(CODES) if case.axis == -1 else one_hot(CODES).transpose(1, 2)

@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,6 +26,10 @@ def make():
     torch.manual_seed(0)
     convolution = torch.nn.Conv1d(4, 5, 7, padding=3)
     return torch.nn.Sequential(convolution, torch.nn.Softplus(), torch.nn.Flatten(), torch.nn.Linear(150, 2))
+
+def wide():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 300))
 
 class Slow(torch.nn.Module):
     def forward(self, x):
@@ -98,6 +103,33 @@ def test_it_is_planned_scored_in_shares_and_merged(call: Callable[..., Result]) 
     assert pq.read_table("scan/scores.parquet").equals(whole)
 
 
+def test_a_scan_that_python_began_goes_on(call: Callable[..., Result]) -> None:
+    """The command took 16,384 alleles for a shard, Python fewer for 300 targets, and each refused the other's scan."""
+    targets, options = range(300), {"length": 30, "scores": ["delta"]}
+    gf.scan.score_variants("nets:wide", "genome.fa", "variants.vcf", "scan", shard=(1, 1), targets=targets, **options)
+    arguments = [text for target in targets for text in ("-t", str(target))]
+    done = call("score", "-o", "scan", "--scores", "delta", "--resume", "--quiet", *arguments, model="nets:wide")
+    assert done.exit_code == 0, done.output
+    assert gf.scan.read_metadata("scan")["options"]["shard_size"] == (1 << 22) // 300
+
+
+def test_a_scan_that_the_command_began_goes_on_in_python(call: Callable[..., Result]) -> None:
+    done = call("score", "-o", "scan", "--shard-size", "auto", "--batch-size", "auto", "--shard", "1/2", "--quiet")
+    assert done.exit_code == 0, done.output
+    path = gf.scan.score_variants("nets:make", "genome.fa", "variants.vcf", "scan", length=30, resume=True)
+    assert gf.scan.read_metadata(path)["options"]["shard_size"] == 16384
+
+
+def test_strands_are_those_of_python(call: Callable[..., Result]) -> None:
+    """No flag said which tracks belong to the two strands."""
+    done = call("score", "-o", "scores.parquet", "--rc", "--strand-pairs", "0:1", "--scores", "delta,taylor", "--quiet")
+    assert done.exit_code == 0, done.output
+    given: dict[str, Any] = {"length": 30, "batch_size": 16, "scores": ["delta", "taylor"], "rc": True}
+    wanted = gf.scan.score_variants("nets:make", "genome.fa", "variants.vcf", strand_pairs=[(0, 1)], **given)
+    assert pq.read_table("scores.parquet").equals(wanted)
+    assert not wanted.equals(gf.scan.score_variants("nets:make", "genome.fa", "variants.vcf", **given))
+
+
 def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[..., Result]) -> None:
     done = call("score", "-o", "scores.tsv", "--scores", "delta", "--quiet", model="nets:Picky")
     assert done.exit_code == 1
@@ -113,6 +145,8 @@ def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[...,
     [
         (["--shard", "3/2"], "must be i/n with i from 1 to n"),
         (["--shifts", "a"], "must be whole numbers"),
+        (["--strand-pairs", "0,1"], "must be pairs of tracks"),
+        (["--bin-axis", "1"], "pass rc=True with them"),
         (["--exact"], "--top K"),
         (["--target", "best"], "is not a target"),
         (["--batch-size", "0"], "positive number"),

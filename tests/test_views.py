@@ -104,12 +104,12 @@ def test_bins_are_flipped_and_tracks_exchanged(framework: Framework) -> None:
     close(got, centred(flipped))
 
 
-@pytest.mark.parametrize("track_axis", [-1, 1])
-def test_profiles_are_mirrored_on_the_axis_of_bins(track_axis: int) -> None:
+@pytest.mark.parametrize("bin_axis", [1, 2, -1, -2])
+def test_profiles_are_mirrored_on_the_axis_of_bins(bin_axis: int) -> None:
     output = np.arange(24.0).reshape(2, 4, 3)
-    profile = output if track_axis == -1 else output.transpose(0, 2, 1)
-    got = Strand(True, ((0, 2),), track_axis)(profile)
-    got = got if track_axis == -1 else got.transpose(0, 2, 1)
+    profile = output if bin_axis in (1, -2) else output.transpose(0, 2, 1)
+    got = Strand(True, ((0, 2),), bin_axis)(profile)
+    got = got if bin_axis in (1, -2) else got.transpose(0, 2, 1)
     np.testing.assert_array_equal(got, output[:, ::-1, [2, 1, 0]])
     np.testing.assert_array_equal(Strand(True, ())(output[:, 0]), output[:, 0, ::-1])
     np.testing.assert_array_equal(Strand(False, ((1, 0),))(output[:, 0]), output[:, 0, [1, 0, 2]])
@@ -119,20 +119,45 @@ def test_profiles_are_mirrored_on_the_axis_of_bins(track_axis: int) -> None:
         Strand(True, ())(output[:, 0, 0])
 
 
-def test_the_axis_of_bins_follows_the_target() -> None:
-    torch = pytest.importorskip("torch")
-    weights = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))  # bins, tracks, letters
+class Profile:
+    """A model of tracks before bins, (N, 3, 6), linear in the sequence."""
 
-    def model(x: Any) -> Any:  # (N, tracks, bins)
-        return torch.einsum("nal,lta->ntl", x, weights)
+    def __init__(self) -> None:
+        torch = pytest.importorskip("torch")
+        self.weights = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))  # bins, tracks, letters
 
-    x = X.transpose(0, 2, 1).copy()
+    def __call__(self, x: Any) -> Any:
+        import torch
+
+        return torch.einsum("nal,lta->ntl", x, self.weights)
+
+
+def test_bins_behind_tracks_are_mirrored() -> None:
+    model, x = Profile(), X.transpose(0, 2, 1).copy()
     target = gf.targets.sum_over(bins=slice(0, 2), tracks=1, track_axis=1)
-    got = gf.hooks.torch.saliency(model, x, target=target, rc=True, rc_output="flip_bins", corrected=False)
+    got = gf.hooks.torch.saliency(model, x, target=target, rc=True, rc_output="flip_bins", bin_axis=2, corrected=False)
     grad = np.zeros((6, 4))
-    grad[:2] += weights[:2, 1].numpy() / 2
-    grad[:2] += weights[4:, 1].numpy()[::-1, ::-1] / 2
+    grad[:2] += model.weights[:2, 1].numpy() / 2
+    grad[:2] += model.weights[4:, 1].numpy()[::-1, ::-1] / 2
     close(got.transpose(0, 2, 1), np.broadcast_to(grad, X.shape))
+
+
+@pytest.mark.parametrize("options", [{"rc_output": "flip_bins"}, {"strand_pairs": [(0, 1)]}])
+@pytest.mark.parametrize("target", [gf.targets.mean(), gf.targets.sum_over(tracks=1, track_axis=1)], ids=str)
+def test_an_output_of_three_axes_needs_the_axis_of_bins(options: dict[str, Any], target: Any) -> None:
+    """Axis 1 was taken for bins, and of an output (N, tracks, bins) the tracks were reversed in silence."""
+    x = X.transpose(0, 2, 1).copy()
+    with pytest.raises(ValueError, match=r"shape \(7, 3, 6\), and nothing says .* bin_axis=1 \(--bin-axis 1\) .* or 2"):
+        gf.hooks.torch.saliency(Profile(), x, target=target, rc=True, **options)
+
+
+@pytest.mark.parametrize(
+    "target", [gf.targets.sum_over(tracks=1), gf.targets.contrast(gf.targets.mean(), gf.targets.mean(bins=2))], ids=str
+)
+def test_targets_and_strands_agree_on_the_axis_of_bins(target: Any) -> None:
+    x = X.transpose(0, 2, 1).copy()
+    with pytest.raises(ValueError, match=r"axis 2 of the output holds bins by bin_axis=-1, and tracks by the target"):
+        gf.hooks.torch.saliency(Profile(), x, target=target, rc=True, rc_output="flip_bins", bin_axis=-1)
 
 
 def test_a_track_beside_the_letters_is_only_mirrored() -> None:
@@ -168,7 +193,12 @@ def test_windows_and_masks_cut_what_would_come_without(framework: Framework, met
 ERRORS = [
     ({"rc_output": "flip_bins"}, ValueError, "pass rc=True with them"),
     ({"strand_pairs": [(0, 1)]}, ValueError, "pass rc=True with them"),
-    ({"rc": True, "rc_output": "mirror"}, ValueError, 'rc_output must be "same", "flip_bins" or a function'),
+    ({"bin_axis": 1}, ValueError, "pass rc=True with them"),
+    ({"rc": True, "bin_axis": 1}, ValueError, "pass rc_output='flip_bins' or strand_pairs with it"),
+    ({"rc": True, "bin_axis": 2, "rc_output": "flip_bins"}, ValueError, r"the output has shape \(7, 3\); rc_output="),
+    ({"rc": True, "rc_output": "mirror"}, ValueError, "rc_output must be one of same, flip_bins or a function"),
+    ({"rc": True, "rc_output": 3}, ValueError, "rc_output must be text or a function"),
+    ({"rc": True, "strand_pairs": [(0, 1, 2)]}, TypeError, r"must be pairs of tracks, such as \[\(0, 1\)"),
     ({"rc": True, "rc_output": abs, "strand_pairs": [(0, 1)]}, ValueError, "leave strand_pairs away"),
     ({"rc": True, "strand_pairs": [(0, 3)]}, ValueError, r"strand pair \(0, 3\) does not exist"),
     ({"shifts": 3}, TypeError, "shifts must be a sequence of ints"),

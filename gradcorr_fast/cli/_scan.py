@@ -3,26 +3,31 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias, get_args
 
 import click
 
+from ..hooks._options import PRESETS, Option, own_table, owners_of
+from ..scan.options import ModelOptions, scan_table
 from ._errors import told
+
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MODEL_OPTIONS = ("weights", "trust_model", "custom_objects")
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """Whole numbers with commas between them."""
+class Text(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """What a function reads from text."""
 
-    name = "int,int,..."
+    def __init__(self, read: Callable[[str], Any], name: str) -> None:
+        self.read, self.name = read, name
 
     def convert(self, value: Any, param: Any, context: Any) -> Any:
-        """Read them."""
+        """Read it."""
         try:
-            return tuple(int(part) for part in value.split(",")) if isinstance(value, str) else value
-        except ValueError:
-            self.fail(f"{value!r} must be whole numbers such as -1,0,1", param, context)
+            return self.read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, context)
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]
@@ -40,15 +45,6 @@ class Share(click.ParamType):  # type: ignore[type-arg]
         return int(i), int(n)
 
 
-def auto_or_number(context: Any, parameter: Any, value: str) -> int | str:
-    """Read a size."""
-    if value == "auto":
-        return value
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f'{value!r} must be "auto" or a positive number')
-    return int(value)
-
-
 MODEL = (
     click.option(
         "--model", "-m", required=True, help="module:callable, TorchScript, .pt2 of torch.export, or Keras .keras, .h5."
@@ -58,21 +54,7 @@ MODEL = (
     click.option("--custom-objects", multiple=True, metavar="NAME=MODULE:CLASS", help="For Keras; repeatable."),
     click.option("--fasta", "-f", required=True, help="Genome, plain or compressed by bgzip."),
 )
-SHARED = (
-    click.option("--length", type=int, help="Window, bp; by default the length of the model's input if it tells."),
-    click.option("--axis", type=int, help="Letter axis of the model's input: 1 for (N, 4, L), -1 for (N, L, 4)."),
-    click.option("--target", "-t", "targets", multiple=True, help="Of the output, such as 3 or mean(); repeatable."),
-    click.option("--output", help="Head of a model that returns several."),
-    click.option("--batch-size", "-b", default="auto", callback=auto_or_number, help="Rows in the model at a time."),
-    click.option("--device", help="Such as cuda:0; by default where the model is."),
-    click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16", "float16"]), default="float32"),
-    click.option("--rc", is_flag=True, help="Average over both strands."),
-    click.option(
-        "--rc-output", type=click.Choice(["same", "flip_bins"]), default="same", help="The other strand's output."
-    ),
-    click.option("--shifts", type=Numbers(), default="0", help="Average over shifts, bp."),
-    click.option("--edges", type=click.Choice(["pad", "reject"]), default="pad", help="Windows that leave the contig."),
-    click.option("--max-n", type=float, default=0.05, help="Largest share of N in a window that is used."),
+SCAN = (
     click.option("--resume", is_flag=True, help="Go on with the scan in OUT, or begin it."),
     click.option("--force", is_flag=True, help="Replace what is in OUT."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
@@ -88,31 +70,49 @@ VARIANTS = (
     click.option(
         "-o", "--out", required=True, help="A folder, or a .parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf file."
     ),
-    click.option(
-        "--scores",
-        help="Some of ref_score,alt_score,delta,taylor,grad_times_input,angle (all); the rest is not computed.",
-    ),
-    click.option("--windows", default="centred", help="centred, or grid:STEP to share reference windows."),
-    click.option("--top", type=int, metavar="K", help="Score exactly only the K largest of each reference window."),
     click.option("--exact", is_flag=True, help="With --top: the exact scores, as is the default."),
-    click.option(
-        "--flank", type=click.Choice(["right", "both"]), default="right", help="Side that an indel's window follows."
-    ),
-    click.option("--chrom", "chroms", multiple=True, help="Only variants there; repeatable."),
-    click.option("--regions", help="Only variants in this BED file, or in chr:start-end."),
-    click.option("--shard-size", type=int, default=16384, help="Alleles that are done whole or not at all."),
 )
 
 
-def scan_options(*own: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of a scan, among them its own."""
+def scan_options(kind: type, *arguments: Decorator) -> Decorator:
+    """Give a command the model, its own arguments, and the options of a kind of scan, those of every scan last."""
+    table = scan_table(kind)
+    names = sorted((name for name in table if table[name].help), key=lambda name: name in ModelOptions.__annotations__)
+    options: list[Decorator] = [*MODEL, *arguments, *(make_option(name, table[name]) for name in names), *SCAN]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed((*MODEL, *own, *SHARED)):
+        for option in reversed(options):
             command = option(command)
         return command
 
     return decorate
+
+
+def make_option(name: str, option: Option) -> Decorator:
+    """Return an option of the command line."""
+    flags = option.flags or (f"--{name.replace('_', '-')}",)
+    if option.default is False:
+        return click.option(*flags, name, is_flag=True, default=False, help=option.help)
+    numbers = [kind for kind in (int, float) if kind in (option.type, *get_args(option.type))]
+    reader: Any = Text(option.read or str, option.metavar or "text")
+    if option.choices:
+        reader = click.Choice(option.choices)
+    elif numbers and option.read is None:
+        reader = numbers[0]
+    return click.option(
+        *flags, name, type=reader, default=option.default, multiple=option.is_repeatable, metavar=option.metavar,
+        show_default=_show_default(name) or True, help=option.help,
+        callback=lambda context, parameter, value: option.default if value == () else value,
+    )  # fmt: skip
+
+
+def _show_default(name: str) -> str:
+    """Return what an option is by default of the methods that have it, if not all have."""
+    defaults = [
+        f"{method} {PRESETS['paper'].get(method, {}).get(name, own_table(method)[name].default)}"
+        for method in owners_of(name)
+    ]
+    return ", ".join(defaults)
 
 
 def prepare(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -124,23 +124,15 @@ def prepare(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     model = load_model(
         given.pop("model"), weights=weights, trust=trust, custom_objects=custom_objects, device=given["device"]
     )
-    given["targets"] = given["targets"] or ("0",)
     given["verbose"] = not given.pop("quiet")
-    if given["output"] is not None and given["output"].isdigit():
-        given["output"] = int(given["output"])
     return model, given
 
 
 def prepare_variants(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Do what `prepare` does, and read the options of variants."""
+    """Do what `prepare` does, without what says the default."""
     if options["exact"] and options["top"] is None:
         raise click.UsageError("--exact says what --top does; give --top K, or leave both away for exact scores of all")
-    model, given = prepare({name: value for name, value in options.items() if name != "exact"})
-    given["chroms"] = given["chroms"] or None
-    scores = given.pop("scores")
-    if scores:
-        given["scores"] = tuple(scores.split(","))
-    return model, given
+    return prepare({name: value for name, value in options.items() if name != "exact"})
 
 
 def show_counts(counts: Mapping[str, int]) -> str:

@@ -4,33 +4,17 @@ from typing import Any
 
 import click
 
-from ._scan import Share, auto_or_number, ending, prepare, scan_options, show_counts
+from ..scan.options import RegionOptions
+from ._scan import Share, ending, prepare, scan_options, show_counts
 
-METHODS = ("saliency", "integrated_gradients", "smoothgrad", "expected_gradients", "saturation_mutagenesis")
-REFERENCES = ("zero", "uniform", "mono", "dinucleotide")
-
-OWN = (
+REGIONS = (
     click.option("--regions", "-r", required=True, help="BED, narrowPeak (its summits count), or chr:start-end."),
     click.option("-o", "--out", required=True, help="A folder."),
-    click.option("--method", type=click.Choice(METHODS), default="saliency", show_default=True),
-    click.option("--n-steps", type=int, help="Of integrated (20) and expected gradients (20)."),
-    click.option("--references", type=click.Choice(REFERENCES), help="Of integrated (zero) and expected (mono)."),
-    click.option("--n-references", type=int, help="Shuffles: 1 for integrated, 10 for expected gradients."),
-    click.option("--rule", type=click.Choice(["trapezoid", "left", "midpoint", "gausslegendre"]), help="Of a path."),
-    click.option("--n-samples", type=int, help="Of smoothgrad (25)."),
-    click.option("--kind", type=click.Choice(["gaussian", "mutation"]), help="Of smoothgrad's samples (gaussian)."),
-    click.option("--sd", type=float, help="Of smoothgrad's noise (0.1)."),
-    click.option("--rate", type=float, help="Share of letters that smoothgrad mutates (0.1)."),
-    click.option("--preset", type=click.Choice(["paper", "repo"]), help="What is not given is as there (paper)."),
-    click.option("--seed", "random_state", type=int, default=0, help="Of methods that draw at random."),
-    click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Of the maps."),
-    click.option("--keep-uncorrected", is_flag=True, help="Store the maps before the correction too."),
-    click.option("--shard-size", default="auto", callback=auto_or_number, help="Regions done whole or not at all."),
 )
 
 
 @click.command(no_args_is_help=True)
-@scan_options(*OWN)
+@scan_options(RegionOptions, *REGIONS)
 @click.option("--shard", type=Share(), help="Do every n-th shard, beginning with the i-th, and do not join them.")
 @click.pass_context
 def attribute(context: click.Context, /, shard: tuple[int, int] | None, **options: Any) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
+from ..scan.options import ScanOptions
 from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_counts
 
 
 @click.command(no_args_is_help=True)
-@scan_options(*VARIANTS)
+@scan_options(ScanOptions, *VARIANTS)
 @click.option("--seconds", type=float, default=30.0, help="How long to score for the estimate.")
 def plan(**options: Any) -> None:
     """Place all variants, show what becomes of them, and estimate what scoring will take.

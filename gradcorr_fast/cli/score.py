@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
+from ..scan.options import ScanOptions
 from ._scan import VARIANTS, Share, ending, prepare_variants, scan_options, show_result
 
 
 @click.command(no_args_is_help=True)
-@scan_options(*VARIANTS)
+@scan_options(ScanOptions, *VARIANTS)
 @click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
 @click.option("--shard", type=Share(), help="Do every n-th shard, beginning with the i-th, and do not merge.")
 @click.pass_context

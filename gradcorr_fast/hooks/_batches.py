@@ -222,7 +222,7 @@ def find_fields(
 
     framework = make_once(request)
     if method.needs_one_hot:
-        check_one_hot(request, X, framework.read)
+        check_one_hot(request, X, framework.read, method.mend)
     results = _Results(request, X, framework)
     checks = Checks(framework, request, has_gradients=attribute is average)
     for group, found in _groups(request, X, make_once, method, attribute, shrink):

@@ -21,7 +21,7 @@ NO_PATH = (
 )
 
 
-def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any]) -> None:
+def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any], mend: str = "") -> None:
     """Refuse sequences that are not one-hot, and count the positions; unknown letters may be all 0 or all equal."""
     n_bad, sequences = 0, []
     for start in range(0, len(X), request.batch_size):
@@ -32,7 +32,7 @@ def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any]) -> None:
     if n_bad:
         raise ValueError(
             f"{n_bad} positions of X are not one-hot (sequences {some(sequences)}); each must hold one 1 and otherwise "
-            f"0, or the same number for every letter where the letter is unknown"
+            f"0, or the same number for every letter where the letter is unknown{mend and f' ({mend})'}"
         )
 
 

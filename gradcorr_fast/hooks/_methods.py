@@ -4,20 +4,18 @@ A method is a list of points; each makes of a group of sequences one input of th
 in `_batches` runs them, whatever the framework.
 """
 
-import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from .._types import AnyArray, Array
 from ..backends import library
-from ._request import MAPS, OWN_DEFAULTS, Options, PathOptions, Request, SampleOptions
+from ._options import METHODS, Options, SampleOptions, check_names, complete, own_table, settings
+from ._request import MAPS, Request
 
-RULES = ("trapezoid", "left", "midpoint", "gausslegendre")
-REFERENCES = ("zero", "uniform", "mono", "dinucleotide")
-
-Array = np.ndarray[Any, Any]
+SOFT = "soft=True takes them as they are"
 
 
 class Point(NamedTuple):
@@ -45,6 +43,8 @@ class Method(NamedTuple):
     """The reference with a number, of a path."""
     n_rows: int = 0
     """Rows for each sequence where they are not the points."""
+    mend: str = ""
+    """What to do about input that is refused since it is not one-hot."""
 
 
 class Group:
@@ -94,10 +94,12 @@ class Group:
         return self._reference[1:]
 
 
-def take(name: str, X: Any, options: Any) -> tuple[Method | None, Options]:
+def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method | None, Options]:
     """Return the method with a name, None being mutagenesis, and the options that are not its own."""
-    kind = {"smoothgrad": SampleOptions, "saliency": Options, "saturation_mutagenesis": Options}.get(name, PathOptions)
-    own = {key: options.get(key, OWN_DEFAULTS[key]) for key in kind.__annotations__ if key in OWN_DEFAULTS}
+    table, kind = own_table(name), METHODS[name].options
+    check_names(options, kind.__annotations__, name)
+    checked = complete(options, table)
+    own = {key: table[key].default if value is None else value for key, value in checked.items()}
     rest = cast(Options, {key: value for key, value in options.items() if key not in own})
     if own.get("multiply_by_inputs") and rest.get("corrected", True) and _asks_for_maps(rest.get("outputs")):
         warnings.warn(
@@ -136,8 +138,8 @@ def path(
 ) -> Method:
     """Means of gradients along straight paths from references to the sequence; what is None is as in the preset."""
     given = settings(preset, name, references=references, n_references=n_references, n_steps=n_steps)
-    steps, weights = place_steps(rule, _count(given["n_steps"], "n_steps"))
-    find, n, needs_codes = _find_references(X, given["references"], _count(given["n_references"], "n_references"))
+    steps, weights = place_steps(rule, given["n_steps"])
+    find, n, needs_codes = _find_references(X, given["references"], given["n_references"])
 
     def make(group: Group, point: Point) -> Any:
         if point.step == 1:
@@ -151,7 +153,13 @@ def path(
         for number in range(n)
         for step, weight in zip(steps, weights, strict=True)
     )
-    method = Method(points, make, True, bool(multiply_by_inputs), needs_codes or not soft, find)
+    mend = SOFT
+    if needs_codes:
+        mend = (
+            f'references="{given["references"]}" shuffles letters, which soft sequences do not have; pass '
+            f'references="zero", "uniform" or an array with soft=True'
+        )
+    method = Method(points, make, True, bool(multiply_by_inputs), needs_codes or not soft, find, mend=mend)
     return method
 
 
@@ -163,8 +171,6 @@ def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
     trapezoid: ``k / (n - 1)``, the ends with half the weight; left: ``k / n``; midpoint: ``(k + 1/2) / n``;
     gausslegendre: the nodes of Gauss, which are exact for polynomials of degree 2 n - 1.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
     if rule == "gausslegendre":
         nodes, weights = np.polynomial.legendre.leggauss(n_steps)
         return (nodes + 1) / 2, weights / 2
@@ -181,16 +187,13 @@ def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
 def _find_references(X: Any, references: Any, n_references: int) -> tuple[Callable[[Group, int], Any], int, bool]:
     """Return the function that finds a reference of a group, their number, and whether it needs codes."""
     if isinstance(references, str):
-        if references not in REFERENCES:
-            raise ValueError(f"references must be one of {', '.join(REFERENCES)} or an array; got {references!r}")
         if references in ("zero", "uniform"):
             return lambda group, number: _constant(group, references), 1, False
         return lambda group, number: _shuffled(group, references, number), n_references, True
     kind = library(references)
     if kind is None or kind not in ("numpy", library(X)):
-        raise TypeError(
-            f"references must be an array like X, or one of {', '.join(REFERENCES)}; got {type(references).__name__}"
-        )
+        names = ", ".join(own_table("integrated_gradients")["references"].choices)
+        raise TypeError(f"references must be an array like X, or one of {names}; got {type(references).__name__}")
     shape, own = tuple(references.shape), tuple(X.shape)
     if len(shape) == len(own) and shape[0] and shape[1:] == own[1:]:
         return lambda group, number: group.array(references[number : number + 1]), shape[0], False
@@ -227,9 +230,6 @@ def _with_letters(group: Group, codes: Array) -> Any:
 
 def noise(n_samples: int, sd: float, soft: bool) -> Method:
     """Gradients at the sequence with Gaussian noise on every letter of every position."""
-    n_samples = _count(n_samples, "n_samples")
-    if isinstance(sd, bool) or not isinstance(sd, int | float | np.floating) or not 0 <= sd < math.inf:
-        raise ValueError(f"sd must be a number that is not negative; got {sd!r}")
 
     def make(group: Group, point: Point) -> Any:
         from ..kernels import cpu_sequences
@@ -241,23 +241,20 @@ def noise(n_samples: int, sd: float, soft: bool) -> Method:
             cpu_sequences.noise(group.keys, point.number, view)
         else:
             layout.put(whole, cpu_sequences.noise(group.keys, point.number, np.empty(view.shape, np.float32)))
-        return group.x + group.array(whole) * float(sd)
+        return group.x + group.array(whole) * sd
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
-    return Method(points, make, needs_one_hot=not soft)
+    return Method(points, make, needs_one_hot=not soft, mend=SOFT)
 
 
 def mutations(n_samples: int, rate: float) -> Method:
     """Gradients at the sequence with some letters replaced by others."""
-    n_samples = _count(n_samples, "n_samples")
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating) or not 0 <= rate <= 1:
-        raise ValueError(f"rate must be the share of letters that mutate, 0 to 1; got {rate!r}")
 
     def make(group: Group, point: Point) -> Any:
         from ..kernels import cpu_sequences
 
         layout = group.request.layout
-        mutants = cpu_sequences.mutate(group.codes, group.keys, point.number, float(rate), layout.n_letters)
+        mutants = cpu_sequences.mutate(group.codes, group.keys, point.number, rate, layout.n_letters)
         where = np.nonzero(mutants != group.codes)
         whole = group.host.copy()
         letters = layout.flat(whole)
@@ -266,13 +263,12 @@ def mutations(n_samples: int, rate: float) -> Method:
         return group.array(whole if np.may_share_memory(letters, whole) else layout.put(whole, letters))
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
-    return Method(points, make, needs_one_hot=True)
+    mend = 'kind="mutation" replaces letters, which soft sequences do not have; pass kind="gaussian" with soft=True'
+    return Method(points, make, needs_one_hot=True, mend=mend)
 
 
 def samples(*, kind: str, preset: str, n_samples: Any, sd: Any, rate: Any, soft: bool) -> Method:
     """Gradients at samples around the sequence."""
-    if kind not in ("gaussian", "mutation"):
-        raise ValueError(f'kind must be "gaussian" or "mutation"; got {kind!r}')
     if kind == "gaussian" and rate is not None:
         raise ValueError('rate is the share of letters that mutate; pass kind="mutation", or sd for Gaussian noise')
     if kind == "mutation" and sd is not None:
@@ -281,31 +277,3 @@ def samples(*, kind: str, preset: str, n_samples: Any, sd: Any, rate: Any, soft:
     if kind == "mutation":
         return mutations(given["n_samples"], given["rate"])
     return noise(given["n_samples"], given["sd"], soft)
-
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {
-        "integrated_gradients": {"references": "zero", "n_references": 1, "n_steps": 20},
-        "expected_gradients": {"references": "mono", "n_references": 10, "n_steps": 20},
-        "smoothgrad": {"n_samples": 25, "sd": 0.1, "rate": 0.1},
-    },
-    "repo": {
-        "integrated_gradients": {"references": "mono", "n_references": 1, "n_steps": 26},
-        "expected_gradients": {"references": "mono", "n_references": 20, "n_steps": 21},
-        "smoothgrad": {"n_samples": 50, "sd": 0.1, "rate": 0.1},
-    },
-}
-"""What the paper says, and what the authors' scripts do."""
-
-
-def settings(preset: str, name: str, **given: Any) -> dict[str, Any]:
-    """Return the settings of a preset, but for those that are given."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
-    return PRESETS[preset][name] | {key: value for key, value in given.items() if value is not None}
-
-
-def _count(n: Any, name: str) -> int:
-    if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 1:
-        raise ValueError(f"{name} must be a positive int; got {n!r}")
-    return int(n)

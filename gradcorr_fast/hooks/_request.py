@@ -1,10 +1,9 @@
 """What users ask of an attribution method: checked once, before the model is touched."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -12,95 +11,13 @@ from .. import ops
 from .._check import FLOAT_NAMES
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
+from ._options import COMMON, Options, check_names, complete
 from ._views import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 
 MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
 ROWS, POSITIONS = 128, 1 << 18
 """Most sequences and most input positions of a batch whose size was not given."""
-
-
-class Options(TypedDict, total=False):
-    """Options that every attribution method takes in every framework; `hooks.torch.saliency` describes them."""
-
-    target: Any
-    targets: Sequence[Any] | None
-    output: Any
-    axis: int
-    batch_size: int | str
-    device: Any
-    precision: str
-    corrected: bool
-    random_state: int | None
-    verbose: bool
-    outputs: Sequence[str] | str | None
-    letters: slice | None
-    n_letters: int | None
-    rc: bool
-    rc_output: Any
-    strand_pairs: Sequence[tuple[int, int]] | None
-    shifts: Sequence[int]
-    start: int
-    end: int
-    mask: Any
-
-
-class PathOptions(Options, total=False):
-    """Options of methods that follow a path as well; `hooks.torch.integrated_gradients` describes them."""
-
-    references: Any
-    n_references: int | None
-    n_steps: int | None
-    rule: str
-    multiply_by_inputs: bool
-    preset: str
-    soft: bool
-
-
-class SampleOptions(Options, total=False):
-    """Options of methods that draw samples as well; `hooks.torch.smoothgrad` describes them."""
-
-    n_samples: int | None
-    kind: str
-    sd: float | None
-    rate: float | None
-    preset: str
-    soft: bool
-
-
-DEFAULTS: Options = {
-    "target": 0, "targets": None, "output": None, "axis": -1, "batch_size": "auto", "device": None,
-    "precision": "float32", "corrected": True, "random_state": 0, "verbose": False, "outputs": None, "letters": None,
-    "n_letters": None, "rc": False, "rc_output": "same", "strand_pairs": None, "shifts": (0,), "start": 0, "end": -1,
-    "mask": None,
-}  # fmt: skip
-
-
-OWN_DEFAULTS: dict[str, Any] = {
-    "references": None, "n_references": None, "n_steps": None, "rule": "trapezoid", "multiply_by_inputs": False,
-    "n_samples": None, "kind": "gaussian", "sd": None, "rate": None, "preset": "paper", "soft": False,
-}  # fmt: skip
-"""Those of the options that only some methods have."""
-
-
-def takes_options(axis: int, options: type = Options) -> Callable[[Any], Any]:
-    """Show the options in the signature of a function that takes them as `**options`, a method's own first."""
-    defaults: dict[str, Any] = OWN_DEFAULTS | DEFAULTS | {"axis": axis}
-    names = sorted(options.__annotations__, key=lambda name: name in DEFAULTS)
-
-    def decorate(function: Any) -> Any:
-        signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        shown = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=options.__annotations__[name]
-            )
-            for name in names
-        ]
-        function.__signature__ = signature.replace(parameters=[*own, *shown])
-        return function
-
-    return decorate
 
 
 @dataclass(frozen=True)
@@ -196,10 +113,8 @@ def make_request(
     X: Any, args: Any, framework: str, *, extra: tuple[str, ...] = (), **options: Unpack[Options]
 ) -> Request:
     """Check what users pass; `extra` are fields of AttributionMaps that the method has beside those of every method."""
-    unknown = [name for name in options if name not in DEFAULTS]
-    if unknown:
-        raise TypeError(f"there is no option {unknown[0]!r}; the options are {', '.join(DEFAULTS)}")
-    given: Any = DEFAULTS | options
+    check_names(options, COMMON)
+    given = complete(options, COMMON)
     kind = library(X)
     if kind not in ("numpy", framework):
         raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
@@ -229,9 +144,9 @@ def make_request(
         args=_args(args, shape[0]),
         batch_size=_batch_size(given["batch_size"], layout),
         verbose=given["verbose"],
-        seed=_seed(given["random_state"]),
+        seed=given["random_state"] or 0,  # None, as libraries pass it on that were given none
         views=make_views(layout, given["rc"], given["shifts"]),
-        strand=make_strand(given["rc"], given["rc_output"], given["strand_pairs"], inner),
+        strand=make_strand(given["rc"], given["rc_output"], given["bin_axis"], given["strand_pairs"], inner),
         window=make_window(layout, given["start"], given["end"]),
         mask=make_mask(layout, given["mask"]),
     )
@@ -287,22 +202,10 @@ def _args(args: Any, n_sequences: int) -> tuple[Any, ...]:
     return tuple(args)
 
 
-def _batch_size(batch_size: Any, layout: Layout) -> int:
-    if batch_size == "auto":
+def _batch_size(batch_size: int | str, layout: Layout) -> int:
+    if isinstance(batch_size, str):  # "auto"
         return max(1, min(ROWS, POSITIONS // max(layout.n_positions, 1)))
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f'batch_size must be "auto" or a positive int; got {batch_size!r}')
-    return int(batch_size)
-
-
-def _seed(random_state: Any) -> int:
-    if random_state is None:  # as libraries pass it on that were given none
-        return 0
-    if isinstance(random_state, bool) or not hasattr(random_state, "__index__"):
-        raise TypeError(f"random_state must be an int, from which all draws follow; got {random_state!r}")
-    if not 0 <= int(random_state) < 2**64:
-        raise ValueError(f"random_state is {random_state}; it must lie in 0 to 2**64 - 1")
-    return int(random_state)
+    return batch_size
 
 
 def pick(outputs: Any, output: Any) -> Any:

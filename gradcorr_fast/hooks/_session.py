@@ -11,7 +11,8 @@ from .. import sequences
 from ..backends import find_backend
 from . import _methods, _mutagenesis
 from ._batches import Framework, Make, Memory, find_fields
-from ._request import PLAIN, Options, Request
+from ._options import Options
+from ._request import PLAIN, Request
 from ._views import Layout, View
 
 Array = np.ndarray[Any, Any]

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import check_axis, select_letters
+from .._types import AnyArray, Array, TargetLike
 from ..backends import find_backend, to_host
 from ..sequences import UNKNOWN
-
-Array = np.ndarray[Any, Any]
+from ._options import FUNCTION
 
 
 class Layout(NamedTuple):
@@ -147,21 +147,17 @@ class View(NamedTuple):
         return xp.concat([gap, kept] if shift > 0 else [kept, gap], layout.length_axis)
 
 
-def make_views(layout: Layout, rc: Any, shifts: Any) -> tuple[View, ...]:
+def make_views(layout: Layout, rc: bool, shifts: Sequence[int]) -> tuple[View, ...]:
     """Check strands and shifts."""
-    if not isinstance(shifts, list | tuple | range | np.ndarray) or not len(shifts):
-        raise TypeError(f"shifts must be a sequence of ints, such as (-1, 0, 1); got {shifts!r}")
     length = 1 if layout.length_axis is None else layout.shape[layout.length_axis]
     for shift in shifts:
-        if isinstance(shift, bool) or not hasattr(shift, "__index__"):
-            raise TypeError(f"shifts must be ints, numbers of positions; got {shift!r}")
         if abs(shift) >= max(length, 1):
             raise ValueError(f"shift {shift} moves sequences of length {length} away; pass shifts below {length}")
     if rc and layout.n_letters != 4:
         raise ValueError(
             f"rc=True needs the 4 letters of DNA, which alone have complements; the letter axis has {layout.n_letters}"
         )
-    return tuple(View(strand, int(shift)) for strand in ((False, True) if rc else (False,)) for shift in shifts)
+    return tuple(View(strand, shift) for strand in ((False, True) if rc else (False,)) for shift in shifts)
 
 
 @dataclass(frozen=True)
@@ -171,23 +167,19 @@ class Strand:
     flips_bins: bool
     pairs: tuple[tuple[int, int], ...]
     """Tracks that belong to the two strands, to be exchanged."""
-    track_axis: int = -1
+    bin_axis: int | None = None
+    track_axes: tuple[int, ...] = ()
+    """Axes that targets take for that of tracks."""
 
-    def __call__(self, output: Any) -> Any:
+    def __call__(self, output: AnyArray) -> AnyArray:
         """Return the output with its bins reversed and its pairs of tracks exchanged."""
         backend = find_backend(output=output)
         shape = backend.shape(output)
-        tracks = len(shape) - 1 if len(shape) < 3 else self.track_axis % len(shape)
+        bins, tracks = self._axes(shape)
         if self.flips_bins:
-            if len(shape) not in (2, 3) or (len(shape) == 2 and self.pairs):
-                raise ValueError(
-                    f"the output has shape {shape}; rc_output='flip_bins' is for (N, bins, tracks) and (N, bins) "
-                    f"without strand_pairs, else pass a function of the output as rc_output"
-                )
-            bins = 1 if len(shape) == 2 else 3 - tracks
             output = backend.XP.take(output, np.arange(shape[bins])[::-1].copy(), bins)
         if self.pairs:
-            order = np.arange(shape[tracks]) if len(shape) > 1 else np.arange(0)
+            order = np.arange(shape[tracks])
             for a, b in self.pairs:
                 if not (0 <= a < len(order) and 0 <= b < len(order)):
                     raise ValueError(f"strand pair {(a, b)} does not exist in an output of shape {shape}")
@@ -195,22 +187,61 @@ class Strand:
             output = backend.XP.take(output, order, tracks)
         return output
 
+    def _axes(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the axes of bins and of tracks, the same one where an output has bins or tracks alone."""
+        both, axis = self.flips_bins and self.pairs, self.bin_axis
+        if len(shape) == 3 and axis is None:
+            raise ValueError(
+                f"the output has shape {shape}, and nothing says which of its axes holds bins; pass bin_axis=1 "
+                f"(--bin-axis 1) for (N, bins, tracks), or 2 for (N, tracks, bins)"
+            )
+        if len(shape) == 3 and axis in (-2, -1, 1, 2):
+            bins = axis % 3
+            if bins in [track_axis % 3 for track_axis in self.track_axes]:
+                raise ValueError(
+                    f"axis {bins} of the output holds bins by bin_axis={axis}, and tracks by the target; pass one of "
+                    f"them otherwise (the target's track_axis={3 - bins})"
+                )
+            return bins, 3 - bins
+        if len(shape) == 2 and not both and (axis is None or (axis in (-1, 1) and self.flips_bins)):
+            return 1, 1
+        raise ValueError(
+            f"the output has shape {shape}; rc_output='flip_bins' is for (N, bins) and strand_pairs for (N, tracks), "
+            f"both with bin_axis= for outputs of three axes; else pass a function of the output as rc_output"
+        )
 
-def make_strand(rc: Any, rc_output: Any, pairs: Any, targets: Sequence[Any]) -> Strand | Callable[[Any], Any] | None:
+
+def make_strand(
+    rc: bool, rc_output: str | Callable[[AnyArray], AnyArray], bin_axis: int | None,
+    pairs: tuple[tuple[int, int], ...] | None, targets: Sequence[TargetLike],
+) -> Strand | Callable[[AnyArray], AnyArray] | None:  # fmt: skip
     """Check what the other strand does to the output."""
     if not rc:
-        if rc_output != "same" or pairs is not None:
-            raise ValueError("rc_output and strand_pairs say what the other strand does; pass rc=True with them")
+        if rc_output != "same" or pairs is not None or bin_axis is not None:
+            raise ValueError(
+                "rc_output, bin_axis and strand_pairs say what the other strand does; pass rc=True with them"
+            )
         return None
     if callable(rc_output):
-        if pairs is not None:
-            raise ValueError("rc_output is a function, which must exchange the tracks itself; leave strand_pairs away")
-        return rc_output  # type: ignore[no-any-return]
-    if rc_output not in ("same", "flip_bins"):
-        raise ValueError(f'rc_output must be "same", "flip_bins" or a function of the output; got {rc_output!r}')
-    checked = tuple((int(a), int(b)) for a, b in pairs or ())
-    if rc_output == "same" and not checked:
+        if pairs is not None or bin_axis is not None:
+            raise ValueError(
+                "rc_output is a function, which must exchange the tracks itself; leave strand_pairs away, and bin_axis"
+            )
+        return rc_output
+    if not isinstance(rc_output, str):
+        raise ValueError(f"rc_output must be text or {FUNCTION}; got {rc_output!r}")
+    if rc_output == "same" and not pairs:
+        if bin_axis is not None:
+            raise ValueError("bin_axis says where bins are flipped; pass rc_output='flip_bins' or strand_pairs with it")
         return None
-    inner = [getattr(target, "a", target) for target in targets]
-    track_axes = [target.track_axis for target in inner if hasattr(target, "track_axis")]
-    return Strand(rc_output == "flip_bins", checked, track_axes[0] if track_axes else -1)
+    track_axes = tuple({axis for target in targets for axis in _track_axes(target)})
+    return Strand(rc_output == "flip_bins", pairs or (), bin_axis, track_axes)
+
+
+def _track_axes(target: TargetLike) -> list[int]:
+    """Return the axes that a target takes for that of tracks, where that matters to it."""
+    parts = [getattr(target, name) for name in ("a", "b") if hasattr(target, name)]
+    if parts:
+        return [axis for part in parts for axis in _track_axes(part)]
+    matters = any(getattr(target, name, None) is not None for name in ("bins", "tracks"))
+    return [target.track_axis] if matters else []

@@ -19,7 +19,8 @@ import numpy as np
 
 from .. import ops
 from . import _batches, _methods, _mutagenesis
-from ._request import Options, PathOptions, Request, SampleOptions, is_keras, make_request, takes_options
+from ._options import Options, PathOptions, SampleOptions, takes_options
+from ._request import Request, is_keras, make_request
 
 __all__ = [
     "SimplexProjection",

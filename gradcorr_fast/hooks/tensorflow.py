@@ -15,7 +15,8 @@ except ModuleNotFoundError as error:
 from .. import ops
 from . import _batches, _checks, _methods, _mutagenesis
 from . import keras as keras_hooks
-from ._request import Options, PathOptions, Request, SampleOptions, is_keras, make_request, takes_options
+from ._options import Options, PathOptions, SampleOptions, takes_options
+from ._request import Request, is_keras, make_request
 from .keras import SimplexProjection, attach
 
 __all__ = [

@@ -14,8 +14,8 @@ from .. import ops
 from . import _methods
 from ._fold.torch import fold
 from ._models.torch import attribute
+from ._options import Options, PathOptions, SampleOptions, takes_options
 from ._penalty.torch import angle_penalty
-from ._request import Options, PathOptions, SampleOptions, takes_options
 
 __all__ = [
     "SimplexProjection",
@@ -194,8 +194,11 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     rc : bool
         Whether results are means over both strands.
     rc_output : "same", "flip_bins" or callable
-        What the output for the other strand is turned into before the target is taken: nothing, its bins reversed
-        (axis 1 of an output (N, bins) or (N, bins, tracks)), or what a function makes of it.
+        What the output for the other strand is turned into before the target is taken: nothing, its bins reversed, or
+        what a function makes of it.
+    bin_axis : int, optional
+        Which axis of an output of three holds bins, the other holding tracks: 1 for (N, bins, tracks), 2 for (N,
+        tracks, bins). "flip_bins" and `strand_pairs` need it there.
     strand_pairs : sequence of pairs of int, optional
         Tracks that belong to the two strands, and are exchanged for the other strand.
     shifts : sequence of int

@@ -24,8 +24,8 @@ from .metadata import FORMATS, REGIONS, RUN_FILE, STORE, TABLE
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
 """Parts of what a scan says about itself that must not change when it goes on."""
-MAY_CHANGE = ("path", "source", "batch_size")
-"""What of it may: where files are, and what memory allows."""
+MAY_CHANGE = ("path", "source")
+"""What of it may: where files are."""
 MATRIX = f"{TABLE}.zarr"
 RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in FORMATS))
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
@@ -220,12 +220,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def find_changes(before: Record, now: Record) -> list[str]:
-    """Say what differs between a scan and a call that wants to go on with it, in words."""
+def find_changes(before: Record, now: Record, may_change: Iterable[str] = ()) -> list[str]:
+    """Say what differs between a scan and a call that wants to go on with it, in words, but for what may."""
     found = []
     for part in COMPARED:
         old, new = before.get(part, {}), now.get(part, {})
-        for key in sorted((old.keys() | new.keys()).difference(MAY_CHANGE)):
+        for key in sorted((old.keys() | new.keys()).difference(MAY_CHANGE, may_change)):
             if old.get(key) != new.get(key):
                 found.append(f"{part} {key} was {_show(old.get(key))} and is {_show(new.get(key))}")
     return found

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from ..hooks._options import METHODS
 from .metadata import KEY
 from .options import FOR_METHODS
 from .tables import SCORES
@@ -24,14 +25,6 @@ REASONS = {
     "model_failed": "on which the model failed",
 }
 """Why an allele or region was not used, by its status."""
-METHODS = {
-    "saliency": "gradients",
-    "integrated_gradients": "integrated gradients",
-    "smoothgrad": "gradients averaged by SmoothGrad",
-    "expected_gradients": "expected gradients",
-    "saturation_mutagenesis": "effects of every substitution, less their mean",
-}
-"""What the attributions of regions are, by their method."""
 DIGITS = 12
 """Of a digest, in text for people."""
 Part = Mapping[str, Any]
@@ -148,7 +141,7 @@ def _few(targets: Sequence[Any]) -> str:
 
 def _maps(options: Part) -> str:
     given = [f"{name} {options[name]}" for name in FOR_METHODS if isinstance(options.get(name), str | int | float)]
-    what = METHODS.get(options["method"], options["method"])
+    what = METHODS[options["method"]].maps if options["method"] in METHODS else options["method"]
     of = _after(" of ", _few(options.get("targets") or ()))
     return f"attributions are {what}{of}" + _after(" with ", _listed(given))
 

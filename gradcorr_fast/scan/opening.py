@@ -21,7 +21,7 @@ from .failures import random_codes, reason_of
 from .folder import PLAN, Folder, file_digest, find_changes, identify, work
 from .genome import Genome
 from .metadata import KEY
-from .options import FOR_MODEL, ModelOptions, recorded
+from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
 from .windows import WindowOptions
 
@@ -79,8 +79,8 @@ class Scan(NamedTuple):
 
 @contextmanager
 def opened(
-    kind: Kind, model: Any, fasta: Any, source: Any, path: Path, options: ModelOptions, *, resume: bool, force: bool,
-    tell: bool = False, finished: Record | None = None,
+    kind: Kind, model: Any, fasta: Any, source: Any, path: Path, checked: Mapping[str, Any], *, resume: bool,
+    force: bool, tell: bool = False, finished: Record | None = None,
 ) -> Iterator[Scan]:  # fmt: skip
     """Begin the scan in a folder, or join it; see `score_variants`. The options have been checked.
 
@@ -88,7 +88,7 @@ def opened(
     """
     if resume and force:
         raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
-    folder = Folder(path)
+    folder, options = Folder(path), dict(checked)
     before = finished or (folder.record if resume else None)
     for name in ("batch_size", "shard_size"):
         if before is not None and options[name] == "auto":  # what was found out then
@@ -165,7 +165,7 @@ def as_loaded(model: Any, device: Any) -> model_files.LoadedModel:
     return model_files.describe_model(model)
 
 
-def _guess(loaded: model_files.LoadedModel, options: ModelOptions, tell: bool) -> None:
+def _guess(loaded: model_files.LoadedModel, options: dict[str, Any], tell: bool) -> None:
     """Fill in axis and length from what the model says of itself."""
     shape = model_files.inspect_model(loaded)
     guesses = {"length": shape.length, "axis": shape.axis, "batch_size": shape.batch_size}
@@ -174,16 +174,16 @@ def _guess(loaded: model_files.LoadedModel, options: ModelOptions, tell: bool) -
     if shape.batch_size is not None and options["batch_size"] not in ("auto", shape.batch_size):
         raise ValueError(f"{loaded.source} takes batches of {shape.batch_size} only; leave the batch size away")
     for name, guess in guesses.items():
-        if guess is not None and options[name] in (None, "auto"):  # type: ignore[literal-required]
-            options[name] = guess  # type: ignore[literal-required]
+        if guess is not None and options[name] in (None, "auto"):
+            options[name] = guess
             if tell:
                 print(f"{name.replace('_', ' ')} {guess}, as the model seems to take", file=sys.stderr)
     if options["length"] is None:
         raise ValueError(f"{loaded.source} does not tell the length of its input; give it, length=... (--length)")
 
 
-def _session(loaded: model_files.LoadedModel, options: ModelOptions) -> Any:
-    given: Any = {name: options[name] for name in FOR_MODEL if name in options}  # type: ignore[literal-required]
+def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any]) -> Any:
+    given: Any = {name: options[name] for name in FOR_MODEL if name in options}
     return open_session(loaded.model, loaded.framework, **given)
 
 
@@ -283,7 +283,7 @@ def _compare(kind: Kind, scan: Scan, source: Any, before: Record, now: Record) -
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:
             digest = _plan(kind, scan, source, Path(other) / PLAN)["input"]["digest"]
-    changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}})
+    changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}}, MAY_CHANGE)
     is_here = all(before[part] == now[part] for part in ("versions", "device"))
     old, new = (np.array(record["probe"], float) for record in (before, now))
     spread = float(np.nanmax(old, initial=-np.inf) - np.nanmin(old, initial=np.inf))

@@ -1,156 +1,172 @@
 """What a scan may be asked: names, defaults, checks, and the form in which it is recorded."""
 
-import hashlib
-import operator
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
-
-import numpy as np
+from types import MappingProxyType
+from typing import Annotated, Any, TypedDict
 
 from .. import targets
+from .._types import PathLike, TargetLike
+from ..hooks._options import (
+    COMMON,
+    METHODS,
+    DrawOptions,
+    Option,
+    PathSettings,
+    PresetSetting,
+    RunOptions,
+    SampleSettings,
+    as_json,
+    check_count,
+    check_names,
+    check_size,
+    complete,
+    owners_of,
+    read_size,
+    table_of,
+)  # fmt: skip
 from .folder import file_digest
 from .tables import SCORES, check_scores
 
 
-class ModelOptions(TypedDict, total=False):
+def as_targets(name: str, value: Any) -> tuple[TargetLike, ...]:
+    """Return one or several targets, or their text, as a tuple."""
+    is_one = isinstance(value, str) or callable(value) or not hasattr(value, "__iter__")
+    wanted = (value,) if is_one else value
+    checked = tuple(targets.parse(t) if isinstance(t, str) else targets.as_target(t) for t in wanted)
+    if not checked:
+        raise ValueError(f"there is nothing to compute; ask for a target ({name}=)")
+    return checked
+
+
+def name_targets(wanted: Sequence[TargetLike]) -> list[str]:
+    """Return the text of each target; a function of the user's is called by its name."""
+    return [str(target) if targets.is_plain(target) else as_json(target) for target in wanted]
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(text.split(",")) if text else ()
+
+
+def record_regions(regions: Any) -> Any:
+    """Return what tells regions from others: the digest of a file, else their texts."""
+    if isinstance(regions, str | os.PathLike) and Path(regions).is_file():
+        return {"sha256": file_digest(Path(regions))}
+    return None if regions is None else [str(region) for region in regions]
+
+
+class ModelOptions(RunOptions, total=False):
     """Options of every scan."""
 
-    length: int | None
-    axis: int | None
-    targets: Sequence[Any]
-    output: Any
-    batch_size: int | str
-    device: Any
-    precision: str
-    rc: bool
-    rc_output: str
-    strand_pairs: Sequence[tuple[int, int]] | None
-    shifts: Sequence[int]
-    edges: str
-    max_n: float
-    shard_size: int | str
+    length: Annotated[
+        int | None,
+        Option(help="Window, bp; by default the length of the model's input if it tells.", check=check_count),
+    ]
+    axis: Annotated[int | None, Option(help="Letter axis of the model's input: 1 for (N, 4, L), -1 for (N, L, 4).")]
+    targets: Annotated[
+        Sequence[TargetLike],
+        Option(
+            (0,), "Of the output, such as 3 or mean(); repeatable.", flags=("--target", "-t"), is_repeatable=True,
+            check=as_targets, record=name_targets,
+        ),
+    ]  # fmt: skip
+    edges: Annotated[str, Option("pad", "Windows that leave the contig.", choices=("pad", "reject"))]
+    max_n: Annotated[float, Option(0.05, "Largest share of N in a window that is used.")]
+    shard_size: Annotated[
+        int | str,
+        Option("auto", "Rows that are done whole or not at all.", check=check_size, read=read_size, metavar="N|auto"),
+    ]
 
 
 class ScanOptions(ModelOptions, total=False):
     """Options of a scan of variants; `score_variants` describes them."""
 
-    scores: Sequence[str]
-    windows: str
-    top: int | None
-    flank: str
-    chroms: Sequence[str] | None
-    regions: Any
+    scores: Annotated[
+        Sequence[str],
+        Option(tuple(SCORES), "What is computed, with commas between.", read=read_names, metavar="NAME,NAME,..."),
+    ]
+    windows: Annotated[str, Option("centred", "centred, or grid:STEP to share reference windows.")]
+    top: Annotated[
+        int | None,
+        Option(help="Score exactly only the K largest of each reference window.", check=check_count, metavar="K"),
+    ]
+    flank: Annotated[str, Option("right", "Side that an indel's window follows.", choices=("right", "both"))]
+    chroms: Annotated[
+        Sequence[str] | None, Option(help="Only variants there; repeatable.", flags=("--chrom",), is_repeatable=True)
+    ]
+    regions: Annotated[
+        PathLike | Sequence[Any] | None,
+        Option(help="Only variants in this BED file, or in chr:start-end.", record=record_regions),
+    ]
 
 
-class RegionOptions(ModelOptions, total=False):
+class StoreOptions(TypedDict, total=False):
+    """Which maps of regions are stored, and how."""
+
+    method: Annotated[str, Option("saliency", "Of attribution.", choices=tuple(METHODS))]
+    dtype: Annotated[str, Option("float16", "Of the maps.", choices=("float16", "float32"))]
+    keep_uncorrected: Annotated[bool, Option(False, "Store the maps before the correction too.")]
+
+
+class RegionOptions(
+    StoreOptions, PathSettings, SampleSettings, PresetSetting, DrawOptions, ModelOptions, total=False
+):  # fmt: skip
     """Options of a scan of regions; `attribute_regions` describes them."""
 
-    method: str
-    random_state: int
-    dtype: str
-    keep_uncorrected: bool
-    references: Any
-    n_references: int | None
-    n_steps: int | None
-    rule: str | None
-    n_samples: int | None
-    kind: str | None
-    sd: float | None
-    rate: float | None
-    preset: str | None
+
+def scan_table(kind: type) -> dict[str, Option]:
+    """Return the options of a scan; of those that only some methods have, None is what the method has by default."""
+    table = table_of(kind)
+    return {name: replace(option, default=None) if owners_of(name) else option for name, option in table.items()}
 
 
-FOR_EVERY: ModelOptions = {
-    "length": None, "axis": None, "targets": (0,), "output": None, "batch_size": "auto", "device": None,
-    "precision": "float32", "rc": False, "rc_output": "same", "strand_pairs": None, "shifts": (0,), "edges": "pad",
-    "max_n": 0.05,
-}  # fmt: skip
-FOR_VARIANTS: ScanOptions = {
-    **FOR_EVERY, "scores": tuple(SCORES), "windows": "centred", "top": None, "flank": "right", "chroms": None,
-    "regions": None, "shard_size": "auto",
-}  # fmt: skip
-FOR_METHODS = ("references", "n_references", "n_steps", "rule", "n_samples", "kind", "sd", "rate", "preset")
-"""Options that only some attribution methods have; None is what the method has by default."""
-FOR_REGIONS: RegionOptions = {
-    **FOR_EVERY, "method": "saliency", "random_state": 0, "dtype": "float16", "keep_uncorrected": False,
-    "references": None, "n_references": None, "n_steps": None, "rule": None, "n_samples": None, "kind": None,
-    "sd": None, "rate": None, "preset": None, "shard_size": "auto",
-}  # fmt: skip
-FOR_MODEL = (
-    "length",
-    "axis",
-    "targets",
-    "output",
-    "batch_size",
-    "device",
-    "precision",
-    "rc",
-    "rc_output",
-    "strand_pairs",
-    "shifts",
-    "random_state",
-)
-"""Options that the hooks take; not every scan has them all."""
-METHODS = ("saliency", "integrated_gradients", "smoothgrad", "expected_gradients", "saturation_mutagenesis")
-CHOICES = {
-    "flank": ("right", "both"),
-    "edges": ("pad", "reject"),
-    "method": METHODS,
-    "dtype": ("float16", "float32"),
+FOR_METHODS = tuple(name for name in table_of(RegionOptions) if owners_of(name))
+"""Options that only some attribution methods have."""
+RECORDED = {
+    name: option.record
+    for kind in (ScanOptions, RegionOptions)
+    for name, option in table_of(kind).items()
+    if option.record is not None
 }
+"""How each option is recorded; what is not here the numbers hardly depend on."""
+MAY_CHANGE = tuple(
+    name for kind in (ScanOptions, RegionOptions) for name, option in table_of(kind).items() if option.may_change
+)
+"""Options that may be others when a scan goes on."""
+FOR_MODEL = ("length", *(name for name in table_of(RegionOptions) if name in COMMON))
+"""Options that the hooks take; not every scan has them all."""
 
-AnyOptions = TypeVar("AnyOptions", ScanOptions, RegionOptions)
 
-
-def check_variant_options(given: ScanOptions) -> ScanOptions:
-    """Fill in defaults and check what the model and the genome do not."""
-    options = _check(given, FOR_VARIANTS)
-    if isinstance(options["scores"], str):
-        options["scores"] = (options["scores"],)
-    options["scores"] = tuple(check_scores(options["scores"], target_names(options)))
+def check_variant_options(given: ScanOptions) -> MappingProxyType[str, Any]:
+    """Fill in defaults and check what the model and the genome do not; what is returned cannot be written to."""
+    options = _check(given, ScanOptions)
+    scores = (options["scores"],) if isinstance(options["scores"], str) else options["scores"]
+    options["scores"] = tuple(check_scores(scores, target_names(options)))
     if not options["scores"]:
         raise ValueError(f"there is nothing to compute; ask for some of {', '.join(SCORES)}")
-    return options
+    return MappingProxyType(options)
 
 
-def check_region_options(given: RegionOptions) -> RegionOptions:
-    """Fill in defaults and check what the model and the genome do not."""
-    options = _check(given, FOR_REGIONS)
+def check_region_options(given: RegionOptions) -> MappingProxyType[str, Any]:
+    """Fill in defaults and check what the model and the genome do not; what is returned cannot be written to."""
+    options = _check(given, RegionOptions)
     shape = getattr(options["references"], "shape", (0, 0, 0))
     if len(shape) != 3:
         raise ValueError(
             f"references have shape {tuple(shape)}; give an array that serves all regions, (R, 4, L) or (R, L, 4)"
         )
-    return options
+    return MappingProxyType(options)
 
 
-def _check(given: AnyOptions, defaults: AnyOptions) -> AnyOptions:
-    unknown = [name for name in given if name not in defaults]
-    if unknown:
-        raise TypeError(f"there is no option {unknown[0]!r}; the options are {', '.join(defaults)}")
-    options: Any = {**defaults, **given}
-    wanted = options["targets"]
-    wanted = (wanted,) if isinstance(wanted, str) or callable(wanted) or not hasattr(wanted, "__iter__") else wanted
-    options["targets"] = tuple(targets.parse(t) if isinstance(t, str) else targets.as_target(t) for t in wanted)
-    options["shifts"] = tuple(map(operator.index, options["shifts"]))
-    if not options["targets"]:
-        raise ValueError("there is nothing to compute; ask for a target")
+def _check(given: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    table = scan_table(kind)
+    check_names(given, table)
+    options = complete(given, table)
     check_scores([], target_names(options))
-    for name, choices in CHOICES.items():
-        if name in options and options[name] not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {options[name]!r}")
-    free = {"shard_size": defaults["shard_size"], "top": None}
-    for name in free.keys() & options.keys():
-        value = options[name]
-        if value == free[name]:
-            continue
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-            raise ValueError(f"{name} must be a positive int; got {value!r}")
-        options[name] = operator.index(value)
-    checked: AnyOptions = options
-    return checked
+    return options
 
 
 def grid_step(windows: str) -> int | None:
@@ -163,28 +179,11 @@ def grid_step(windows: str) -> int | None:
     return int(step)
 
 
-def target_names(options: ModelOptions) -> list[str]:
-    """Return the text of each target; a function of the user's is called by its name."""
-    return [
-        str(target) if targets.is_plain(target) else getattr(target, "__qualname__", type(target).__qualname__)
-        for target in options["targets"]
-    ]
+def target_names(options: Mapping[str, Any]) -> list[str]:
+    """Return the text of each target."""
+    return name_targets(options["targets"])
 
 
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as JSON keeps them, without the device, which the numbers hardly depend on."""
-    found = {name: value for name, value in options.items() if name != "device"}
-    found["targets"] = target_names(options)  # type: ignore[arg-type]  # which every scan has
-    for name in ("scores", "shifts", "chroms", "strand_pairs"):
-        if found.get(name) is not None:
-            found[name] = [list(v) if isinstance(v, tuple) else v for v in found[name]]
-    regions, references = found.get("regions"), found.get("references")
-    if isinstance(regions, str | os.PathLike) and Path(regions).is_file():
-        found["regions"] = {"sha256": file_digest(Path(regions))}
-    elif regions is not None:
-        found["regions"] = [str(region) for region in regions]
-    if hasattr(references, "shape"):
-        numbers = np.asarray(references, np.float32)
-        digest = hashlib.sha256(numbers.tobytes()).hexdigest()
-        found["references"] = {"shape": list(numbers.shape), "sha256": digest}
-    return found
+    """Return the options as JSON keeps them, but for those that are not recorded."""
+    return {name: RECORDED[name](value) for name, value in options.items() if name in RECORDED}

@@ -118,7 +118,7 @@ def score_variants(
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.
-    batch_size, device, precision, rc, rc_output, strand_pairs, shifts
+    batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
         See `hooks.torch.saliency`. Scores are means over strands and shifts.
     windows : str
         "centred" on each variant, or "grid:STEP", cut by position alone, so that variants share reference windows.

@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ... import ops
-from .. import _batches, _checks, _methods, _mutagenesis, _request
+from .. import _batches, _checks, _methods, _mutagenesis, _options, _request
 from .._views import Layout
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -24,7 +24,7 @@ N_PROBED = 8
 
 
 def attribute(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _request.Options
+    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _options.Options
 ) -> Any:
     """Run a method, None being mutagenesis."""
     with opened(model, X, args, method, options) as (request, make):
@@ -33,7 +33,7 @@ def attribute(
 
 @contextmanager
 def opened(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _request.Options
+    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _options.Options
 ) -> Iterator[tuple[_request.Request, _batches.Make]]:
     """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     if _request.is_keras(model):
@@ -41,7 +41,7 @@ def opened(
 
         keras.backend(model, "torch")
     model = unwrap(model)
-    given: _request.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
+    given: _options.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
     given.update(options)
     precision = given["precision"]
     extra = ("convergence_delta",) if method is not None and method.is_path else ()
