@@ -13,5 +13,7 @@ Model: TypeAlias = Any
 """A model of PyTorch, Keras or JAX, or a function of one batch of sequences."""
 TargetLike: TypeAlias = Any
 """What `targets.as_target` takes: an int, a tuple, a callable, or an object of `gf.targets`."""
+Unchecked: TypeAlias = Any
+"""What a user gives for an option, before it is looked at."""
 PathLike: TypeAlias = str | os.PathLike[str]
 """The path of a file or folder."""

@@ -3,10 +3,12 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import click
 
+from .._types import Unchecked
 from ..hooks._options import PRESETS, Option, own_table, owners_of
 from ..scan.options import ModelOptions, scan_table
 from ._errors import told
@@ -22,7 +24,7 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     def __init__(self, read: Callable[[str], Any], name: str) -> None:
         self.read, self.name = read, name
 
-    def convert(self, value: Any, param: Any, context: Any) -> Any:
+    def convert(self, value: Unchecked, param: click.Parameter | None, context: click.Context | None) -> Any:
         """Read it."""
         try:
             return self.read(value) if isinstance(value, str) else value
@@ -35,7 +37,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 
     name = "i/n"
 
-    def convert(self, value: Any, param: Any, context: Any) -> Any:
+    def convert(self, value: Unchecked, param: click.Parameter | None, context: click.Context | None) -> Any:
         """Read i and n."""
         if not isinstance(value, str):
             return value
@@ -141,7 +143,7 @@ def show_counts(counts: Mapping[str, int]) -> str:
     return "\n".join(f"  {name:<{width}}  {n:>12,}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def show_result(table: Any) -> int:
+def show_result(table: Path) -> int:
     """Show where a table is, what became of its rows, and why the model failed; return the exit status."""
     from ..scan import read_metadata
 

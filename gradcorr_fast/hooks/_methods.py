@@ -5,8 +5,8 @@ in `_batches` runs them, whatever the framework.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from ..backends import library
 from ._options import METHODS, Options, SampleOptions, check_names, complete, own_table, settings
 from ._request import MAPS, Request
 
+Read: TypeAlias = Callable[[AnyArray], Array]
+"""Turns an array into a NumPy array."""
 SOFT = "soft=True takes them as they are"
 
 
@@ -50,7 +52,9 @@ class Method(NamedTuple):
 class Group:
     """Some sequences on the device, with what is made of them once: codes, keys of the draws, the last reference."""
 
-    def __init__(self, request: Request, rows: slice, x: Any, array: Callable[[Array], Any], read: Any) -> None:
+    def __init__(
+        self, request: Request, rows: slice, x: AnyArray, array: Callable[[Array], AnyArray], read: Read
+    ) -> None:
         self.request, self.rows, self.x = request, rows, x
         self.array = array
         """Turns a NumPy array into one like x."""
@@ -115,7 +119,7 @@ def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method | N
     return samples(**own) if kind is SampleOptions else path(name, X, **own), rest
 
 
-def _asks_for_maps(outputs: Any) -> bool:
+def _asks_for_maps(outputs: Sequence[str] | str | None) -> bool:
     return outputs is None or any(field in MAPS for field in ((outputs,) if isinstance(outputs, str) else outputs))
 
 
@@ -126,12 +130,12 @@ def saliency() -> Method:
 
 def path(
     name: str,
-    X: Any,
+    X: AnyArray,
     *,
     preset: str,
-    references: Any,
-    n_references: Any,
-    n_steps: Any,
+    references: str | AnyArray | None,
+    n_references: int | None,
+    n_steps: int | None,
     rule: str,
     multiply_by_inputs: bool,
     soft: bool,
@@ -184,7 +188,9 @@ def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
     return (np.arange(n_steps) + (rule == "midpoint") / 2) / n_steps, weights
 
 
-def _find_references(X: Any, references: Any, n_references: int) -> tuple[Callable[[Group, int], Any], int, bool]:
+def _find_references(
+    X: AnyArray, references: str | AnyArray, n_references: int
+) -> tuple[Callable[[Group, int], AnyArray], int, bool]:
     """Return the function that finds a reference of a group, their number, and whether it needs codes."""
     if isinstance(references, str):
         if references in ("zero", "uniform"):
@@ -267,7 +273,9 @@ def mutations(n_samples: int, rate: float) -> Method:
     return Method(points, make, needs_one_hot=True, mend=mend)
 
 
-def samples(*, kind: str, preset: str, n_samples: Any, sd: Any, rate: Any, soft: bool) -> Method:
+def samples(
+    *, kind: str, preset: str, n_samples: int | None, sd: float | None, rate: float | None, soft: bool
+) -> Method:
     """Gradients at samples around the sequence."""
     if kind == "gaussian" and rate is not None:
         raise ValueError('rate is the share of letters that mutate; pass kind="mutation", or sd for Gaussian noise')

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 import numpy as np
 
-from .._types import TargetLike
+from .._types import AnyArray, TargetLike, Unchecked
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """What the paper says, and what the authors' scripts do."""
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: Unchecked) -> Any:
     """Return a value as JSON keeps it: a list for what has several, its name for a function."""
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
@@ -46,7 +46,7 @@ def as_json(value: Any) -> Any:
     return value if is_one else [as_json(part) for part in value]
 
 
-def digest_array(value: Any) -> Any:
+def digest_array(value: str | AnyArray | None) -> Any:
     """Return what tells an array from others; text as it is."""
     if not hasattr(value, "shape"):
         return value
@@ -81,7 +81,7 @@ class Option:
     type: Any = None
     """Beside which it stands; `table_of` fills it in."""
 
-    def take(self, name: str, value: Any) -> Any:
+    def take(self, name: str, value: Unchecked) -> Any:
         """Return a value as it is used, or say what it must be."""
         if value is None and (self.default is None or NoneType in get_args(self.type)):
             return None
@@ -91,14 +91,14 @@ class Option:
         return value if self.check is None else self.check(name, value)
 
 
-def check_count(name: str, value: Any) -> int:
+def check_count(name: str, value: Unchecked) -> int:
     """Refuse what is no positive int."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
         raise ValueError(f"{name} must be a positive int; got {value!r}")
     return int(value)
 
 
-def check_size(name: str, value: Any) -> int | str:
+def check_size(name: str, value: Unchecked) -> int | str:
     """Refuse what is neither "auto" nor a positive int."""
     if isinstance(value, str) and value == "auto":
         return value
@@ -107,7 +107,7 @@ def check_size(name: str, value: Any) -> int | str:
     return int(value)
 
 
-def check_shifts(name: str, value: Any) -> tuple[int, ...]:
+def check_shifts(name: str, value: Unchecked) -> tuple[int, ...]:
     """Refuse what is no sequence of ints."""
     if not isinstance(value, list | tuple | range | np.ndarray) or not len(value):
         raise TypeError(f"{name} must be a sequence of ints, such as (-1, 0, 1); got {value!r}")
@@ -117,7 +117,7 @@ def check_shifts(name: str, value: Any) -> tuple[int, ...]:
     return tuple(int(shift) for shift in value)
 
 
-def check_pairs(name: str, value: Any) -> tuple[tuple[int, int], ...]:
+def check_pairs(name: str, value: Unchecked) -> tuple[tuple[int, int], ...]:
     """Refuse what is no sequence of pairs of ints."""
     try:
         return tuple((int(a), int(b)) for a, b in value)
@@ -125,21 +125,21 @@ def check_pairs(name: str, value: Any) -> tuple[tuple[int, int], ...]:
         raise TypeError(f"{name} must be pairs of tracks, such as [(0, 1), (2, 3)]; got {value!r}") from None
 
 
-def check_sd(name: str, value: Any) -> float:
+def check_sd(name: str, value: Unchecked) -> float:
     """Refuse what is no standard deviation."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number that is not negative; got {value!r}")
     return float(value)
 
 
-def check_rate(name: str, value: Any) -> float:
+def check_rate(name: str, value: Unchecked) -> float:
     """Refuse what is no share."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be the share of letters that mutate, 0 to 1; got {value!r}")
     return float(value)
 
 
-def check_seed(name: str, value: Any) -> int:
+def check_seed(name: str, value: Unchecked) -> int:
     """Refuse what is no number of 64 bits."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, from which all draws follow; got {value!r}")
@@ -196,7 +196,7 @@ class RunOptions(TypedDict, total=False):
     ]
     rc: Annotated[bool, Option(False, "Average over both strands.")]
     rc_output: Annotated[
-        str | Callable[[Any], Any],
+        str | Callable[[AnyArray], AnyArray],
         Option("same", "What the other strand's output is.", choices=("same", "flip_bins"), others=FUNCTION),
     ]
     bin_axis: Annotated[int | None, Option(help="Of the output: 1 for (N, bins, tracks), 2 for (N, tracks, bins).")]
@@ -230,7 +230,7 @@ class MapOptions(TypedDict, total=False):
     n_letters: Annotated[int | None, Option()]
     start: Annotated[int, Option(0)]
     end: Annotated[int, Option(-1)]
-    mask: Annotated[Any, Option()]
+    mask: Annotated[AnyArray | None, Option()]
     verbose: Annotated[bool, Option(False)]
 
 
@@ -238,7 +238,7 @@ class PathSettings(TypedDict, total=False):
     """Where on which paths gradients are taken; what is None is as in the preset."""
 
     references: Annotated[
-        Any,
+        str | AnyArray | None,
         Option(
             help="Where paths begin.", choices=("zero", "uniform", "mono", "dinucleotide"), others="an array",
             record=digest_array,

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from .._check import FLOAT_NAMES
+from .._types import AnyArray, Array, Model, TargetLike, Unchecked
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._options import COMMON, Options, check_names, complete
@@ -27,7 +28,7 @@ class OwnPosition:
     A position that does not exist gives NaN, which `Checks` reports: a graph that was traced cannot.
     """
 
-    def __call__(self, output: Any, positions: Any) -> Any:
+    def __call__(self, output: AnyArray, positions: AnyArray) -> AnyArray:
         """Return one number for each sequence of a batch with these `positions`."""
         backend = find_backend(output=output)
         shape, xp = backend.shape(output), backend.XP
@@ -47,7 +48,7 @@ class Request(NamedTuple):
     """For each target, the positions of the sequences (N,) if it is an `OwnPosition`, or None."""
     several: bool
     """Whether results have an axis of targets after that of sequences."""
-    output: Any
+    output: int | str | None
     fields: tuple[str, ...] | None
     """Fields of AttributionMaps to return, or None for the map alone."""
     corrected: bool
@@ -66,7 +67,7 @@ class Request(NamedTuple):
     """Turns an output for the other strand into one for this strand."""
     window: slice
     """Positions of the results."""
-    mask: Any
+    mask: Array | None
     """Positions whose map is wanted, bool (N, ...) or (1, ...), or None for all."""
     is_reverse: bool = False
     """Whether the model is shown the other strand."""
@@ -110,7 +111,12 @@ class Request(NamedTuple):
 
 
 def make_request(
-    X: Any, args: Any, framework: str, *, extra: tuple[str, ...] = (), **options: Unpack[Options]
+    X: AnyArray,
+    args: Sequence[AnyArray] | None,
+    framework: str,
+    *,
+    extra: tuple[str, ...] = (),
+    **options: Unpack[Options],
 ) -> Request:
     """Check what users pass; `extra` are fields of AttributionMaps that the method has beside those of every method."""
     check_names(options, COMMON)
@@ -152,7 +158,7 @@ def make_request(
     )
 
 
-def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _targets(target: TargetLike, targets: Unchecked, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     if targets is not None:
         if not isinstance(targets, list | tuple) or not targets:
             raise TypeError(f"targets must be a list of targets; got {targets!r}")
@@ -166,7 +172,7 @@ def _targets(target: Any, targets: Any, n_sequences: int) -> tuple[tuple[Any, ..
     return checked, (None,) * len(checked)
 
 
-def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _own_positions(target: AnyArray, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     positions = to_host(target)
     if positions.shape != (n_sequences,) or positions.dtype.kind not in "iu":
         raise ValueError(
@@ -176,7 +182,7 @@ def _own_positions(target: Any, n_sequences: int) -> tuple[tuple[Any, ...], tupl
     return (OwnPosition(),), (positions.astype(np.int32),)
 
 
-def _fields(outputs: Any, corrected: bool, extra: tuple[str, ...]) -> tuple[str, ...] | None:
+def _fields(outputs: Sequence[str] | str | None, corrected: bool, extra: tuple[str, ...]) -> tuple[str, ...] | None:
     if outputs is None:
         return None
     wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
@@ -188,7 +194,7 @@ def _fields(outputs: Any, corrected: bool, extra: tuple[str, ...]) -> tuple[str,
     return tuple(field for field in possible if field in wanted)
 
 
-def _args(args: Any, n_sequences: int) -> tuple[Any, ...]:
+def _args(args: Unchecked, n_sequences: int) -> tuple[Any, ...]:
     if args is None:
         return ()
     if not isinstance(args, tuple | list):
@@ -224,10 +230,10 @@ def pick(outputs: Any, output: Any) -> Any:
     return outputs
 
 
-def is_keras(model: Any) -> bool:
+def is_keras(model: Model) -> bool:
     """Whether a model is a Keras model or layer, found out without importing Keras."""
     return any(cls.__module__.partition(".")[0] == "keras" for cls in type(model).__mro__)
 
 
-def _kind(array: Any) -> str:
+def _kind(array: object) -> str:
     return f"a {type(array).__module__}.{type(array).__qualname__}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,14 +62,14 @@ class Layout(NamedTuple):
         codes = np.where(is_letter, is_one.argmax(-1), UNKNOWN).astype(np.uint8)
         return codes, ~(is_letter | is_unknown)
 
-    def cut(self, array: Any, window: slice) -> Any:
+    def cut(self, array: AnyArray, window: slice) -> AnyArray:
         """Return the positions of a window of an array of this layout."""
         if self.length_axis is None or (window.start, window.stop) == (0, self.shape[self.length_axis]):
             return array
         return array[(slice(None),) * self.length_axis + (window,)]
 
 
-def make_layout(shape: tuple[int, ...], axis: int, letters: Any, n_letters: int | None) -> Layout:
+def make_layout(shape: tuple[int, ...], axis: int, letters: slice | None, n_letters: int | None) -> Layout:
     """Check the letter axis of an input."""
     if letters is None:
         front, part = check_axis(shape, axis, n_letters), slice(None)
@@ -81,7 +81,7 @@ def make_layout(shape: tuple[int, ...], axis: int, letters: Any, n_letters: int 
     return Layout(shape, front, part)
 
 
-def make_window(layout: Layout, start: Any, end: Any) -> slice:
+def make_window(layout: Layout, start: int, end: int) -> slice:
     """Check a window of positions; an end below zero counts from the end, -1 being the end itself."""
     if layout.length_axis is None:
         return slice(0, 0)
@@ -95,7 +95,7 @@ def make_window(layout: Layout, start: Any, end: Any) -> slice:
     return slice(int(start), int(stop))
 
 
-def make_mask(layout: Layout, mask: Any) -> Array | None:
+def make_mask(layout: Layout, mask: AnyArray | None) -> Array | None:
     """Check a mask of positions, (N, L) or (L,)."""
     if mask is None:
         return None
@@ -116,15 +116,15 @@ class View(NamedTuple):
     is_reverse: bool
     shift: int
 
-    def show(self, x: Any, layout: Layout) -> Any:
+    def show(self, x: AnyArray, layout: Layout) -> AnyArray:
         """Return the input that the model sees."""
         return self._move(self._turn(x, layout), layout, self.shift)
 
-    def map_back(self, grad: Any, layout: Layout) -> Any:
+    def map_back(self, grad: AnyArray, layout: Layout) -> AnyArray:
         """Return a gradient with respect to what the model sees as one with respect to the sequence."""
         return self._turn(self._move(grad, layout, -self.shift), layout)
 
-    def _turn(self, array: Any, layout: Layout) -> Any:
+    def _turn(self, array: AnyArray, layout: Layout) -> AnyArray:
         if not self.is_reverse:
             return array
         length_axis, n_channels = layout.length_axis, layout.shape[layout.axis]
@@ -137,7 +137,7 @@ class View(NamedTuple):
         order[layout.letters] = order[layout.letters][::-1]
         return find_backend(array=array).XP.take(turned, order, layout.axis)
 
-    def _move(self, array: Any, layout: Layout, shift: int) -> Any:
+    def _move(self, array: AnyArray, layout: Layout, shift: int) -> AnyArray:
         if not shift or layout.length_axis is None:
             return array
         front, size = (slice(None),) * layout.length_axis, abs(shift)

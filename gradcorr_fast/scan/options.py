@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
 
 from .. import targets
-from .._types import PathLike, TargetLike
+from .._types import PathLike, TargetLike, Unchecked
 from ..hooks._options import (
     COMMON,
     METHODS,
@@ -31,7 +31,7 @@ from .folder import file_digest
 from .tables import SCORES, check_scores
 
 
-def as_targets(name: str, value: Any) -> tuple[TargetLike, ...]:
+def as_targets(name: str, value: Unchecked) -> tuple[TargetLike, ...]:
     """Return one or several targets, or their text, as a tuple."""
     is_one = isinstance(value, str) or callable(value) or not hasattr(value, "__iter__")
     wanted = (value,) if is_one else value
@@ -51,7 +51,7 @@ def read_names(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def record_regions(regions: Any) -> Any:
+def record_regions(regions: Unchecked) -> Any:
     """Return what tells regions from others: the digest of a file, else their texts."""
     if isinstance(regions, str | os.PathLike) and Path(regions).is_file():
         return {"sha256": file_digest(Path(regions))}
@@ -125,18 +125,11 @@ def scan_table(kind: type) -> dict[str, Option]:
 
 FOR_METHODS = tuple(name for name in table_of(RegionOptions) if owners_of(name))
 """Options that only some attribution methods have."""
-RECORDED = {
-    name: option.record
-    for kind in (ScanOptions, RegionOptions)
-    for name, option in table_of(kind).items()
-    if option.record is not None
-}
-"""How each option is recorded; what is not here the numbers hardly depend on."""
-MAY_CHANGE = tuple(
-    name for kind in (ScanOptions, RegionOptions) for name, option in table_of(kind).items() if option.may_change
-)
+FOR_ANY = table_of(ScanOptions) | table_of(RegionOptions)
+"""Options of all scans."""
+MAY_CHANGE = tuple(name for name, option in FOR_ANY.items() if option.may_change)
 """Options that may be others when a scan goes on."""
-FOR_MODEL = ("length", *(name for name in table_of(RegionOptions) if name in COMMON))
+FOR_MODEL = ("length", *(name for name in FOR_ANY if name in COMMON))
 """Options that the hooks take; not every scan has them all."""
 
 
@@ -186,4 +179,5 @@ def target_names(options: Mapping[str, Any]) -> list[str]:
 
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as JSON keeps them, but for those that are not recorded."""
-    return {name: RECORDED[name](value) for name, value in options.items() if name in RECORDED}
+    records = {name: FOR_ANY[name].record for name in options}
+    return {name: record(options[name]) for name, record in records.items() if record is not None}
