@@ -6,13 +6,13 @@ the host, and returns NotImplemented for those it cannot take, such as traced on
 NumPy array.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from ._check import check_axis, check_float, check_mask, check_same_shape
 from ._dispatch import find_backend
+from ._warn import warn
 from .kernels import reference_metrics
 
 NAN_POLICIES = ("raise", "omit")
@@ -95,7 +95,7 @@ def rank(metric: str, scores: Any, labels: Any, mask: Any, nan_policy: str) -> A
     if mask is not None:
         check_mask(backend.shape(mask), dtype_name(mask), shape)
     (result,) = run("ranking", arrays, fields=(metric,), omit_nan=omits_nan(nan_policy))
-    warn_of_one_class(result, metric, stacklevel=4)
+    warn_of_one_class(result, metric)
     return result
 
 
@@ -106,16 +106,15 @@ def omits_nan(nan_policy: str) -> bool:
     return nan_policy == "omit"
 
 
-def warn_of_one_class(result: Any, metric: str, stacklevel: int) -> None:
+def warn_of_one_class(result: Any, metric: str) -> None:
     """Say once how many sequences have no result."""
     undefined = np.isnan(np.ravel(getattr(find_backend(result=result), "to_host", np.asarray)(result)))
     n = int(undefined.sum())
     if n:
-        warnings.warn(
+        warn(
             f"{metric} is NaN for {n} of {undefined.size} sequences, the first of them number "
             f"{int(undefined.argmax())}: positives or negatives are missing among the positions that count",
             RuntimeWarning,
-            stacklevel=stacklevel,
         )
 
 

@@ -5,13 +5,13 @@ in `_batches` runs them, whatever the framework.
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from .._dispatch import library
+from .._warn import warn
 from ._request import MAPS, OWN_DEFAULTS, Options, PathOptions, Request, SampleOptions
 
 RULES = ("trapezoid", "left", "midpoint", "gausslegendre")
@@ -100,11 +100,10 @@ def take(name: str, X: Any, options: Any) -> tuple[Method | None, Options]:
     own = {key: options.get(key, OWN_DEFAULTS[key]) for key in kind.__annotations__ if key in OWN_DEFAULTS}
     rest = cast(Options, {key: value for key, value in options.items() if key not in own})
     if own.get("multiply_by_inputs") and rest.get("corrected", True) and _asks_for_maps(rest.get("outputs")):
-        warnings.warn(
+        warn(
             f"{name} is to multiply by (x - reference) before the correction, which then leaves the noise in; correct "
             f"first and multiply afterwards: leave multiply_by_inputs away, or pass corrected=False for contributions "
             f"as they are",
-            stacklevel=3,
         )
     if name == "saturation_mutagenesis":
         return None, rest

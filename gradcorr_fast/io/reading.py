@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import numpy as np
 
 from .._check import missing_backend
 from .._dispatch import library
+from .._warn import warn
 
 Array = np.ndarray[Any, Any]
 
@@ -214,7 +214,7 @@ def _open(path: Path, kind: str, entry: Entry, stack: ExitStack) -> Rows:
     array = found[entry.name] if entry.name else found
     if array.nchunks_initialized < array.nchunks:  # allowed by the format, and what an incomplete copy looks like
         n_missing = array.nchunks - array.nchunks_initialized
-        warnings.warn(f"{n_missing} of {array.nchunks} chunks of {path} are not there and read as empty", stacklevel=5)
+        warn(f"{n_missing} of {array.nchunks} chunks of {path} are not there and read as empty")
     return from_array(array, entry.name)
 
 
