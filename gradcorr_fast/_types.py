@@ -15,3 +15,5 @@ TargetLike: TypeAlias = Any
 """What `targets.as_target` takes: an int, a tuple, a callable, or an object of `gf.targets`."""
 PathLike: TypeAlias = str | os.PathLike[str]
 """The path of a file or folder."""
+Device: TypeAlias = Any
+"""A device of PyTorch: its name, such as "cuda:0", or a torch.device; None chooses."""

@@ -1,17 +1,16 @@
 """What `gradcorr-fast demo` does: attributions of a trained network where the truth is known, before and after."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import io, plot, sequences
+from .._types import Array
 from ..ops import simplex_angle
 from ..paper.evaluation import Agreement, measure
 from ..summary import AngleSummary, angle_summary
 from . import planted
-
-Array = np.ndarray[Any, Any]
 
 SEED = 3  # the network was trained on sequences of others
 

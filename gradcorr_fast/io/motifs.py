@@ -2,11 +2,11 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .._check import check_axis, check_float, check_x
+from .._types import AnyArray
 from .maps import Output, Request, write_maps
 from .reading import Entry, Rows, file_behind, from_array
 
@@ -17,8 +17,8 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 def save_modisco(
     prefix: str | Path,
-    grad: Any,
-    x: Any,
+    grad: AnyArray,
+    x: AnyArray,
     *,
     axis: int = -1,
     corrected: bool = True,
@@ -90,8 +90,8 @@ def modisco_command(prefix: str | Path, entry: Entry, axis: int) -> str:
 
 def save_contribs_h5(
     path: str | Path,
-    grad: Any,
-    x: Any,
+    grad: AnyArray,
+    x: AnyArray,
     *,
     axis: int = -1,
     corrected: bool = True,
@@ -152,7 +152,9 @@ def save_contribs_h5(
     write_maps(rows, [Output(path, "hdf5", arrays, COMPRESSION)], request)
 
 
-def _checked(grad: Any, x: Any, axis: int, corrected: bool, force: bool, verbose: bool) -> tuple[list[Rows], Request]:
+def _checked(
+    grad: AnyArray, x: AnyArray, axis: int, corrected: bool, force: bool, verbose: bool
+) -> tuple[list[Rows], Request]:
     """Check what users pass, and make of it what is read block by block."""
     rows = []
     for name, array in (("grad", grad), ("x", x)):

@@ -16,9 +16,8 @@ import numpy as np
 
 from .._check import missing_backend
 from .._dispatch import library
+from .._types import AnyArray, Array
 from .._warn import warn
-
-Array = np.ndarray[Any, Any]
 
 FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
 LISTED = 20  # arrays of a file that an error names
@@ -222,7 +221,7 @@ def _open_bytes(path: Path) -> FileIO:
     return FileIO(path)  # without a buffer, since blocks are large
 
 
-def from_array(array: Any, name: str = "") -> Rows:
+def from_array(array: AnyArray, name: str = "") -> Rows:
     """Read an array that can be sliced: of any supported library, a memory map, an h5py dataset or a zarr array."""
     entry = Entry(name, tuple(array.shape), as_numpy(array[:0]).dtype)
     chunks = getattr(array, "shards", None) or getattr(array, "chunks", None) or (0,)
@@ -242,7 +241,7 @@ def from_array(array: Any, name: str = "") -> Rows:
     )
 
 
-def file_behind(array: Any) -> tuple[Path, ...]:
+def file_behind(array: AnyArray) -> tuple[Path, ...]:
     """Return the file that an array reads from when it is sliced, which must not be replaced before."""
     if type(array).__module__.partition(".")[0] == "h5py":
         return (Path(array.file.filename),)
@@ -256,7 +255,7 @@ def file_behind(array: Any) -> tuple[Path, ...]:
     return ()
 
 
-def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], None]:
+def _chunk_by_chunk(array: AnyArray, chunk_rows: int) -> Callable[[int, int, Array], None]:
     """Return a reader that holds a chunk until all of its rows are read, instead of decompressing it for each block."""
     held: dict[int, Array] = {}
 
@@ -271,7 +270,7 @@ def _chunk_by_chunk(array: Any, chunk_rows: int) -> Callable[[int, int, Array], 
     return read
 
 
-def as_numpy(array: Any) -> Array:
+def as_numpy(array: AnyArray) -> Array:
     """Return an array of any supported library as NumPy's; bfloat16, which NumPy lacks, as float32."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("got a masked array, whose mask would be lost; pass array.filled(0), or NaN for a track")

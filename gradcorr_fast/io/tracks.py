@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._types import AnyArray
 from .reading import Array, as_numpy, file_behind, optional
 from .writing import replacing
 
@@ -29,7 +30,7 @@ class Regions(NamedTuple):
 
 def save_bigwig(
     path: str | Path,
-    values: Any,
+    values: AnyArray,
     regions: str | Path | Iterable[tuple[str, int, int]],
     chrom_sizes: str | Path | Mapping[str, int],
     *,
@@ -151,7 +152,7 @@ def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> lis
 
 
 def _intervals(
-    windows: list[Regions], values: Any, sizes: dict[str, int], overlap: str, counts: Array
+    windows: list[Regions], values: AnyArray, sizes: dict[str, int], overlap: str, counts: Array
 ) -> Iterator[tuple[str, Array, Array, Array]]:
     """Yield chromosome, starts, ends and values, cluster by cluster of overlapping windows; count the positions."""
     length = values.shape[1]
@@ -166,7 +167,7 @@ def _intervals(
             yield chromosome, begins + max(first, 0), ends + max(first, 0), track[begins]
 
 
-def _merge(offsets: Array, rows: Array, values: Any, overlap: str) -> Array:
+def _merge(offsets: Array, rows: Array, values: AnyArray, overlap: str) -> Array:
     """Lay overlapping windows on one track; NaN where none has a finite value."""
     length = values.shape[1]
     track = np.full(int(offsets[-1]) + length, np.nan, np.float32)

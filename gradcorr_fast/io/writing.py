@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import AnyArray
 from .reading import Array, Entry, optional
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
@@ -185,7 +186,7 @@ def _create_zarr(
     return [_append_slices(array) for array in arrays]
 
 
-def _append_slices(array: Any) -> Writer:
+def _append_slices(array: AnyArray) -> Writer:
     start = 0
 
     def write(block: Array) -> None:

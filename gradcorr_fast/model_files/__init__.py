@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._types import Device, Model
+
 __all__ = ["LoadedModel", "ModelShape", "describe_model", "inspect_model", "load_model"]
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".pt2", ".bin", ".ckpt")
@@ -59,7 +61,7 @@ def load_model(
     weights: str | os.PathLike[str] | None = None,
     trust: bool = False,
     custom_objects: Mapping[str, Any] | Sequence[str] | None = None,
-    device: Any = None,
+    device: Device = None,
     framework: str | None = None,
 ) -> LoadedModel:
     """Load a model from a file, or make the one that ``module:callable`` names.
@@ -161,7 +163,7 @@ def inspect_model(loaded: LoadedModel) -> ModelShape:
     return shape
 
 
-def describe_model(model: Any, framework: str | None = None) -> LoadedModel:
+def describe_model(model: Model, framework: str | None = None) -> LoadedModel:
     """Say of a model that is there already what tells it from others.
 
     Parameters
@@ -187,7 +189,7 @@ def describe_model(model: Any, framework: str | None = None) -> LoadedModel:
     return LoadedModel(model, found, f"{named.__module__}.{named.__qualname__}", _part(found).digest(model), None)
 
 
-def framework_of(model: Any, otherwise: str) -> str:
+def framework_of(model: Model, otherwise: str) -> str:
     """Return the framework that a model's class comes from, found out without importing any; or `otherwise`."""
     roots = {cls.__module__.partition(".")[0] for cls in type(model).__mro__}
     for framework, packages in (("keras", {"keras"}), ("torch", {"torch"}), ("jax", {"jax", "jaxlib", "equinox"})):

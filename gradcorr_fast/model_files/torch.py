@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
 
 from torch.export.passes import move_to_device_pass
 
+from .._types import AnyArray, Device, Model
+
 DICTS = ("dict", "collections OrderedDict")
 LEGACY_HEADERS = 3
 """Pickles that precede the object in files of torch.save before PyTorch 1.6."""
@@ -27,7 +29,7 @@ N_KEYS = 5
 """Keys of weights that an error names."""
 
 
-def load_file(path: Path, trust: bool, device: Any) -> torch.nn.Module:
+def load_file(path: Path, trust: bool, device: Device) -> torch.nn.Module:
     """Load whatever a file holds, which its members tell."""
     members = _members(path)
     if any("aotinductor/" in name for name in members):
@@ -82,7 +84,7 @@ def _first_class(stream: Any) -> str | None:
     return None
 
 
-def _load_pickled(path: Path, device: Any) -> torch.nn.Module:
+def _load_pickled(path: Path, device: Device) -> torch.nn.Module:
     try:
         with current_folder_importable():
             model = torch.load(path, map_location=device or "cpu", weights_only=False)
@@ -96,7 +98,7 @@ def _load_pickled(path: Path, device: Any) -> torch.nn.Module:
     return prepare(model, None)
 
 
-def _load_exported(path: Path, members: list[str], trust: bool, device: Any) -> torch.nn.Module:
+def _load_exported(path: Path, members: list[str], trust: bool, device: Device) -> torch.nn.Module:
     if not trust:
         _refuse_pickles(path, members)
     program = torch.export.load(path)
@@ -139,11 +141,11 @@ def _check_gradient(path: Path, model: torch.nn.Module, program: Any) -> None:
         )
 
 
-def _is_float(x: Any) -> bool:
+def _is_float(x: AnyArray) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point()
 
 
-def load_weights(model: Any, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> None:
     """Fill a module from a file with a state dict."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"weights need a torch.nn.Module; the model is a {type(model).__name__}")
@@ -191,7 +193,7 @@ def safetensors(path: Path) -> Any:
         raise ValueError(f"{path} needs the package safetensors; pip install it, or use .pt") from None
 
 
-def prepare(model: Any, device: Any) -> Any:
+def prepare(model: Model, device: Device) -> Any:
     """Return a model in evaluation mode on a device."""
     if not isinstance(model, torch.nn.Module):
         return model
@@ -203,7 +205,7 @@ def prepare(model: Any, device: Any) -> Any:
         raise ValueError(f"PyTorch cannot use the device {device} ({reason}); name another, such as cpu") from error
 
 
-def digest(model: Any) -> str:
+def digest(model: Model) -> str:
     """Hash parameters and buffers, in the order of their names."""
     return hash_arrays(
         (name, tensor.shape, str(tensor.dtype), _content(tensor)) for name, tensor in sorted(_tensors(model).items())
@@ -214,13 +216,13 @@ def _content(tensor: torch.Tensor) -> Any:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def _tensors(model: Any) -> dict[str, torch.Tensor]:
+def _tensors(model: Model) -> dict[str, torch.Tensor]:
     if not isinstance(model, torch.nn.Module):
         return {}
     return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
 
 
-def inspect(model: Any) -> ModelShape:
+def inspect(model: Model) -> ModelShape:
     """Read the shapes of an exported program, or guess from the shapes of the first and the last weights."""
     if isinstance(model, torch.fx.GraphModule):
         return _inspect_graph(model.graph)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import sequences
+from .._types import Array
 from ..io.reading import optional
 from ..scan.genome import Genome
 from ..scan.regions import is_inside, read_regions
@@ -14,7 +15,6 @@ from .datasets import Dataset, random_split
 
 __all__ = ["from_fasta", "generate"]
 
-Array = np.ndarray[Any, Any]
 Windows = dict[str, Array]
 """Starts of windows on each contig, ascending."""
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import sequences
+from .._types import AnyArray, Array
 from ..io.reading import optional
 from ..io.writing import replacing
 
 __all__ = ["Dataset", "Split", "load", "random_split", "save"]
 
-Array = np.ndarray[Any, Any]
 
 BLOCK = 1 << 24  # numbers of a one-hot array that are in memory at once
 
@@ -238,7 +238,7 @@ def codes_of(one_hot: Array, axis: int, name: str) -> Array:
     return codes
 
 
-def _letter_axis(array: Any, path: str | Path) -> int:
+def _letter_axis(array: AnyArray, path: str | Path) -> int:
     """Return the axis of the letters in an array of sequences, not counting an axis of length 1 between the others."""
     lengths = [n for n in array.shape[1:] if n > 1] if array.ndim == 4 else list(array.shape[1:])
     if len(lengths) != 2 or 4 not in lengths:
@@ -246,7 +246,7 @@ def _letter_axis(array: Any, path: str | Path) -> int:
     return 1 + lengths.index(4)
 
 
-def _labels(array: Any, n_sequences: int, path: str | Path) -> Array:
+def _labels(array: AnyArray, n_sequences: int, path: str | Path) -> Array:
     """Read what is to be predicted, (N, T) or (N, bins, T)."""
     y: Array = array[()]
     if y.ndim == 2 and len(y) != n_sequences:

@@ -4,11 +4,11 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import sequences
+from .._types import Array
 from .._warn import warn
 from ..io.reading import optional
 from ._fetching import SOURCES, File, Source, fetch
@@ -17,7 +17,6 @@ from .datasets import Dataset, Split, codes_of, load, read_hdf5, split_in_order
 
 __all__ = ["SOURCES", "File", "Source", "atac", "basset", "deepstarr", "fetch"]
 
-Array = np.ndarray[Any, Any]
 
 ACTIVITIES = {"Dev": "Dev_log2_enrichment", "Hk": "Hk_log2_enrichment"}
 """Targets of DeepSTARR, and the columns that hold them."""

@@ -5,15 +5,15 @@ The same distribution as the authors' data, not the same sequences.
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from .._types import Array
 from .datasets import Dataset, random_split
 
 __all__ = ["Motif", "generate", "motif_pools"]
 
-Array = np.ndarray[Any, Any]
 
 MOTIFS = Path(__file__).with_name("motifs.jaspar")
 N_CORE, N_BACKGROUND = 5, 50

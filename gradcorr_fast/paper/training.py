@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._types import Device, Model
 from .datasets import Dataset
 
 __all__ = ["ANGLE_WEIGHTS", "RECIPES", "Epoch", "Recipe", "Training", "fit", "fit_ensemble", "score"]
@@ -98,13 +99,13 @@ class Training(NamedTuple):
 
 
 def fit(
-    model: Any,
+    model: Model,
     data: Dataset,
     *,
     seed: int = 0,
     recipe: str | Recipe = "paper",
     checkpoint: str | Path | None = None,
-    device: Any = None,
+    device: Device = None,
     quiet: bool = False,
     **changes: Any,
 ) -> Training:
@@ -175,7 +176,7 @@ def fit_ensemble(
     seeds: Iterable[int],
     recipe: str | Recipe = "paper",
     checkpoint: str | Path | None = None,
-    device: Any = None,
+    device: Device = None,
     quiet: bool = False,
     **changes: Any,
 ) -> list[Training]:
@@ -237,7 +238,7 @@ def _choose(recipe: str | Recipe, changes: dict[str, Any]) -> Recipe:
     return replace(recipe, **changes)
 
 
-def score(model: Any, data: Dataset, part: str = "test", *, loss: str = "bce") -> float:
+def score(model: Model, data: Dataset, part: str = "test", *, loss: str = "bce") -> float:
     """Score a PyTorch model on a part of the data.
 
     Parameters

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from .._dispatch import BACKENDS, library
-
-Array = np.ndarray[Any, Any]
+from .._types import AnyArray, Array
 
 THRESHOLDS = (30, 45, 60)
 BAND_COLORS = ("#BDBDBD", "#E69F00", "#D55E00", "#661100")
@@ -56,7 +55,7 @@ def save(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: float
         figure.savefig(path, dpi=dpi, **options)
 
 
-def host_array(array: Any, argument: str) -> Array:
+def host_array(array: AnyArray, argument: str) -> Array:
     """Return the array of any library as NumPy's, cut from its graph."""
     found = library(array)
     if found is None:
@@ -75,7 +74,7 @@ def host_array(array: Any, argument: str) -> Array:
     return plain
 
 
-def check_angles(angles: Any, argument: str) -> Array:
+def check_angles(angles: AnyArray, argument: str) -> Array:
     """Return angles as NumPy's, and refuse what lies outside [-90, 90] degrees; NaN is undefined."""
     plain = host_array(angles, argument)
     largest = float(np.max(np.abs(plain), initial=0, where=np.isfinite(plain)))

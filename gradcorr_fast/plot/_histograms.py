@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator, MultipleLocator, StrMethodFormatter
 
 from .._check import check_thresholds
+from .._types import AnyArray
 from ..kernels.reference import summarize_angles
 from ..summary import AngleSummary
 from ._figures import BAND_COLORS, THRESHOLDS, Array, add_legend, axes_or_new, check_angles, hide_frame
@@ -19,7 +20,7 @@ SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 SERIES_LINES = ("-", "--", ":", "-.")
 
 
-def angle_histogram(angles: Any, ax: Axes | None = None) -> Axes:
+def angle_histogram(angles: AnyArray, ax: Axes | None = None) -> Axes:
     """Draw the distribution of angles to the simplex, and name the shares of large ones.
 
     Parameters

@@ -13,6 +13,7 @@ from matplotlib.path import Path
 
 from .. import ops, sequences
 from .._check import check_mask
+from .._types import AnyArray
 from ..kernels.reference import edge_tolerance
 from ..metrics import information_content
 from ._figures import (
@@ -39,10 +40,10 @@ NARROW_POINTS = 2  # a letter narrower than this is seen as a bar
 
 
 def logo(
-    values: Any,
+    values: AnyArray,
     ax: Axes | None = None,
     *,
-    x: Any = None,
+    x: AnyArray = None,
     axis: int = -1,
     start: int | None = None,
     chrom: str | None = None,
@@ -114,10 +115,10 @@ def logo(
 
 
 def angle_track(
-    angle: Any,
+    angle: AnyArray,
     ax: Axes | None = None,
     *,
-    mask: Any = None,
+    mask: AnyArray = None,
     start: int | None = None,
     chrom: str | None = None,
 ) -> Axes:
@@ -189,11 +190,11 @@ def angle_track(
 
 
 def correction_figure(
-    grad: Any,
-    x: Any = None,
+    grad: AnyArray,
+    x: AnyArray = None,
     *,
     axis: int = -1,
-    truth: Any = None,
+    truth: AnyArray = None,
     start: int | None = None,
     chrom: str | None = None,
     figsize: tuple[float, float] | None = None,
@@ -283,7 +284,7 @@ def _palette(colors: Mapping[str, Any] | None) -> dict[str, Any]:
     return LETTER_COLORS | dict(colors or {})
 
 
-def _sequence_map(array: Any, axis: int, argument: str) -> Array:
+def _sequence_map(array: AnyArray, axis: int, argument: str) -> Array:
     """One sequence as (L, 4) in float64."""
     plain = host_array(array, argument)
     if plain.ndim != 2 or plain.size == 0:
@@ -299,7 +300,7 @@ def _sequence_map(array: Any, axis: int, argument: str) -> Array:
     return np.moveaxis(plain, axis, -1).astype(np.float64)
 
 
-def _one_hot(x: Any, axis: int, length: int) -> Array:
+def _one_hot(x: AnyArray, axis: int, length: int) -> Array:
     """The sequence as one-hot (L, 4), whether it came so or as codes."""
     plain = host_array(x, "x")
     if plain.ndim == 1 and plain.dtype.kind not in "iu":
@@ -310,7 +311,7 @@ def _one_hot(x: Any, axis: int, length: int) -> Array:
     return letters
 
 
-def _letter_heights(values: Any, x: Any, axis: int, argument: str) -> Array:
+def _letter_heights(values: AnyArray, x: AnyArray, axis: int, argument: str) -> Array:
     """Signed height of each letter, shape (L, 4)."""
     plain = host_array(values, argument)
     if plain.ndim == 1 and plain.size:
@@ -327,7 +328,7 @@ def _observed(values: Array, letters: Array) -> Array:
     return heights
 
 
-def _mask(mask: Any, shape: tuple[int, ...]) -> Array:
+def _mask(mask: AnyArray, shape: tuple[int, ...]) -> Array:
     if mask is None:
         return np.ones(shape, bool)
     plain = host_array(mask, "mask")

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from torch.func import functional_call, stack_module_state, vmap
 
+from ..._types import Device
 from ...hooks.torch import angle_penalty
 from .._kept import reading
 from .._training.torch import (
@@ -42,7 +43,7 @@ def train(
     *,
     seeds: Sequence[int],
     checkpoint: Path | None,
-    device: Any,
+    device: Device,
     quiet: bool,
 ) -> list[Training]:
     """See `training.fit_ensemble`."""

@@ -22,14 +22,13 @@ except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
 from ... import metrics
+from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
 from ...io.writing import replacing
 from .._channels_last.torch import faster
 from .._kept import reading
 from ..datasets import Dataset
 from ..training import Epoch, Recipe, Training
-
-Array = np.ndarray[Any, Any]
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "logits": torch.nn.functional.binary_cross_entropy_with_logits,
@@ -104,7 +103,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path | None,
-    device: Any,
+    device: Device,
     quiet: bool,
 ) -> Training:
     """See `training.fit`."""
@@ -120,7 +119,7 @@ def train(
     return training
 
 
-def begin(model: torch.nn.Module, recipe: Recipe, seed: int, device: Any) -> State:
+def begin(model: torch.nn.Module, recipe: Recipe, seed: int, device: Device) -> State:
     """Make what changes the model; Adam's weight decay is the gradient of L2."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"fit trains PyTorch models; got a {type(model).__name__}, build one with framework='torch'")

@@ -6,11 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..._types import Array
 from . import claims
 from .drawing import COLORS, LABELS, Columns, Reproduction, mean_and_sd
 from .study import SYNTHETIC, Job, Study
-
-Array = np.ndarray[Any, Any]
 
 QUANTITIES = {
     "test_auroc": "test AUROC",

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..._types import AnyArray, Array
 from ...metrics import DifferenceByAngle, ensemble_difference_by_angle
 from ...ops import analyze
 from ...summary import angle_summary
@@ -17,8 +18,6 @@ from .genome_maps import Window
 from .study import Job, Study
 from .synthetic import models_of
 from .tracks import agreement, draw_window, table
-
-Array = np.ndarray[Any, Any]
 
 THRESHOLDS = (30, 45, 60)
 MARKERS = "osD^vP*Xph"
@@ -130,7 +129,7 @@ def _compare_shares(name: str, percent: Array, synthetic: Array) -> str:
     return "; ".join(parts)
 
 
-def _show_range(values: Any, form: str) -> str:
+def _show_range(values: AnyArray, form: str) -> str:
     """Write the smallest and the largest number, "unknown" where all are NaN."""
     known = np.asarray(values)[np.isfinite(values)]
     if not len(known):

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ... import sequences
+from ..._types import Array
 from .. import chipseq, datasets, published
 from ..datasets import Dataset, Split, random_split
 from ..synthetic import Motif, motif_pools
@@ -15,7 +16,6 @@ from ..synthetic import Motif, motif_pools
 if TYPE_CHECKING:
     from .study import Study
 
-Array = np.ndarray[Any, Any]
 
 FACTORS = ("CTCF", "MAX", "ATF2", "Arid3", "BACH1", "GABPA", "ZNF24", "ELK1", "SRF", "REST")
 """Transcription factors in the papers' figures."""

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, Any]
+from ..._types import Array
 
 COLORS = {
     "cnn-shallow-relu": "#009E73",

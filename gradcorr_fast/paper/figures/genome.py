@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ... import plot
+from ..._types import Array, Model
 from ...summary import AngleSummary
 from .. import training
 from . import claims, genome_sets
@@ -14,8 +15,6 @@ from .drawing import Reproduction
 from .genome_maps import ATAC, BASSET, DEEPSTARR, Case, Found, describe_set, measure_all, predict
 from .study import Study
 from .tracks import draw_window
-
-Array = np.ndarray[Any, Any]
 
 RANDOM = np.degrees(np.sqrt(np.pi**2 / 12 - 0.5))
 """Standard deviation of the angle where the density is that of isotropic gradients of four letters, cos(angle)^2."""
@@ -152,7 +151,7 @@ def _show(cases: Sequence[Case], scores: Sequence[float]) -> list[str]:
     return [f"{case.label} {score:.3f}" for case, score in zip(cases, scores, strict=True) if not np.isnan(score)]
 
 
-def _score_activity(study: Study, case: Case, model: Any) -> dict[str, float]:
+def _score_activity(study: Study, case: Case, model: Model) -> dict[str, float]:
     if not _has_score(study, case):
         return dict.fromkeys(("pearson", "spearman", "mse"), np.nan)
     predicted, measured = _test_values(study, case, model)
@@ -163,7 +162,7 @@ def _score_activity(study: Study, case: Case, model: Any) -> dict[str, float]:
     }
 
 
-def _test_values(study: Study, case: Case, model: Any) -> tuple[Array, Array]:
+def _test_values(study: Study, case: Case, model: Model) -> tuple[Array, Array]:
     """Return what is predicted of the sequences of the test part, and the truth, (N,) each."""
     data = study.dataset(case.job.data)
     predicted = predict(study, model, case, data.codes[data.split.test])

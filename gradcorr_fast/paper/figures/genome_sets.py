@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..._types import Array
 from .. import datasets, models, published, synthetic
 from ..datasets import Dataset
 from .chipseq_sets import sample
@@ -14,7 +15,6 @@ from .scale import PAPER
 if TYPE_CHECKING:
     from .study import Job, Study
 
-Array = np.ndarray[Any, Any]
 
 BIN_SIZES = {"atac/1bp": 1, "atac/32bp": 32}
 NAMES = ("deepstarr/S2", "basset/cell-types", *BIN_SIZES)

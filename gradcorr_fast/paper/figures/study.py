@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import targets
+from ..._types import Array
 from ...io.writing import replacing
 from ...scan.progress import show_seconds
 from ...summary import AngleSummary
@@ -23,7 +24,6 @@ from .scale import CPU, Scale
 
 __all__ = ["Job", "Study"]
 
-Array = np.ndarray[Any, Any]
 
 ABOUT = "study.json"
 DATA = "data"

@@ -12,8 +12,6 @@ from . import claims
 from .drawing import LABELS, Columns, Reproduction, draw_curves, mean_and_sd
 from .study import Job, Study
 
-Array = np.ndarray[Any, Any]
-
 SIGMA, WEIGHT = "sigma", "weight of the penalty"
 PUBLISHED: dict[str, tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]] = {
     SIGMA: (SIGMAS, claims.SIGMA_CURVES),

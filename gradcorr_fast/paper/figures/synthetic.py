@@ -8,13 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ... import plot
+from ..._types import Array
 from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
 from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, low_to_high, mean_and_sd, scatter_gains
 from .study import Job, Study
-
-Array = np.ndarray[Any, Any]
 
 PATH_METHODS = ("integrated_gradients", "smoothgrad", "expected_gradients")
 IDENTITY = (
