@@ -57,8 +57,8 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
-    found = measure(np.moveaxis(grad, 1, -1), codes, ppm)
-    return Result(n_sequences, summary, found.before, found.after, shown, *effects)
+    result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
+    return Result(n_sequences, summary, result.before, result.after, shown, *effects)
 
 
 def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, float]:

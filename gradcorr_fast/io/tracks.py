@@ -88,7 +88,7 @@ def save_bigwig(
         raise TypeError(f"values must be real numbers; got {kind}")
     windows = _windows(regions, values.shape, sizes)
     write = _write_pybigtools if find_spec("pybigtools") or not find_spec("pyBigWig") else _write_pybigwig
-    inputs = [Path(given) for given in (regions, chrom_sizes) if isinstance(given, str | Path)]
+    inputs = [Path(source) for source in (regions, chrom_sizes) if isinstance(source, str | Path)]
     inputs += file_behind(values)
     with replacing([path], inputs, force=force) as (temporary,):
         counts = np.zeros(1, np.int64)
@@ -127,7 +127,7 @@ def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> lis
     triples = [(name, operator.index(start), operator.index(end)) for name, start, end in rows]
     if len(triples) != shape[0]:
         raise ValueError(f"there are {len(triples)} regions and {shape[0]} rows of values; give one region a row")
-    found: dict[str, tuple[list[int], list[int]]] = {}
+    by_chromosome: dict[str, tuple[list[int], list[int]]] = {}
     for row, (name, start, end) in enumerate(triples):
         if name not in sizes:
             raise ValueError(f"region {row} lies on {name!r}, which chrom_sizes lacks; use the names of one assembly")
@@ -141,13 +141,13 @@ def _windows(regions: Any, shape: tuple[int, ...], sizes: dict[str, int]) -> lis
                 f"region {row}, {name}:{start}-{end}, lies outside of {name}, which has {sizes[name]} bp; use the "
                 f"sizes of the assembly of the regions"
             )
-        starts, rows = found.setdefault(name, ([], []))
+        starts, rows = by_chromosome.setdefault(name, ([], []))
         starts.append(start)
         rows.append(row)
     windows = []
-    for name in sorted(found):
-        order = np.argsort(found[name][0], kind="stable")
-        windows.append(Regions(name, np.array(found[name][0])[order], np.array(found[name][1])[order]))
+    for name in sorted(by_chromosome):
+        order = np.argsort(by_chromosome[name][0], kind="stable")
+        windows.append(Regions(name, np.array(by_chromosome[name][0])[order], np.array(by_chromosome[name][1])[order]))
     return windows
 
 
@@ -174,11 +174,11 @@ def _merge(offsets: Array, rows: Array, values: AnyArray, overlap: str) -> Array
     total, count = (np.zeros(len(track)), np.zeros(len(track))) if overlap == "mean" else (track, track)
     for k in np.argsort(rows):  # in the order they were given in
         place = slice(int(offsets[k]), int(offsets[k]) + length)
-        given = as_numpy(values[int(rows[k])])
+        window = as_numpy(values[int(rows[k])])
         with np.errstate(over="ignore"):  # which is refused below
-            score = given.astype(np.float32)
+            score = window.astype(np.float32)
         is_finite = np.isfinite(score)
-        if (is_finite != np.isfinite(given)).any():
+        if (is_finite != np.isfinite(window)).any():
             raise ValueError(f"row {rows[k]} of values is too large for float32; scale the values down")
         if overlap == "mean":
             total[place] += np.where(is_finite, score, 0)
@@ -235,10 +235,10 @@ def _verify(path: Path, n_positions: int) -> None:
     if find_spec("pybigtools"):
         pybigtools = optional("pybigtools", "genome")
         try:
-            found = pybigtools.open(str(path)).info()["summary"]["basesCovered"]
+            n_written = pybigtools.open(str(path)).info()["summary"]["basesCovered"]
         except pybigtools.BBIReadError:
             raise OSError(f"{path} was not written; the lines above say what pybigtools met") from None
     else:
-        found = optional("pyBigWig", "genome").open(str(path)).header()["nBasesCovered"]
-    if found != n_positions:
-        raise OSError(f"{path} holds {found} positions and should hold {n_positions}; is the disk full?")
+        n_written = optional("pyBigWig", "genome").open(str(path)).header()["nBasesCovered"]
+    if n_written != n_positions:
+        raise OSError(f"{path} holds {n_written} positions and should hold {n_positions}; is the disk full?")

@@ -150,21 +150,21 @@ def load_weights(model: Model, path: Path) -> None:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"weights need a torch.nn.Module; the model is a {type(model).__name__}")
     state = read_state(path)
-    own = model.state_dict()
+    expected = model.state_dict()
     torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")  # of DataParallel
     shapes = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
+        f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if state[key].shape != expected[key].shape
     ]
     problems = (
-        ("the model needs", [key for key in own if key not in state]),
-        ("the file alone has", [key for key in state if key not in own]),
+        ("the model needs", [key for key in expected if key not in state]),
+        ("the file alone has", [key for key in state if key not in expected]),
         ("shapes differ:", sorted(shapes)),
     )
-    found = [f"{what} {', '.join(keys[:N_KEYS])}{', ...' * (len(keys) > N_KEYS)}" for what, keys in problems if keys]
-    if found:
-        raise ValueError(f"the weights in {path} do not fit the model: {'; '.join(found)}")
+    misfits = [f"{what} {', '.join(keys[:N_KEYS])}{', ...' * (len(keys) > N_KEYS)}" for what, keys in problems if keys]
+    if misfits:
+        raise ValueError(f"the weights in {path} do not fit the model: {'; '.join(misfits)}")
     model.load_state_dict(state)
 
 
@@ -173,16 +173,16 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix.lower() == ".safetensors":
         return dict(safetensors(path).load_file(path))
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors; save the weights alone, by torch.save(model.state_dict(), ...)"
         ) from error
     for key in ("state_dict", "model_state_dict"):
-        found = found[key] if isinstance(found, Mapping) and key in found else found
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        contents = contents[key] if isinstance(contents, Mapping) and key in contents else contents
+    if not isinstance(contents, Mapping) or not all(isinstance(value, torch.Tensor) for value in contents.values()):
         raise ValueError(f"{path} holds no state dict; save the weights by torch.save(model.state_dict(), ...)")
-    return dict(found)
+    return dict(contents)
 
 
 def safetensors(path: Path) -> Any:

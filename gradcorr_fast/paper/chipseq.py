@@ -126,8 +126,10 @@ def _place(regions: pa.Table, genome: Genome, length: int) -> Windows:
     chroms = regions["chrom"].to_numpy()
     starts = regions["centre"].to_numpy() - length // 2
     contigs = {chrom: genome.resolve(chrom) for chrom in set(chroms)}
-    own = np.array([contigs[chrom] for chrom in chroms], object)
-    return {contig: np.unique(starts[own == contig]) for contig in genome.lengths if contig in contigs.values()}
+    contig_of_start = np.array([contigs[chrom] for chrom in chroms], object)
+    return {
+        contig: np.unique(starts[contig_of_start == contig]) for contig in genome.lengths if contig in contigs.values()
+    }
 
 
 def _cut(windows: Windows, genome: Genome, length: int, max_unknown: float) -> Array:

@@ -198,8 +198,8 @@ def _choose_keys(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the form of keys that a file has, and its parts, which are all three or the test alone."""
     there = [[part for part in Split._fields if any(key.format(part) in arrays for key in form[:2])] for form in forms]
-    form, found = next((pair for pair in zip(forms, there, strict=True) if pair[1]), (forms[0], []))
-    parts = parts or (found if found == ["test"] else Split._fields)
+    form, present = next((pair for pair in zip(forms, there, strict=True) if pair[1]), (forms[0], []))
+    parts = parts or (present if present == ["test"] else Split._fields)
     keys = [*form[:2], *(key for key in form[2:] if any(key.format(part) in arrays for part in parts))]
     missing = [key.format(part) for key in keys for part in parts if key.format(part) not in arrays]
     if missing:

@@ -151,8 +151,8 @@ def attribute(model: Model, codes: Array, *, method: str = "saliency", **options
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if is_keras(model):
-        found: Array = getattr(hooks.tensorflow, method)(model, sequences.one_hot(codes), corrected=False, **options)
-        return found
+        maps: Array = getattr(hooks.tensorflow, method)(model, sequences.one_hot(codes), corrected=False, **options)
+        return maps
     x = sequences.one_hot(codes, axis=1)
     return np.moveaxis(getattr(hooks.torch, method)(model, x, corrected=False, **options), 1, -1)
 

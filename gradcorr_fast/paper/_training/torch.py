@@ -86,7 +86,7 @@ class State:
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the checkpoint {path} is of another model; give each run its own") from error
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
-        self.history = [Epoch(*each) for each in saved["history"]]
+        self.history = [Epoch(*epoch) for epoch in saved["history"]]
 
     def _parts(self) -> list[tuple[str, Any]]:
         return [("model", self.model), ("optimizer", self.optimizer), ("schedule", self.schedule)]
@@ -241,10 +241,10 @@ def _run_epoch(state: State, codes: torch.Tensor, y: torch.Tensor, rows: Array, 
 def batches(state: State, rows: Array, recipe: Recipe) -> list[torch.Tensor]:
     """Return the rows of each batch of the coming epoch; their order depends on the seed and the epoch alone."""
     order = np.random.default_rng((state.seed, len(state.history))).permutation(rows) if recipe.shuffle else rows
-    found = list(torch.from_numpy(order).to(place_of(state.model)).split(recipe.batch_size))
-    if len(found) > 1 and len(found[-1]) == 1:  # which batch normalisation cannot take alone
-        found[-2:] = [torch.cat(found[-2:])]
-    return found
+    batches = list(torch.from_numpy(order).to(place_of(state.model)).split(recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # which batch normalisation cannot take alone
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def without_sigmoid(model: torch.nn.Module, loss: str) -> tuple[Any, Callable[..., torch.Tensor]]:
@@ -274,11 +274,11 @@ def evaluate(model: torch.nn.Module, data: Dataset, rows: Array, loss: str) -> f
     device = place_of(model)
     with torch.no_grad():
         parts = np.array_split(data.codes[rows], max(len(rows) // EVALUATED, 1))
-        found = torch.cat([body(one_hot(torch.from_numpy(part).to(device))).cpu() for part in parts]).numpy()
+        outputs = torch.cat([body(one_hot(torch.from_numpy(part).to(device))).cpu() for part in parts]).numpy()
     y = data.y[rows]
     if loss == "mse":
-        return -float(np.mean((found - y) ** 2))
-    return float(np.nanmean(metrics.auroc(found.T, y.T.astype(bool))))
+        return -float(np.mean((outputs - y) ** 2))
+    return float(np.nanmean(metrics.auroc(outputs.T, y.T.astype(bool))))
 
 
 def _report(states: list[State], recipe: Recipe) -> None:

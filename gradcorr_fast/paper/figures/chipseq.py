@@ -64,16 +64,16 @@ def fig1d(study: Study, models: Sequence[str] = ("cnn-deep-relu",)) -> Reproduct
     figure = Figure(figsize=(4.2 * len(models) + 1.4, 3.6), layout="constrained")
     rows, sentences = [], []
     for ax, name in zip(figure.subplots(1, len(models), squeeze=False, sharey=True)[0], models, strict=True):
-        own = [_measure_shares(study, job) for factor in factors for job in ensemble(study, name, factor)]
-        percent = np.array([[row[f"above_{threshold}"] for threshold in THRESHOLDS] for row in own])
+        shares = [_measure_shares(study, job) for factor in factors for job in ensemble(study, name, factor)]
+        percent = np.array([[row[f"above_{threshold}"] for threshold in THRESHOLDS] for row in shares])
         percent = percent.reshape(len(factors), -1, len(THRESHOLDS)).mean(1)
         found = study.evaluations(models_of(study, [name]))
         synthetic = 100 * np.mean([each.angles.fractions.mean(0) for each in found], axis=0)
         _draw_shares(ax, factors, percent, synthetic)
         ax.set_title(LABELS[name], color=COLORS[name])
-        aucs = _show_range([row["test_auroc"] for row in own], ".3f")
+        aucs = _show_range([row["test_auroc"] for row in shares], ".3f")
         sentences.append(f"{LABELS[name]} (test AUROC {aucs}): {_compare_shares(name, percent, synthetic)}.")
-        rows += own
+        rows += shares
     figure.axes[0].set_ylim(bottom=0)
     figure.axes[0].set_ylabel("positions (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
@@ -246,8 +246,8 @@ def _compare_ensembles(name: str, found: Sequence[Angles]) -> str:
     ]
     published_peaks = claims.CHIPSEQ_ANGLE_PEAKS.get(name, ((), ()))
     peaks = [
-        _show_range(own, ".3f") + (f" ({_show_range(published, '.3f')})" if published else "")
-        for own, published in zip(highest, published_peaks, strict=True)
+        _show_range(peaks, ".3f") + (f" ({_show_range(published, '.3f')})" if published else "")
+        for peaks, published in zip(highest, published_peaks, strict=True)
     ]
     return (
         f"{LABELS[name]}: percent by which the distance shrinks {', '.join(parts)}; up to {EVEN_UP_TO} degrees, the "

@@ -153,12 +153,12 @@ def _generate(factor: str, n_sequences: int) -> Dataset:
     rng = np.random.default_rng([SEED, STAND_INS.index(factor)])
     motifs = motif_pools()[1]
     is_own = [motif.name.removesuffix("_rc").upper().endswith(f" {factor}") for motif in motifs]
-    own = [motif for motif, mine in zip(motifs, is_own, strict=True) if mine]
+    own_motifs = [motif for motif, mine in zip(motifs, is_own, strict=True) if mine]
     others = [motif for motif, mine in zip(motifs, is_own, strict=True) if not mine]
     n_others = n_sequences // 4
     n_shuffled = n_sequences // 2 - n_others
-    positive = _plant(own, n_sequences - n_others - n_shuffled, rng)
-    shuffled = sequences.shuffle(_plant(own, n_shuffled, rng), 1, "dinucleotide", SEED)[:, 0]
+    positive = _plant(own_motifs, n_sequences - n_others - n_shuffled, rng)
+    shuffled = sequences.shuffle(_plant(own_motifs, n_shuffled, rng), 1, "dinucleotide", SEED)[:, 0]
     codes = np.concatenate([positive, _plant(others, n_others, rng), shuffled])
     y = (np.arange(n_sequences) < len(positive)).astype(np.uint8)[:, None]
     return Dataset(codes, y, random_split(n_sequences, rng))

@@ -116,8 +116,8 @@ def measure(study: Study, case: Case) -> Found:
 def rows(study: Study, name: str) -> Array:
     """Return the rows of a set that are attributed: all of its test part where the whole of the papers is done."""
     is_whole = study.scale.models >= PAPER.models
-    found: Array = study.dataset(name).split.test[: None if is_whole else study.scale.n_evaluated]
-    return found
+    windows: Array = study.dataset(name).split.test[: None if is_whole else study.scale.n_evaluated]
+    return windows
 
 
 def describe_set(study: Study, name: str) -> str:

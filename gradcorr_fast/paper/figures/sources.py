@@ -14,5 +14,5 @@ FAMILIES = {"chipseq": "chipseq_sets", "deepstarr": "genome_sets", "basset": "ge
 def find(study: "Study", name: str) -> Dataset:
     """Return the data set "FAMILY/NAME", such as "chipseq/CTCF"."""
     family = name.partition("/")[0]
-    found: Dataset = import_module(f".{FAMILIES[family]}", __package__).find(study, name)
-    return found
+    dataset: Dataset = import_module(f".{FAMILIES[family]}", __package__).find(study, name)
+    return dataset
