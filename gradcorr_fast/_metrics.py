@@ -4,7 +4,6 @@ A backend says where its arrays are. On the host the Numba kernels of `backends/
 that the backend has; what is traced, differentiated or elsewhere gets the formula.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from ._check import check_axis, check_float, check_mask, check_same_shape
 from ._types import AnyArray, Array
+from ._warn import warn
 from .backends import Backend, find_backend
 from .kernels import reference_metrics
 
@@ -72,7 +72,7 @@ def rank(metric: str, scores: AnyArray, labels: AnyArray, mask: AnyArray, nan_po
     if mask is not None:
         check_mask(backend.shape(mask), backend.dtype_name(mask), shape)
     (result,) = run("ranking", arrays, fields=(metric,), omit_nan=omits_nan(nan_policy))
-    warn_of_one_class(result, metric, stacklevel=4)
+    warn_of_one_class(result, metric)
     return result
 
 
@@ -83,16 +83,15 @@ def omits_nan(nan_policy: str) -> bool:
     return nan_policy == "omit"
 
 
-def warn_of_one_class(result: AnyArray, metric: str, stacklevel: int) -> None:
+def warn_of_one_class(result: AnyArray, metric: str) -> None:
     """Say once how many sequences have no result."""
     undefined = np.isnan(np.ravel(find_backend(result=result).to_host(result)))
     n = int(undefined.sum())
     if n:
-        warnings.warn(
+        warn(
             f"{metric} is NaN for {n} of {undefined.size} sequences, the first of them number "
             f"{int(undefined.argmax())}: positives or negatives are missing among the positions that count",
             RuntimeWarning,
-            stacklevel=stacklevel,
         )
 
 

@@ -17,3 +17,5 @@ Unchecked: TypeAlias = Any
 """What a user gives for an option, before it is looked at."""
 PathLike: TypeAlias = str | os.PathLike[str]
 """The path of a file or folder."""
+Device: TypeAlias = Any
+"""A device of PyTorch: its name, such as "cuda:0", or a torch.device; None chooses."""

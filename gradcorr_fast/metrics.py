@@ -303,7 +303,7 @@ def interpretability(
     omit = _metrics.omits_nan(nan_policy)
     arrays = {"grad_times_input": grad_times_input, "ground_truth": ground_truth}
     results = _metrics.run("interpretability", arrays, axis=front, threshold=float(threshold), omit_nan=omit)
-    _metrics.warn_of_one_class(results[0], "interpretability", stacklevel=3)
+    _metrics.warn_of_one_class(results[0], "interpretability")
     return Interpretability(*results)
 
 

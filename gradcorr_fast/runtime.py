@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 import numpy as np
@@ -12,17 +14,31 @@ from .backends import BACKENDS
 
 __all__ = ["info", "set_num_threads", "warmup"]
 
-EXTRAS = {
-    "cupy": "cuda13x", "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "dask": "dask",
-    "h5py": "io", "zarr": "io", "matplotlib": "plot", "logomaker": "plot", "scikit-learn": "demo",
-    "pybigwig": "genome",
-}  # fmt: skip
-"""Optional packages, and the extra of ours that brings each; the drivers of older GPUs take cuda12x."""
+BUILDS = {"cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "tensorflow": ("tensorflow", "tensorflow-cpu")}
+"""Where one package comes in several builds; the drivers of older GPUs take cuda12x."""
 
-DISTRIBUTIONS = {"cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "tensorflow": ("tensorflow", "tensorflow-cpu")}
-"""Where one package comes in several builds."""
+DEVELOPMENT = ("test", "dev")
+"""Beginnings of the names of extras that nobody needs who uses the library."""
 
-PACKAGES = ("numpy", "numba", "llvmlite", *EXTRAS)
+
+def extras() -> dict[str, str] | None:
+    """Optional packages and the extra of ours that brings each, by the metadata of the installed distribution.
+
+    Returns
+    -------
+    dict or None
+        Of builds of one package the first of `BUILDS` tells the extra. None in a checkout that was never installed,
+        which has no metadata.
+
+    Examples
+    --------
+    >>> extras()["h5py"]
+    'io'
+    """
+    try:
+        return _read_extras(requires("gradcorr-fast") or ())
+    except PackageNotFoundError:
+        return None
 
 
 def info() -> dict[str, Any]:
@@ -31,9 +47,9 @@ def info() -> dict[str, Any]:
     Returns
     -------
     dict
-        `versions` (None if not installed), `threads`, `cache` (folder of compiled kernels) and `backends`: for each
-        library and device "native" (our kernels), "reference" (the formula in the library's own operations), with
-        "untested" where no test has seen it, or "not installed".
+        `versions` (of optional packages too, None if not installed), `machine`, `threads`, `cache` (folder of compiled
+        kernels) and `backends`: for each library and device "native" (our kernels), "reference" (the formula in the
+        library's own operations), with "untested" where no test has seen it, or "not installed".
 
     Examples
     --------
@@ -42,7 +58,8 @@ def info() -> dict[str, Any]:
     """
     from .kernels import cpu, threads
 
-    versions = {package: _version(package) for package in PACKAGES}
+    packages = ("numpy", "numba", "llvmlite", *BACKENDS, *(extras() or ()))
+    versions = {package: _version(package) for package in packages}
     traced = {"traced": "reference"}
     cuda = "native, untested" if versions["cupy"] else "needs cupy"
     others = dict.fromkeys(("rocm", "mps", "xpu"), "reference, untested")
@@ -72,6 +89,14 @@ def warmup() -> None:
     Call it once after installing, before many processes start. Other dtypes are compiled when they are first met. With
     CuPy and GPUs it also loads the CUDA kernels on each of them, those for half precision too; in a process that
     captures CUDA graphs, call it before.
+
+    Returns
+    -------
+    None
+
+    Examples
+    --------
+    >>> warmup()  # doctest: +SKIP
     """
     from . import metrics, ops, sequences, summary
     from .kernels import cuda
@@ -109,6 +134,21 @@ def set_num_threads(n: int) -> None:
     n : int
         At least 1. The default is Numba's: the cores this process may use, or NUMBA_NUM_THREADS.
 
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    TypeError
+        If `n` is no int.
+    ValueError
+        If `n` is below 1.
+
+    Examples
+    --------
+    >>> set_num_threads(info()["threads"])  # as it is
+
     Notes
     -----
     Results do not depend on it. Calls from other threads than the main one use one thread each, whatever `n`.
@@ -122,8 +162,22 @@ def set_num_threads(n: int) -> None:
     threads.set_num_threads(int(n))
 
 
+def _read_extras(requirements: Iterable[str]) -> dict[str, str]:
+    """Read requirements such as ``zarr>=3.1; extra == "io"``; those on our own extras add no package."""
+    brought: dict[str, str] = {}
+    for requirement in requirements:
+        name, extra = (re.search(pattern, requirement) for pattern in (r"^[\w.-]+", r"extra\s*==\s*[\"']([\w.-]+)"))
+        if name and extra and not extra[1].startswith(DEVELOPMENT):
+            brought.setdefault(re.sub(r"[-_.]+", "-", name[0]).lower(), extra[1])
+    brought.pop("gradcorr-fast", None)
+    for package, builds in BUILDS.items():
+        if named := [brought.pop(build) for build in builds if build in brought]:
+            brought[package] = named[0]
+    return brought
+
+
 def _version(package: str) -> str | None:
-    for name in DISTRIBUTIONS.get(package, (package,)):
+    for name in BUILDS.get(package, (package,)):
         try:
             return version(name)
         except PackageNotFoundError:

@@ -4,7 +4,6 @@ Codes are integers, A C G T = 0..3. What is none of these letters is 255 when it
 everything outside 0..3 is unknown, except that shuffles keep apart the letters 0..31 of other alphabets.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import SupportsIndex
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from ._check import check_axis
 from ._types import AnyArray, Array
+from ._warn import warn
 from .backends import find_backend, library
 
 __all__ = ["count_shuffles", "decode", "encode", "one_hot", "reverse_complement", "shuffle"]
@@ -267,9 +267,8 @@ def _warn_of_repeats(counts: Array, n: int, kind: str) -> None:
     if few.size:
         named = ", ".join(f"sequence {k} ({counts[k]:.0f})" for k in few[:3])
         others = f" and {few.size - 3} others" if few.size > 3 else ""
-        warnings.warn(
+        warn(
             f"fewer than n={n} distinct {kind} shuffles exist of {named}{others}, so that some are given repeatedly",
-            stacklevel=3,
         )
 
 

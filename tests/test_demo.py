@@ -1,5 +1,7 @@
 """The demo: planted sequences, the network that ships, and the command that people try first."""
 
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +91,50 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     assert "pip install 'gradcorr-fast[io]'" in output
     assert "gradcorr-fast[jax]" not in output
     assert "not installed" in output
+
+
+@pytest.mark.skipif(not (PROJECT := Path(__file__).parents[1] / "pyproject.toml").is_file(), reason="needs a checkout")
+def test_the_extra_of_every_optional_package_is_that_of_the_project() -> None:
+    """A list by hand said that scikit-learn comes with demo, and did not know pysam, pyarrow, filelock and pooch."""
+    from gradcorr_fast import runtime
+
+    declared = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    lines = [f'{line}; extra == "{extra}"' for extra, given in declared.items() for line in given if ";" not in line]
+    brought = runtime._read_extras(lines)
+    assert brought == runtime.extras()
+    assert "scikit-learn" not in brought
+    assert "gradcorr-fast" not in brought
+    assert {package: brought[package] for package in ("h5py", "zarr", "pysam", "pyarrow", "pooch")} == {
+        "h5py": "io", "zarr": "io", "pysam": "genome", "pyarrow": "genome", "pooch": "paper",
+    }  # fmt: skip
+    assert (brought["cupy"], brought["tensorflow"]) == ("cuda13x", "tensorflow")
+    assert set(brought) < set(runtime.info()["versions"])
+
+
+@pytest.mark.parametrize(
+    ("requirement", "brought"),
+    [
+        ("numpy>=2.1", {}),
+        ("gradcorr-fast[io,torch]; extra == 'demo'", {}),
+        ("pytest>=8; extra == 'test-core'", {}),
+        ("Ruamel_Yaml[a]>=1,!=2; (python_version < '4') and extra == \"io\"", {"ruamel-yaml": "io"}),
+        ("cupy-cuda12x[ctk]>=14; extra == 'cuda12x'", {"cupy": "cuda12x"}),
+        ("tensorflow-cpu>=2; extra == 'tensorflow'", {"tensorflow": "tensorflow"}),
+    ],
+)
+def test_requirements_are_read_as_tools_write_them(requirement: str, brought: dict[str, str]) -> None:
+    from gradcorr_fast import runtime
+
+    assert runtime._read_extras([requirement]) == brought
+
+
+def test_the_doctor_says_that_a_checkout_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradcorr_fast import runtime
+    from gradcorr_fast.cli.doctor import doctor
+
+    def find_nothing(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(runtime, "requires", find_nothing)
+    assert "this checkout is not installed" in CliRunner().invoke(doctor, []).output
+    assert set(runtime.BACKENDS) < set(runtime.info()["versions"])

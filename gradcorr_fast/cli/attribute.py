@@ -35,14 +35,14 @@ def attribute(context: click.Context, /, shard: tuple[int, int] | None, **option
     with ending(options["out"]):
         from .. import scan
 
-        model, given = prepare(options)
-        fasta, regions, out = given.pop("fasta"), given.pop("regions"), given.pop("out")
-        table = scan.attribute_regions(model, fasta, regions, out, shard=shard, **given)
-        found = scan.status(out)
+        model, arguments = prepare(options)
+        fasta, regions, out = arguments.pop("fasta"), arguments.pop("regions"), arguments.pop("out")
+        table = scan.attribute_regions(model, fasta, regions, out, shard=shard, **arguments)
+        state = scan.status(out)
         if table is None:
-            click.echo(f"{found.n_done} of {found.n_shards} shards are done; merge {out} joins them when all are")
+            click.echo(f"{state.n_done} of {state.n_shards} shards are done; merge {out} joins them when all are")
         else:
-            click.echo(f"{table}\n{show_counts(found.counts)}")
+            click.echo(f"{table}\n{show_counts(state.counts)}")
             for reason, n in scan.read_metadata(table).get("reasons", {}).items():
                 click.echo(f"Warning: {reason} ({n:,} sequences)", err=True)
-    context.exit(1 if found.counts.get("model_failed", 0) else 0)
+    context.exit(1 if state.counts.get("model_failed", 0) else 0)

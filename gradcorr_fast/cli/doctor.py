@@ -2,21 +2,21 @@
 
 import click
 
-from ..runtime import EXTRAS, info
+from ..runtime import extras, info
 
 
 @click.command()
 def doctor() -> None:
     """Show versions, devices, threads and caches, and the command for everything that is missing."""
-    found = info()
-    versions, machine = found["versions"], found["machine"]
+    report = info()
+    versions, machine = report["versions"], report["machine"]
     click.echo(f"gradcorr_fast {versions['gradcorr_fast']}, Python {versions['python']}, {machine['system']}")
     click.echo(
-        f"{machine['processor']}, {machine['cores']} cores; large arrays are spread over {found['threads']} threads"
+        f"{machine['processor']}, {machine['cores']} cores; large arrays are spread over {report['threads']} threads"
     )
-    click.echo(f"compiled kernels are kept in {found['cache'] or 'memory: no folder can be written'}")
+    click.echo(f"compiled kernels are kept in {report['cache'] or 'memory: no folder can be written'}")
     click.echo(f"\n{'arrays':<12}{'version':<16}{'device':<9}runs on")
-    for library, devices in found["backends"].items():
+    for library, devices in report["backends"].items():
         version = versions[library] or "-"
         for number, (device, how) in enumerate(devices.items()):
             name = (library, version) if number == 0 else ("", "")
@@ -24,7 +24,11 @@ def doctor() -> None:
             if versions[library] is None:
                 break
     click.echo("\nnative: our kernels; reference: the plain formula in the library's own operations")
-    missing = [(package, extra) for package, extra in EXTRAS.items() if versions[package] is None]
+    brought = extras()
+    if brought is None:
+        click.echo("\nthis checkout is not installed, so its optional packages are unknown: pip install -e .")
+        return
+    missing = [(package, extra) for package, extra in brought.items() if versions[package] is None]
     if missing:
         click.echo("\nmissing:")
     for package, extra in missing:

@@ -24,16 +24,16 @@ def info(file: str, as_json: bool) -> None:
         from ..scan.metadata import read_contents
         from ..scan.methods import describe
 
-        found = read_contents(file)
+        contents = read_contents(file)
     if as_json:
-        click.echo(json.dumps(found._asdict(), indent=2))
+        click.echo(json.dumps(contents._asdict(), indent=2))
         return
-    click.echo(describe(found.metadata))
-    if found.metadata.get("counts"):
-        click.echo(f"\n{show_counts(found.metadata['counts'])}")
-    if found.n_rows is not None:
-        click.echo(f"\n{found.n_rows:,} rows")
-    if found.columns:
-        click.echo(f"columns: {', '.join(found.columns)}")
+    click.echo(describe(contents.metadata))
+    if contents.metadata.get("counts"):
+        click.echo(f"\n{show_counts(contents.metadata['counts'])}")
+    if contents.n_rows is not None:
+        click.echo(f"\n{contents.n_rows:,} rows")
+    if contents.columns:
+        click.echo(f"columns: {', '.join(contents.columns)}")
     else:
         click.echo(f"there is no table yet; gradcorr-fast status {file} tells how far the scan is")

@@ -24,11 +24,11 @@ def plan(**options: Any) -> None:
         from .. import scan
         from ..scan.progress import show_seconds
 
-        model, given = prepare_variants(options)
-        fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
-        found = scan.plan(model, fasta, variants, out, **given)
-    click.echo(show_counts(found.counts))
+        model, arguments = prepare_variants(options)
+        fasta, variants, out = arguments.pop("fasta"), arguments.pop("variants"), arguments.pop("out")
+        estimate = scan.plan(model, fasta, variants, out, **arguments)
+    click.echo(show_counts(estimate.counts))
     click.echo(
-        f"{found.n_windows:,} reference windows, {found.n_shards:,} shards; about {show_seconds(found.seconds)} in one "
-        f"process like this, and {found.n_bytes / 1e6:,.1f} MB"
+        f"{estimate.n_windows:,} reference windows, {estimate.n_shards:,} shards; about "
+        f"{show_seconds(estimate.seconds)} in one process like this, and {estimate.n_bytes / 1e6:,.1f} MB"
     )

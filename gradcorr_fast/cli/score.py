@@ -31,13 +31,13 @@ def score(context: click.Context, /, format_: str | None, shard: tuple[int, int]
     with ending(options["out"]):
         from .. import scan
 
-        model, given = prepare_variants(options)
-        fasta, variants, out = given.pop("fasta"), given.pop("variants"), given.pop("out")
-        table = scan.score_variants(model, fasta, variants, out, shard=shard, format=format_, **given)
+        model, arguments = prepare_variants(options)
+        fasta, variants, out = arguments.pop("fasta"), arguments.pop("variants"), arguments.pop("out")
+        table = scan.score_variants(model, fasta, variants, out, shard=shard, format=format_, **arguments)
         if table is None:
-            found = scan.status(out)
-            click.echo(f"{found.n_done} of {found.n_shards} shards are done; merge {out} joins them when all are")
-            exit_status = 1 if found.counts.get("model_failed") else 0
+            state = scan.status(out)
+            click.echo(f"{state.n_done} of {state.n_shards} shards are done; merge {out} joins them when all are")
+            exit_status = 1 if state.counts.get("model_failed") else 0
         else:
             exit_status = show_result(table)
     context.exit(exit_status)

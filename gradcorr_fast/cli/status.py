@@ -19,9 +19,9 @@ def status(context: click.Context, out: str) -> None:
         from .. import scan
         from ..scan.progress import show_seconds
 
-        found = scan.status(out)
-    left = "" if found.seconds_left is None else f", about {show_seconds(found.seconds_left)} left"
-    click.echo(f"{found.n_done:,} of {found.n_shards:,} shards done, {found.n_held:,} at work{left}")
-    if found.counts:
-        click.echo(show_counts(found.counts))
-    context.exit(0 if found.n_done == found.n_shards else 1)
+        state = scan.status(out)
+    left = "" if state.seconds_left is None else f", about {show_seconds(state.seconds_left)} left"
+    click.echo(f"{state.n_done:,} of {state.n_shards:,} shards done, {state.n_held:,} at work{left}")
+    if state.counts:
+        click.echo(show_counts(state.counts))
+    context.exit(0 if state.n_done == state.n_shards else 1)

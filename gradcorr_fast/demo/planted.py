@@ -4,11 +4,11 @@ A positive sequence has motifs of one set, a negative one of a set that holds ot
 of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023): what tells them apart are the motifs, not their number.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .._types import Array
 
 LENGTH = 200
 CORE = {"GATA": "WGATAAGR", "AP-1": "TGAGTCAY", "ETS": "RCCGGAAGTR", "YY1": "AAGATGGCGGCY", "CEBP": "RTTGCGCAAY"}

@@ -1,17 +1,16 @@
 """What `gradcorr-fast demo` does: attributions of a trained network where the truth is known, before and after."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import io, plot, sequences
+from .._types import Array
 from ..ops import simplex_angle
 from ..paper.evaluation import Agreement, measure
 from ..summary import AngleSummary, angle_summary
 from . import planted
-
-Array = np.ndarray[Any, Any]
 
 SEED = 3  # the network was trained on sequences of others
 
@@ -58,8 +57,8 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
-    found = measure(np.moveaxis(grad, 1, -1), codes, ppm)
-    return Result(n_sequences, summary, found.before, found.after, shown, *effects)
+    result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
+    return Result(n_sequences, summary, result.before, result.after, shown, *effects)
 
 
 def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, float]:

@@ -4,7 +4,6 @@ python -m gradcorr_fast.demo.torch      trains anew and writes the weights besid
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "demo") from error
 
 from .. import sequences
+from .._types import AnyArray
 from . import planted
 
 WEIGHTS = Path(__file__).with_name("weights.npz")
@@ -53,7 +53,7 @@ def load() -> torch.nn.Module:
     return model.eval()
 
 
-def one_hot(codes: Any) -> torch.Tensor:
+def one_hot(codes: AnyArray) -> torch.Tensor:
     """Return codes (N, L) as the network's input, (N, 4, L)."""
     return torch.from_numpy(sequences.one_hot(codes, axis=1))
 

@@ -6,7 +6,6 @@ and nothing that is kept beside the results is larger than a batch.
 """
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +13,7 @@ import click
 import numpy as np
 
 from .. import ops
+from .._warn import warn
 from ..backends import find_backend
 from ._checks import Checks, check_one_hot
 from ._methods import Group, Method, Point
@@ -286,10 +286,9 @@ def _groups(
                 continue
             if batch_size < request.batch_size and not is_told:
                 is_told = True
-                warnings.warn(
+                warn(
                     f"memory was exhausted with batches of {request.batch_size} rows, and {batch_size} fit; pass "
                     f"batch_size={batch_size} to save the attempts",
-                    stacklevel=6,
                 )
             yield result
             start += max(size, 1)

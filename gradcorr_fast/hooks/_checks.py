@@ -1,11 +1,11 @@
 """What is checked of inputs and results: letters that are not one-hot, gradients that are not finite, or saturated."""
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from .._warn import warn
 from ..backends import find_backend
 from ..io.misuse import Evidence
 from ._request import PLAIN, OwnPosition, Request
@@ -59,16 +59,14 @@ class Checks:
         """Check what is left, and warn of results that say nothing: of saturated sigmoids, angles of a projection."""
         self._check_pending()
         if self._evidence is not None and self._evidence.is_centred:
-            warnings.warn(
+            warn(
                 "the gradient comes out of the model centred already, as behind SimplexProjection, attach or fold, so "
                 "its angles are 0 within rounding and say nothing of the model; take them from the model without it",
-                stacklevel=6,
             )
         if self._n_saturated:
-            warnings.warn(
+            warn(
                 f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
                 f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
-                stacklevel=6,
             )
 
     def _look_at(self, grad: Any) -> None:

@@ -4,13 +4,13 @@ A method is a list of points; each makes of a group of sequences one input of th
 in `_batches` runs them, whatever the framework.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from .._types import AnyArray, Array
+from .._warn import warn
 from ..backends import library
 from ._options import METHODS, Options, SampleOptions, check_names, complete, own_table, settings
 from ._request import MAPS, Request
@@ -106,11 +106,10 @@ def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method | N
     own = {key: table[key].default if value is None else value for key, value in checked.items()}
     rest = cast(Options, {key: value for key, value in options.items() if key not in own})
     if own.get("multiply_by_inputs") and rest.get("corrected", True) and _asks_for_maps(rest.get("outputs")):
-        warnings.warn(
+        warn(
             f"{name} is to multiply by (x - reference) before the correction, which then leaves the noise in; correct "
             f"first and multiply afterwards: leave multiply_by_inputs away, or pass corrected=False for contributions "
             f"as they are",
-            stacklevel=3,
         )
     if name == "saturation_mutagenesis":
         return None, rest

@@ -193,13 +193,13 @@ def letter_axis(shape: tuple[int, ...], axis: int | None) -> int:
         if front == 0:
             raise ValueError(f"axis {axis} of shape {shape} is that of the sequences; pass the axis of the letters")
         return front
-    found = [k for k in range(1, len(shape)) if shape[k] == 4]
-    if not found:
+    candidates = [k for k in range(1, len(shape)) if shape[k] == 4]
+    if not candidates:
         raise ValueError(f"no axis but the first of shape {shape} has length 4; pass the axis of the letters")
-    if len(found) > 1:
+    if len(candidates) > 1:
         hint = " (1 for (N, 4, L), 2 for (N, L, 4))" if len(shape) == 3 else ""
-        raise ValueError(f"axes {found} of shape {shape} have length 4; pass the axis of the letters{hint}")
-    return found[0]
+        raise ValueError(f"axes {candidates} of shape {shape} have length 4; pass the axis of the letters{hint}")
+    return candidates[0]
 
 
 def _output(field: str, path: Path, entry: Entry) -> Output:

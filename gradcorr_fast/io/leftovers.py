@@ -8,10 +8,11 @@ import secrets
 import shutil
 import socket
 import sys
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from .._warn import warn
 
 UNFINISHED = re.compile(
     r"\.(?P<stem>.+)\.(?P<host>[0-9a-f]{4})(?P<process>[0-9a-f]{8})[0-9a-f]{4}\.(?P<kind>partial|replaced)(?P<suffix>(\.\w+)*)"
@@ -52,8 +53,7 @@ def restore(target: Path) -> None:
     for place, name in _of_dead_processes(target.parent, "replaced"):
         if (name["stem"], name["suffix"]) == (target.stem, target.suffix):
             os.replace(place, target)
-            message = f"a run was killed while it replaced {target}; what was there is back, from {place.name}"
-            warnings.warn(message, stacklevel=2)
+            warn(f"a run was killed while it replaced {target}; what was there is back, from {place.name}")
             return
 
 

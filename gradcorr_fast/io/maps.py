@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from .._check import check_x
 from .._types import Array
+from .._warn import warn
 from ..ops import AttributionMaps, analyze, correct
 from ..sequences import one_hot
 from ..summary import AngleSummary, angle_summary, merge
@@ -90,7 +90,7 @@ def write_maps(sources: Sequence[Rows], outputs: Sequence[Output], request: Requ
         lost = f"{1 - n_values[1] / n_values[0]:.1%} of the values become zero in {request.dtype}"
         sentences.append(f"{lost}; take a wider dtype or multiply by a constant first")
     for sentence in sentences:
-        warnings.warn(sentence, stacklevel=3)
+        warn(sentence)
     return total
 
 

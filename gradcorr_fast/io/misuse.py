@@ -1,12 +1,11 @@
 """Tells maps that are no plain gradients, and says what the correction would do to them."""
 
 import re
-from typing import Any
 
 import numpy as np
 
 from .._check import check_axis
-from .._types import Array
+from .._types import AnyArray, Array
 from .reading import as_numpy
 
 SAMPLE = 1024  # positions looked at in a block of a map
@@ -134,7 +133,7 @@ def _spread(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(None, None, step) for step in steps.values())
 
 
-def find_misuse(grad: Any, *, axis: int = -1, name: str = "grad", n_letters: int | None = None) -> list[str]:
+def find_misuse(grad: AnyArray, *, axis: int = -1, name: str = "grad", n_letters: int | None = None) -> list[str]:
     """Say whether a map is something else than a gradient, which the correction would not improve.
 
     Parameters

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import numpy as np
 
 from .._check import optional
 from .._types import AnyArray, Array
+from .._warn import warn
 from ..backends import to_host
 from . import hdf5
 from .leftovers import restore
@@ -207,7 +207,7 @@ def _open(path: Path, kind: str, entry: Entry, stack: ExitStack) -> Rows:
     array = found[entry.name] if entry.name else found
     if array.nchunks_initialized < array.nchunks:  # allowed by the format, and what an incomplete copy looks like
         n_missing = array.nchunks - array.nchunks_initialized
-        warnings.warn(f"{n_missing} of {array.nchunks} chunks of {path} are not there and read as empty", stacklevel=5)
+        warn(f"{n_missing} of {array.nchunks} chunks of {path} are not there and read as empty")
     return from_array(array, entry.name)
 
 

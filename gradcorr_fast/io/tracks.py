@@ -84,7 +84,7 @@ def save_bigwig(
     if (kind := as_numpy(values[:1]).dtype).kind not in "biuf":
         raise TypeError(f"values must be real numbers; got {kind}")
     windows = _windows(regions, values.shape, sizes)
-    inputs = [Path(given) for given in (regions, chrom_sizes) if isinstance(given, str | Path)]
+    inputs = [Path(source) for source in (regions, chrom_sizes) if isinstance(source, str | Path)]
     inputs += file_behind(values)
     with replacing([path], inputs, force=force) as (temporary,):
         counts = np.zeros(1, np.int64)
@@ -125,7 +125,7 @@ def _windows(
     triples = [(name, operator.index(start), operator.index(end)) for name, start, end in table]
     if len(triples) != shape[0]:
         raise ValueError(f"there are {len(triples)} regions and {shape[0]} rows of values; give one region a row")
-    found: dict[str, tuple[list[int], list[int]]] = {}
+    by_chromosome: dict[str, tuple[list[int], list[int]]] = {}
     for row, (name, start, end) in enumerate(triples):
         if name not in sizes:
             raise ValueError(f"region {row} lies on {name!r}, which chrom_sizes lacks; use the names of one assembly")
@@ -139,13 +139,13 @@ def _windows(
                 f"region {row}, {name}:{start}-{end}, lies outside of {name}, which has {sizes[name]} bp; use the "
                 f"sizes of the assembly of the regions"
             )
-        starts, rows = found.setdefault(name, ([], []))
+        starts, rows = by_chromosome.setdefault(name, ([], []))
         starts.append(start)
         rows.append(row)
     windows = []
-    for name in sorted(found):
-        order = np.argsort(found[name][0], kind="stable")
-        windows.append(Regions(name, np.array(found[name][0])[order], np.array(found[name][1])[order]))
+    for name in sorted(by_chromosome):
+        order = np.argsort(by_chromosome[name][0], kind="stable")
+        windows.append(Regions(name, np.array(by_chromosome[name][0])[order], np.array(by_chromosome[name][1])[order]))
     return windows
 
 

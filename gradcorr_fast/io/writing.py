@@ -72,9 +72,9 @@ def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
 
 def sync(path: Path) -> None:
     """Have a file, or all in a folder, on the disk before its name is changed."""
-    for each in path.rglob("*") if path.is_dir() else [path]:
-        if each.is_file():
-            with open(each, "rb+") as file:
+    for part in path.rglob("*") if path.is_dir() else [path]:
+        if part.is_file():
+            with open(part, "rb+") as file:
                 os.fsync(file.fileno())
 
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._types import Device, Model
+
 __all__ = ["LoadedModel", "ModelShape", "describe_model", "inspect_model", "load_model"]
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".pt2", ".bin", ".ckpt")
@@ -59,7 +61,7 @@ def load_model(
     weights: str | os.PathLike[str] | None = None,
     trust: bool = False,
     custom_objects: Mapping[str, Any] | Sequence[str] | None = None,
-    device: Any = None,
+    device: Device = None,
     framework: str | None = None,
 ) -> LoadedModel:
     """Load a model from a file, or make the one that ``module:callable`` names.
@@ -112,10 +114,10 @@ def load_model(
     TypeError: math:sqrt needs the arguments (x); name a function without arguments that returns the model
     """
     name = os.fspath(source)
-    found = OBJECT.fullmatch(name)
-    if found and not Path(name).exists():
+    named = OBJECT.fullmatch(name)
+    if named and not Path(name).exists():
         with current_folder_importable():
-            model, code_digest = _make(name, *found.groups())
+            model, code_digest = _make(name, *named.groups())
         framework = framework_of(model, framework or "torch")
         part = _part(framework)
         if weights is not None:
@@ -165,7 +167,7 @@ def inspect_model(loaded: LoadedModel) -> ModelShape:
     return shape
 
 
-def describe_model(model: Any, framework: str | None = None) -> LoadedModel:
+def describe_model(model: Model, framework: str | None = None) -> LoadedModel:
     """Say of a model that is there already what tells it from others.
 
     Parameters
@@ -186,12 +188,14 @@ def describe_model(model: Any, framework: str | None = None) -> LoadedModel:
     >>> describe_model(torch.nn.Linear(4, 1)).source
     'torch.nn.modules.linear.Linear'
     """
-    found = framework or framework_of(model, "torch")
+    its_framework = framework or framework_of(model, "torch")
     named = model if hasattr(model, "__qualname__") else type(model)
-    return LoadedModel(model, found, f"{named.__module__}.{named.__qualname__}", _part(found).digest(model), None)
+    return LoadedModel(
+        model, its_framework, f"{named.__module__}.{named.__qualname__}", _part(its_framework).digest(model), None
+    )
 
 
-def framework_of(model: Any, otherwise: str) -> str:
+def framework_of(model: Model, otherwise: str) -> str:
     """Return the framework that a model's class comes from, found out without importing any; or `otherwise`."""
     roots = {cls.__module__.partition(".")[0] for cls in type(model).__mro__}
     for framework, packages in (("keras", {"keras"}), ("torch", {"torch"}), ("jax", {"jax", "jaxlib", "equinox"})):
@@ -211,15 +215,13 @@ def hash_arrays(arrays: Iterable[tuple[str, Sequence[int], str, Any]]) -> str:
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that is there."""
-    found = Path(path)
-    if found.is_dir():
-        raise ValueError(f"{found} is a folder; save the model as one file, .pt2 or .keras")
-    if not found.is_file():
-        siblings = [p.name for p in found.parent.iterdir()] if found.parent.is_dir() else []
-        raise FileNotFoundError(
-            f"{found} does not exist{_suggest(found.name, siblings)}; give a file or module:callable"
-        )
-    return found
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; save the model as one file, .pt2 or .keras")
+    if not file.is_file():
+        siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise FileNotFoundError(f"{file} does not exist{_suggest(file.name, siblings)}; give a file or module:callable")
+    return file
 
 
 def needs_trust(path: Path, what: str, otherwise: str = "") -> ValueError:
@@ -298,14 +300,14 @@ def _find(source: str, module_name: str, attribute: str) -> tuple[Any, Any]:
             f"there is no module {error.name} in the current folder or among the installed packages"
             f"{_suggest(error.name, siblings)}; give the module of {source} as Python imports it"
         ) from None
-    found: Any = module
+    value: Any = module
     for name in attribute.split("."):
-        if not hasattr(found, name):
-            public = [each for each in dir(found) if not each.startswith("_")]
+        if not hasattr(value, name):
+            public = [member for member in dir(value) if not member.startswith("_")]
             hint = _suggest(name, public) or f" (it has {', '.join(public[:10])})"
-            raise ValueError(f"{getattr(found, '__name__', found)} has no {name}{hint}; mend {source}")
-        found = getattr(found, name)
-    return found, module
+            raise ValueError(f"{getattr(value, '__name__', value)} has no {name}{hint}; mend {source}")
+        value = getattr(value, name)
+    return value, module
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
@@ -313,21 +315,21 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
-def _find_objects(given: Mapping[str, Any] | Sequence[str] | None) -> dict[str, Any]:
+def _find_objects(custom: Mapping[str, Any] | Sequence[str] | None) -> dict[str, Any]:
     """Return what a Keras file may name; "name=module:Class" is imported."""
     pairs: list[Any]
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
+    if isinstance(custom, Mapping):
+        pairs = list(custom.items())
     else:
-        for text in given or ():
+        for text in custom or ():
             if "=" not in text:
                 raise ValueError(f"custom objects are given as name=module:Class; got {text}")
-        pairs = [tuple(text.split("=", 1)) for text in given or ()]
-    found = {}
+        pairs = [tuple(text.split("=", 1)) for text in custom or ()]
+    objects = {}
     for name, value in pairs:
         match = OBJECT.fullmatch(value) if isinstance(value, str) else None
         if isinstance(value, str) and match is None:
             raise ValueError(f"custom objects are given as name=module:Class; got {name}={value}")
         with current_folder_importable():
-            found[name] = value if match is None else _find(value, *match.groups())[0]
-    return found
+            objects[name] = value if match is None else _find(value, *match.groups())[0]
+    return objects

@@ -13,24 +13,26 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
+from .._types import Device, Model
 
-def load_weights(model: Any, path: Path) -> None:
+
+def load_weights(model: Model, path: Path) -> None:
     """Refuse: JAX has no file format of its own."""
     raise ValueError(f"weights of JAX models are read by their own code; let module:callable load {path}")
 
 
-def prepare(model: Any, device: Any) -> Any:
+def prepare(model: Model, device: Device) -> Any:
     """Return the model as it is."""
     return model
 
 
-def digest(model: Any) -> str:
+def digest(model: Model) -> str:
     """Hash the arrays in a pytree; those that a function closes over are not seen."""
     leaves = jax.tree_util.tree_flatten_with_path(model)[0]
     arrays = [(jax.tree_util.keystr(place), np.asarray(leaf)) for place, leaf in leaves if hasattr(leaf, "dtype")]
     return hash_arrays((name, array.shape, str(array.dtype), array.tobytes()) for name, array in arrays)
 
 
-def inspect(model: Any) -> ModelShape:
+def inspect(model: Model) -> ModelShape:
     """Know nothing."""
     return ModelShape()

@@ -17,6 +17,8 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
+from .._types import Device, Model
+
 LAMBDAS = ('"__lambda__"', '"function_type": "lambda"')
 """How configurations of Keras 3 and Keras 2 say that a layer's function is stored as byte code."""
 
@@ -51,7 +53,7 @@ def _read_config(path: Path) -> str | None:
         return config.decode() if isinstance(config, bytes) else config
 
 
-def load_weights(model: Any, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> None:
     """Fill a model from a file of weights."""
     if optional("h5py", "io").is_hdf5(path):
         with hdf5.opened(path):  # which refuses what leads out of it
@@ -63,19 +65,19 @@ def load_weights(model: Any, path: Path) -> None:
         raise ValueError(f"the weights in {path} do not fit the model (Keras: {text[:300]})") from error
 
 
-def prepare(model: Any, device: Any) -> Any:
+def prepare(model: Model, device: Device) -> Any:
     """Return the model as it is: Keras calls say themselves that they are for inference, and where they run."""
     return model
 
 
-def digest(model: Any) -> str:
+def digest(model: Model) -> str:
     """Hash the variables, in their order, since the names of layers count up in a process."""
     arrays = (np.asarray(keras.ops.convert_to_numpy(variable)) for variable in model.variables)
     named = zip(model.variables, arrays, strict=True)
     return hash_arrays((v.name, a.shape, v.dtype, np.ascontiguousarray(a).reshape(-1).view(np.uint8)) for v, a in named)
 
 
-def inspect(model: Any) -> ModelShape:
+def inspect(model: Model) -> ModelShape:
     """Read the shapes that a model was built with."""
     inputs, outputs = (_first(getattr(model, name, None)) for name in ("input_shape", "output_shape"))
     n_outputs = outputs[-1] if outputs and len(outputs) == 2 else None

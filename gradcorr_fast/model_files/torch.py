@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
 
 from torch.export.passes import move_to_device_pass
 
+from .._types import AnyArray, Device, Model
+
 DICTS = ("dict", "collections OrderedDict")
 LEGACY_HEADERS = 3
 """Pickles that precede the object in files of torch.save before PyTorch 1.6."""
@@ -32,7 +34,7 @@ N_KEYS = 5
 """Keys of weights that an error names."""
 
 
-def load_file(path: Path, trust: bool, device: Any) -> torch.nn.Module:
+def load_file(path: Path, trust: bool, device: Device) -> torch.nn.Module:
     """Load whatever a file holds, which its members tell."""
     members = _members(path)
     if any("aotinductor/" in name for name in members):
@@ -89,7 +91,7 @@ def _first_class(stream: Any) -> str | None:
     return None
 
 
-def _load_pickled(path: Path, device: Any) -> torch.nn.Module:
+def _load_pickled(path: Path, device: Device) -> torch.nn.Module:
     try:
         with current_folder_importable():
             model = torch.load(path, map_location=device or "cpu", weights_only=False)
@@ -103,7 +105,7 @@ def _load_pickled(path: Path, device: Any) -> torch.nn.Module:
     return prepare(model, None)
 
 
-def _load_exported(path: Path, trust: bool, device: Any) -> torch.nn.Module:
+def _load_exported(path: Path, trust: bool, device: Device) -> torch.nn.Module:
     if not trust:
         raise needs_trust(
             path,
@@ -146,30 +148,30 @@ def _check_gradient(path: Path, model: torch.nn.Module, program: Any) -> None:
         )
 
 
-def _is_float(x: Any) -> bool:
+def _is_float(x: AnyArray) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point()
 
 
-def load_weights(model: Any, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> None:
     """Fill a module from a file with a state dict."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"weights need a torch.nn.Module; the model is a {type(model).__name__}")
     state = read_state(path)
-    own = model.state_dict()
+    expected = model.state_dict()
     torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")  # of DataParallel
     shapes = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
+        f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if state[key].shape != expected[key].shape
     ]
     problems = (
-        ("the model needs", [key for key in own if key not in state]),
-        ("the file alone has", [key for key in state if key not in own]),
+        ("the model needs", [key for key in expected if key not in state]),
+        ("the file alone has", [key for key in state if key not in expected]),
         ("shapes differ:", sorted(shapes)),
     )
-    found = [f"{what} {', '.join(keys[:N_KEYS])}{', ...' * (len(keys) > N_KEYS)}" for what, keys in problems if keys]
-    if found:
-        raise ValueError(f"the weights in {path} do not fit the model: {'; '.join(found)}")
+    misfits = [f"{what} {', '.join(keys[:N_KEYS])}{', ...' * (len(keys) > N_KEYS)}" for what, keys in problems if keys]
+    if misfits:
+        raise ValueError(f"the weights in {path} do not fit the model: {'; '.join(misfits)}")
     model.load_state_dict(state)
 
 
@@ -178,16 +180,16 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix.lower() == ".safetensors":
         return dict(safetensors(path).load_file(path))
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors; save the weights alone, by torch.save(model.state_dict(), ...)"
         ) from error
     for key in ("state_dict", "model_state_dict"):
-        found = found[key] if isinstance(found, Mapping) and key in found else found
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        contents = contents[key] if isinstance(contents, Mapping) and key in contents else contents
+    if not isinstance(contents, Mapping) or not all(isinstance(value, torch.Tensor) for value in contents.values()):
         raise ValueError(f"{path} holds no state dict; save the weights by torch.save(model.state_dict(), ...)")
-    return dict(found)
+    return dict(contents)
 
 
 def safetensors(path: Path) -> Any:
@@ -198,7 +200,7 @@ def safetensors(path: Path) -> Any:
         raise ValueError(f"{path} needs the package safetensors; pip install it, or use .pt") from None
 
 
-def prepare(model: Any, device: Any) -> Any:
+def prepare(model: Model, device: Device) -> Any:
     """Return a model in evaluation mode on a device."""
     if not isinstance(model, torch.nn.Module):
         return model
@@ -210,7 +212,7 @@ def prepare(model: Any, device: Any) -> Any:
         raise ValueError(f"PyTorch cannot use the device {device} ({reason}); name another, such as cpu") from error
 
 
-def digest(model: Any) -> str:
+def digest(model: Model) -> str:
     """Hash parameters and buffers, in the order of their names."""
     return hash_arrays(
         (name, tensor.shape, str(tensor.dtype), _content(tensor)) for name, tensor in sorted(_tensors(model).items())
@@ -221,13 +223,13 @@ def _content(tensor: torch.Tensor) -> Any:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def _tensors(model: Any) -> dict[str, torch.Tensor]:
+def _tensors(model: Model) -> dict[str, torch.Tensor]:
     if not isinstance(model, torch.nn.Module):
         return {}
     return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
 
 
-def inspect(model: Any) -> ModelShape:
+def inspect(model: Model) -> ModelShape:
     """Read the shapes of an exported program, or guess from the shapes of the first and the last weights."""
     if isinstance(model, torch.fx.GraphModule):
         return _inspect_graph(model.graph)

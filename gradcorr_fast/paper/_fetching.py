@@ -256,9 +256,9 @@ def _list_archive(source: Source, folder: Path, recorded: dict[str, str]) -> lis
         if not names:
             held = ", ".join(listed) or "nothing"
             raise ValueError(f"{source.where} has no file {source.pattern}, but {held}; fetch them from there")
-        recorded.update((each, listed[each]) for each in names)
+        recorded.update((name, listed[name]) for name in names)
         _record(folder, recorded)
-    return [File(each, f"doi:{source.doi}/{each}", checksum=checksum) for each, checksum in recorded.items()]
+    return [File(name, f"doi:{source.doi}/{name}", checksum=checksum) for name, checksum in recorded.items()]
 
 
 def _listing(url: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from .. import sequences
 from .._check import optional
+from .._types import Array
 from ..scan.genome import Genome
 from ..scan.regions import is_inside, read_regions
 from .datasets import Dataset, random_split
 
 __all__ = ["from_fasta", "generate"]
 
-Array = np.ndarray[Any, Any]
 Windows = dict[str, Array]
 """Starts of windows on each contig, ascending."""
 
@@ -126,8 +126,10 @@ def _place(regions: pa.Table, genome: Genome, length: int) -> Windows:
     chroms = regions["chrom"].to_numpy()
     starts = regions["centre"].to_numpy() - length // 2
     contigs = {chrom: genome.resolve(chrom) for chrom in set(chroms)}
-    own = np.array([contigs[chrom] for chrom in chroms], object)
-    return {contig: np.unique(starts[own == contig]) for contig in genome.lengths if contig in contigs.values()}
+    contig_of_start = np.array([contigs[chrom] for chrom in chroms], object)
+    return {
+        contig: np.unique(starts[contig_of_start == contig]) for contig in genome.lengths if contig in contigs.values()
+    }
 
 
 def _cut(windows: Windows, genome: Genome, length: int, max_unknown: float) -> Array:

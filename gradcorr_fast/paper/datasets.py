@@ -11,12 +11,12 @@ import numpy as np
 
 from .. import sequences
 from .._check import optional
+from .._types import AnyArray, Array
 from ..io import hdf5
 from ..io.writing import replacing
 
 __all__ = ["Dataset", "Split", "load", "random_split", "save"]
 
-Array = np.ndarray[Any, Any]
 
 BLOCK = 1 << 24  # numbers of a one-hot array that are in memory at once
 
@@ -199,8 +199,8 @@ def _choose_keys(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the form of keys that a file has, and its parts, which are all three or the test alone."""
     there = [[part for part in Split._fields if any(key.format(part) in arrays for key in form[:2])] for form in forms]
-    form, found = next((pair for pair in zip(forms, there, strict=True) if pair[1]), (forms[0], []))
-    parts = parts or (found if found == ["test"] else Split._fields)
+    form, present = next((pair for pair in zip(forms, there, strict=True) if pair[1]), (forms[0], []))
+    parts = parts or (present if present == ["test"] else Split._fields)
     keys = [*form[:2], *(key for key in form[2:] if any(key.format(part) in arrays for part in parts))]
     missing = [key.format(part) for key in keys for part in parts if key.format(part) not in arrays]
     if missing:
@@ -239,7 +239,7 @@ def codes_of(one_hot: Array, axis: int, name: str) -> Array:
     return codes
 
 
-def _letter_axis(array: Any, path: str | Path) -> int:
+def _letter_axis(array: AnyArray, path: str | Path) -> int:
     """Return the axis of the letters in an array of sequences, not counting an axis of length 1 between the others."""
     lengths = [n for n in array.shape[1:] if n > 1] if array.ndim == 4 else list(array.shape[1:])
     if len(lengths) != 2 or 4 not in lengths:
@@ -247,7 +247,7 @@ def _letter_axis(array: Any, path: str | Path) -> int:
     return 1 + lengths.index(4)
 
 
-def _labels(array: Any, n_sequences: int, path: str | Path) -> Array:
+def _labels(array: AnyArray, n_sequences: int, path: str | Path) -> Array:
     """Read what is to be predicted, (N, T) or (N, bins, T)."""
     y: Array = array[()]
     if y.ndim == 2 and len(y) != n_sequences:

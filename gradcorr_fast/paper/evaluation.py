@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import hooks, sequences
+from .._types import Array, Model, TargetLike
 from ..hooks._request import is_keras
 from ..metrics import cosine_similarity, interpretability
 from ..ops import analyze, grad_times_input
@@ -13,7 +14,6 @@ from .datasets import Dataset
 
 __all__ = ["METHODS", "Agreement", "Evaluation", "attribute", "evaluate", "measure", "positives"]
 
-Array = np.ndarray[Any, Any]
 
 METHODS = ("saliency", "integrated_gradients", "smoothgrad", "expected_gradients")
 
@@ -39,13 +39,13 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: Any,
+    model: Model,
     data: Dataset,
     *,
     method: str = "saliency",
     part: str = "test",
     n_sequences: int | None = 500,
-    target: Any = 0,
+    target: TargetLike = 0,
     **options: Any,
 ) -> Evaluation:
     """Attribute the positive sequences of a data set, and compare with what was planted.
@@ -125,7 +125,7 @@ def positives(data: Dataset, part: str = "test", n_sequences: int | None = 500) 
     return rows
 
 
-def attribute(model: Any, codes: Array, *, method: str = "saliency", **options: Any) -> Array:
+def attribute(model: Model, codes: Array, *, method: str = "saliency", **options: Any) -> Array:
     """Compute the uncorrected attribution maps of a model by one of the papers' methods.
 
     Parameters
@@ -151,8 +151,8 @@ def attribute(model: Any, codes: Array, *, method: str = "saliency", **options: 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if is_keras(model):
-        found: Array = getattr(hooks.tensorflow, method)(model, sequences.one_hot(codes), corrected=False, **options)
-        return found
+        maps: Array = getattr(hooks.tensorflow, method)(model, sequences.one_hot(codes), corrected=False, **options)
+        return maps
     x = sequences.one_hot(codes, axis=1)
     return np.moveaxis(getattr(hooks.torch, method)(model, x, corrected=False, **options), 1, -1)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array, Model
 from ..hooks._request import is_keras
 from ..io import hdf5
 from ._layers import Activation, Architecture, Conv, Dense, Dropout, Flatten, Layer, Norm, Pool, Reshape
 
 __all__ = ["FIRST_FILTERS", "NAMES", "SIGMAS", "build", "load_weights"]
 
-Array = np.ndarray[Any, Any]
 
 FIRST_FILTERS = tuple(range(12, 31, 2))
 """Numbers of first filters in the ensembles for ChIP-seq data, five models of each; `first_filters` of `build`."""
@@ -230,7 +230,7 @@ def _draw_kernel(rng: np.random.Generator, shape: tuple[int, ...], initializer: 
     return kernel.astype(np.float32)
 
 
-def load_weights(model: Any, path: str | Path) -> Any:
+def load_weights(model: Model, path: str | Path) -> Any:
     """Load weights that Keras saved into a model of `build`.
 
     Parameters

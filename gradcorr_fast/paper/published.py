@@ -3,21 +3,20 @@
 import json
 import math
 import re
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import sequences
 from .._check import optional
+from .._types import Array
+from .._warn import warn
 from ._fetching import SOURCES, File, Source, fetch
 from ._tfrecords import read_examples
 from .datasets import Dataset, Split, codes_of, load, read_hdf5, split_in_order
 
 __all__ = ["SOURCES", "File", "Source", "atac", "basset", "deepstarr", "fetch"]
 
-Array = np.ndarray[Any, Any]
 
 ACTIVITIES = {"Dev": "Dev_log2_enrichment", "Hk": "Hk_log2_enrichment"}
 """Targets of DeepSTARR, and the columns that hold them."""
@@ -222,10 +221,9 @@ def _read_shards(folder: Path, bin_size: int) -> Dataset:
         counts[part] = sum(len(rows) for rows, _ in found)
         if counts[part] != stats.get(f"{part}_seqs", counts[part]) and found:
             expected = stats[f"{part}_seqs"]
-            warnings.warn(
+            warn(
                 f"{folder} holds {counts[part]} sequences of {part}, and {expected} by its statistics.json; is it "
                 f"whole?",
-                stacklevel=3,
             )
     names = folder / "targets.txt"
     targets = _read_columns(names, {"identifier": "string"})[0].tolist() if names.exists() else ()

@@ -88,7 +88,7 @@ def reproduce(
             continue
         write(result, study.folder / name)
         done[name] = result
-    errors = [each for each in done.values() if isinstance(each, FileNotFoundError)]
+    errors = [outcome for outcome in done.values() if isinstance(outcome, FileNotFoundError)]
     if len(errors) == len(done) > 0:
         raise errors[0]
     return done

@@ -5,15 +5,15 @@ The same distribution as the authors' data, not the same sequences.
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from .._types import Array
 from .datasets import Dataset, random_split
 
 __all__ = ["Motif", "generate", "motif_pools"]
 
-Array = np.ndarray[Any, Any]
 
 MOTIFS = Path(__file__).with_name("motifs.jaspar")
 N_CORE, N_BACKGROUND = 5, 50
@@ -89,7 +89,7 @@ def motif_pools(background: str = "filtered") -> tuple[list[Motif], list[Motif]]
         others = [motif for motif in others if motif.name[2:8] not in LOOK_ALIKES.split()]
         others += [by_number[number] for number in INSTEAD.split()]
     core, others = (
-        [each for motif in some for each in (motif, Motif(f"{motif.name}_rc", motif.counts[::-1, ::-1]))]
+        [strand for motif in some for strand in (motif, Motif(f"{motif.name}_rc", motif.counts[::-1, ::-1]))]
         for some in (core, others)
     )
     return core, core + others
@@ -168,7 +168,7 @@ def _plant(n_sequences: int, length: int, motifs: list[Motif], rng: np.random.Ge
     motif, start = chosen[rows, slots], starts[rows, slots]
     offset = np.arange(widths[motif].sum()) - np.repeat(np.cumsum(widths[motif]) - widths[motif], widths[motif])
     first_column = np.cumsum(widths) - widths
-    rows, start, motif = (np.repeat(each, widths[motif]) for each in (rows, start, motif))
+    rows, start, motif = (np.repeat(column, widths[motif]) for column in (rows, start, motif))
     ppm[rows, start + offset] = columns[first_column[motif] + offset]
     return ppm
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .._types import Device, Model
 from .datasets import Dataset
 from .recipes import RECIPES, Epoch, Recipe, Training
 
@@ -15,13 +16,13 @@ ANGLE_WEIGHTS = (1e-7, 1e-6, 1e-5, 2e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2)
 
 
 def fit(
-    model: Any,
+    model: Model,
     data: Dataset,
     *,
     seed: int = 0,
     recipe: str | Recipe = "paper",
     checkpoint: str | Path | None = None,
-    device: Any = None,
+    device: Device = None,
     quiet: bool = False,
     **changes: Any,
 ) -> Training:
@@ -92,7 +93,7 @@ def fit_ensemble(
     seeds: Iterable[int],
     recipe: str | Recipe = "paper",
     checkpoint: str | Path | None = None,
-    device: Any = None,
+    device: Device = None,
     quiet: bool = False,
     **changes: Any,
 ) -> list[Training]:
@@ -154,7 +155,7 @@ def _choose(recipe: str | Recipe, changes: dict[str, Any]) -> Recipe:
     return replace(recipe, **changes)
 
 
-def score(model: Any, data: Dataset, part: str = "test", *, loss: str = "bce") -> float:
+def score(model: Model, data: Dataset, part: str = "test", *, loss: str = "bce") -> float:
     """Score a PyTorch model on a part of the data.
 
     Parameters

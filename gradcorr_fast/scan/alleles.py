@@ -1,6 +1,5 @@
 """Variants against a genome: alleles trimmed, aligned and checked, and each variant in a window and with a status."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._warn import warn
 from .genome import Genome
 from .letters import Texts, compare, count_moves, trim, write
 from .regions import is_inside
@@ -260,7 +260,7 @@ def place_all(batches: Iterable[Any], genome: Genome, options: WindowOptions) ->
                 raise ValueError(misfit)
         yield rows
     if N_FEW <= n_first < N_FIRST and (misfit := _find_misfit(first, schema, genome, options)):
-        warnings.warn(misfit, stacklevel=2)
+        warn(misfit)
 
 
 def _check_contigs(genome: Genome, options: WindowOptions) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import model_files, runtime, sequences
+from .._warn import warn
 from ..hooks._session import Session, open_session
 from .failures import random_codes, reason_of
 from .folder import PLAN, Folder, file_digest, find_changes, identify, work
@@ -301,8 +301,7 @@ def _compare(kind: Kind, scan: Scan, source: Any, before: Record, now: Record) -
         ("a batch size of", old_size, size),
     ):
         if was != is_now:
-            warnings.warn(
+            warn(
                 f"the scan in {place} was begun with {part} {was}, and goes on with {is_now}: its last digits may "
                 f"differ",
-                stacklevel=5,
             )

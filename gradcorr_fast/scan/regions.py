@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._warn import warn
 from .genome import Genome
 
 Array = np.ndarray[Any, Any]
@@ -71,10 +71,9 @@ def read_regions(source: Any) -> pa.Table:
             f"that is not negative and an end that is not smaller"
         )
     if n_outside := int((centre > stop).sum()):
-        warnings.warn(
+        warn(
             f"{n_outside} summits of {len(regions)} regions lie outside of them, and windows are centred there all the "
             f"same; if the tenth column is no summit, or the peaks were cut, leave it away: cut -f 1-9",
-            stacklevel=2,
         )
     return regions
 

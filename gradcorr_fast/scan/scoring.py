@@ -1,6 +1,5 @@
 """From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative."""
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import ops
+from .._warn import warn
 from ..hooks._session import Session
 from .failures import NOT_FINITE, check_model, reason_of
 from .tables import SCORES
@@ -289,8 +289,7 @@ class _Runner:
         size = self._session.batch_size // 2
         self._session.shrink(size)
         self._session.memory.release()
-        warnings.warn(
+        warn(
             f"memory was exhausted; batches have {size} rows from now on, pass that as the batch size to save the "
             f"attempts",
-            stacklevel=2,
         )

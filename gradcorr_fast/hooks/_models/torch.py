@@ -1,7 +1,6 @@
 """How PyTorch models are run: prepared and put back, forwards and gradients, precision, memory."""
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
@@ -11,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ... import ops
+from ..._warn import warn
 from .. import _batches, _checks, _methods, _mutagenesis, _options, _request
 from .._views import Layout
 
@@ -330,10 +330,9 @@ def _report_precision(exact: Any, rounded: Any, precision: str, letters: dict[st
     if float(error.max()) == 0 and relative == 0:
         return
     middle, high = (float(np.quantile(error.cpu().numpy(), q)) for q in (0.5, 0.99))
-    warnings.warn(
+    warn(
         f"{precision} differs from float32 on {len(exact)} sequences: angles by {middle:.2g} degrees in the median and "
         f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %",
-        stacklevel=7,
     )
 
 

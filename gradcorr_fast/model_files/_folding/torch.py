@@ -83,8 +83,8 @@ def fold_file(
             _export(folded, example, free, partial)
             again = load_file(partial, True, None)  # which was written here
             shape = next(shapes(again.graph.find_nodes(op="placeholder")))
-        found = differences(model, again, example, axis=axis, only_one_hot=weights_only)
-    return Folded(shape, found)
+        changes = differences(model, again, example, axis=axis, only_one_hot=weights_only)
+    return Folded(shape, changes)
 
 
 def _make_example(model: torch.nn.Module, axis: int, length: int | None, batch_size: int | None) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from ..._types import Model
 from .._models.torch import ChannelsLast, Exponential, Positions
 
 ELEMENTWISE = (Exponential, torch.nn.ReLU, torch.nn.Sigmoid, torch.nn.Softplus, torch.nn.Flatten, torch.nn.Linear)
@@ -29,24 +30,24 @@ def faster(model: torch.nn.Module) -> Any:
     return forward
 
 
-def _call(module: Any, x: torch.Tensor) -> torch.Tensor:
+def _call(module: Model, x: torch.Tensor) -> torch.Tensor:
     return module(x)
 
 
-def _convolve(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _convolve(layer: Model, x: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(x, layer.weight.unsqueeze(2), layer.bias, padding=layer.padding)
 
 
-def _normalise(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _normalise(layer: Model, x: torch.Tensor) -> torch.Tensor:
     statistics = layer.running_mean, layer.running_var
     return functional.batch_norm(x, *statistics, layer.weight, layer.bias, True, layer.momentum, layer.eps)
 
 
-def _pool(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _pool(layer: Model, x: torch.Tensor) -> torch.Tensor:
     return functional.max_pool2d(x, (1, layer.kernel_size))
 
 
-def _drop(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _drop(layer: Model, x: torch.Tensor) -> torch.Tensor:
     """Drop elements by 16 random bits each, which is faster than a random number each."""
     if layer.p == 0:
         return x
@@ -55,11 +56,11 @@ def _drop(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return x * is_kept.as_strided(x.shape, x.stride()).to(x.dtype).mul_(1 / (1 - layer.p))
 
 
-def _to_features(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _to_features(layer: Model, x: torch.Tensor) -> torch.Tensor:
     return layer(x.squeeze(2))
 
 
-def _to_positions(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _to_positions(layer: Model, x: torch.Tensor) -> torch.Tensor:
     return layer(x).unsqueeze(2)
 
 

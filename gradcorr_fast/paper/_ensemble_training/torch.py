@@ -15,10 +15,10 @@ except ModuleNotFoundError as error:
 
 from torch.func import functional_call, stack_module_state, vmap
 
+from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
 from .._kept import reading
 from .._training.torch import (
-    Array,
     State,
     batches,
     begin,
@@ -42,7 +42,7 @@ def train(
     *,
     seeds: Sequence[int],
     checkpoint: Path | None,
-    device: Any,
+    device: Device,
     quiet: bool,
 ) -> list[Training]:
     """See `training.fit_ensemble`."""

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..._check import missing_backend
 
 try:
@@ -13,9 +11,8 @@ except ModuleNotFoundError as error:
         raise
     raise missing_backend("Keras", "tensorflow") from error
 
+from ..._types import Array, Model
 from .._layers import Activation, Architecture, Conv, Dense, Dropout, Flatten, Layer, Norm, Pool, Reshape
-
-Array = np.ndarray[Any, Any]
 
 
 def build(architecture: Architecture) -> Any:
@@ -43,16 +40,16 @@ def _make(layer: Layer) -> Any:
             return keras.layers.Reshape((length, -1))
 
 
-def _layers(model: Any) -> list[Any]:
+def _layers(model: Model) -> list[Any]:
     return [layer for layer in model.layers if layer.weights]
 
 
-def weight_shapes(model: Any) -> list[tuple[tuple[int, ...], ...]]:
+def weight_shapes(model: Model) -> list[tuple[tuple[int, ...], ...]]:
     """Return the shapes of the weights of each layer that has any."""
     return [tuple(tuple(weight.shape) for weight in layer.weights) for layer in _layers(model)]
 
 
-def set_weights(model: Any, weights: list[list[Array]]) -> None:
+def set_weights(model: Model, weights: list[list[Array]]) -> None:
     """Fill the layers with arrays of these shapes."""
     for layer, arrays in zip(_layers(model), weights, strict=True):
         layer.set_weights(arrays)

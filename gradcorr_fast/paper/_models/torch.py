@@ -1,7 +1,5 @@
 """The papers' models in PyTorch, (N, 4, L)."""
 
-from typing import Any
-
 import numpy as np
 
 from ..._check import missing_backend
@@ -13,9 +11,8 @@ except ModuleNotFoundError as error:
         raise
     raise missing_backend("PyTorch", "torch") from error
 
+from ..._types import Array
 from .._layers import Activation, Architecture, Conv, Dense, Dropout, Flatten, Layer, Norm, Pool, Reshape
-
-Array = np.ndarray[Any, Any]
 
 
 class Exponential(torch.nn.Module):  # type: ignore[misc]

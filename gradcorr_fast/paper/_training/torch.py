@@ -22,14 +22,13 @@ except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
 from ... import metrics
+from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
 from ...io.writing import replacing
 from .._channels_last.torch import faster
 from .._kept import reading
 from ..datasets import Dataset
 from ..recipes import Epoch, Recipe, Training
-
-Array = np.ndarray[Any, Any]
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "logits": torch.nn.functional.binary_cross_entropy_with_logits,
@@ -87,7 +86,7 @@ class State:
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the checkpoint {path} is of another model; give each run its own") from error
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
-        self.history = [Epoch(*each) for each in saved["history"]]
+        self.history = [Epoch(*epoch) for epoch in saved["history"]]
 
     def _parts(self) -> list[tuple[str, Any]]:
         return [("model", self.model), ("optimizer", self.optimizer), ("schedule", self.schedule)]
@@ -104,7 +103,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path | None,
-    device: Any,
+    device: Device,
     quiet: bool,
 ) -> Training:
     """See `training.fit`."""
@@ -120,7 +119,7 @@ def train(
     return training
 
 
-def begin(model: torch.nn.Module, recipe: Recipe, seed: int, device: Any) -> State:
+def begin(model: torch.nn.Module, recipe: Recipe, seed: int, device: Device) -> State:
     """Make what changes the model; Adam's weight decay is the gradient of L2."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"fit trains PyTorch models; got a {type(model).__name__}, build one with framework='torch'")
@@ -242,10 +241,10 @@ def _run_epoch(state: State, codes: torch.Tensor, y: torch.Tensor, rows: Array, 
 def batches(state: State, rows: Array, recipe: Recipe) -> list[torch.Tensor]:
     """Return the rows of each batch of the coming epoch; their order depends on the seed and the epoch alone."""
     order = np.random.default_rng((state.seed, len(state.history))).permutation(rows) if recipe.shuffle else rows
-    found = list(torch.from_numpy(order).to(place_of(state.model)).split(recipe.batch_size))
-    if len(found) > 1 and len(found[-1]) == 1:  # which batch normalisation cannot take alone
-        found[-2:] = [torch.cat(found[-2:])]
-    return found
+    batches = list(torch.from_numpy(order).to(place_of(state.model)).split(recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # which batch normalisation cannot take alone
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def without_sigmoid(model: torch.nn.Module, loss: str) -> tuple[Any, Callable[..., torch.Tensor]]:
@@ -275,11 +274,11 @@ def evaluate(model: torch.nn.Module, data: Dataset, rows: Array, loss: str) -> f
     device = place_of(model)
     with torch.no_grad():
         parts = np.array_split(data.codes[rows], max(len(rows) // EVALUATED, 1))
-        found = torch.cat([body(one_hot(torch.from_numpy(part).to(device))).cpu() for part in parts]).numpy()
+        outputs = torch.cat([body(one_hot(torch.from_numpy(part).to(device))).cpu() for part in parts]).numpy()
     y = data.y[rows]
     if loss == "mse":
-        return -float(np.mean((found - y) ** 2))
-    return float(np.nanmean(metrics.auroc(found.T, y.T.astype(bool))))
+        return -float(np.mean((outputs - y) ** 2))
+    return float(np.nanmean(metrics.auroc(outputs.T, y.T.astype(bool))))
 
 
 def _report(states: list[State], recipe: Recipe) -> None:

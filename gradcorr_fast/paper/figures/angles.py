@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..._types import Array
 from ...metrics import positionwise_cosine_similarity
 from ...ops import analyze, grad_times_input
 from . import claims
 from .drawing import BEFORE_SIGMOID, COLORS, LABELS, Reproduction
 from .study import Job, Study
 from .synthetic import models_of
-
-Array = np.ndarray[Any, Any]
 
 BINS = np.linspace(-90, 90, 101)
 SHOWN = 3000

@@ -6,11 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..._types import Array
 from . import claims
 from .drawing import COLORS, LABELS, Columns, Reproduction, mean_and_sd
 from .study import SYNTHETIC, Job, Study
-
-Array = np.ndarray[Any, Any]
 
 QUANTITIES = {
     "test_auroc": "test AUROC",
@@ -43,15 +42,15 @@ def present(columns: Columns) -> Reproduction:
 
 
 def _measure(study: Study, job: Job) -> dict[str, Any]:
-    found = study.evaluation(job)
-    percent = 100 * found.angles.fractions.mean(0)
+    evaluation = study.evaluation(job)
+    percent = 100 * evaluation.angles.fractions.mean(0)
     return {
         "background": SYNTHETIC[job.data],
         "model": job.name,
         "seed": job.seed,
         "test_auroc": study.record(job)["test_score"],
-        "cosine": float(np.nanmean(found.before.cosine)),
-        "auroc": float(np.nanmean(found.before.auroc)),
+        "cosine": float(np.nanmean(evaluation.before.cosine)),
+        "auroc": float(np.nanmean(evaluation.before.auroc)),
         **{f"above_{threshold}": float(share) for threshold, share in zip((30, 45, 60), percent, strict=True)},
     }
 
@@ -64,8 +63,8 @@ def _published(name: str) -> dict[str, float]:
 
 
 def _values(columns: Columns, background: str, name: str, quantity: str) -> Array:
-    own = (np.array(columns["background"]) == background) & (np.array(columns["model"]) == name)
-    values: Array = np.array(columns[quantity], float)[own]
+    is_shown = (np.array(columns["background"]) == background) & (np.array(columns["model"]) == name)
+    values: Array = np.array(columns[quantity], float)[is_shown]
     return values
 
 
@@ -101,11 +100,11 @@ def _compare(columns: Columns) -> str:
         parts = []
         for quantity, label in QUANTITIES.items():
             digits = 1 if quantity.startswith("above") else 3
-            found = [
+            numbers = [
                 f"{mean_and_sd(_values(columns, background, name, quantity), digits)} {background}"
                 for background in dict.fromkeys(columns["background"])
             ]
-            parts.append(f"{label} {', '.join(found)} ({_published(name)[quantity]:.{digits}f})")
+            parts.append(f"{label} {', '.join(numbers)} ({_published(name)[quantity]:.{digits}f})")
         sentences.append(f"{LABELS[name]}: {'; '.join(parts)}.")
     return (
         "Background motifs as the authors' list filters them, which leaves relatives of MAX and Gabpa in negative "

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..._types import AnyArray, Array
 from ...metrics import DifferenceByAngle, ensemble_difference_by_angle
 from ...ops import analyze
 from ...summary import angle_summary
@@ -17,8 +18,6 @@ from .genome_maps import Window
 from .study import Job, Study
 from .synthetic import models_of
 from .tracks import agreement, draw_window, table
-
-Array = np.ndarray[Any, Any]
 
 THRESHOLDS = (30, 45, 60)
 MARKERS = "osD^vP*Xph"
@@ -65,16 +64,16 @@ def fig1d(study: Study, models: Sequence[str] = ("cnn-deep-relu",)) -> Reproduct
     figure = Figure(figsize=(4.2 * len(models) + 1.4, 3.6), layout="constrained")
     rows, sentences = [], []
     for ax, name in zip(figure.subplots(1, len(models), squeeze=False, sharey=True)[0], models, strict=True):
-        own = [_measure_shares(study, job) for factor in factors for job in ensemble(study, name, factor)]
-        percent = np.array([[row[f"above_{threshold}"] for threshold in THRESHOLDS] for row in own])
+        shares = [_measure_shares(study, job) for factor in factors for job in ensemble(study, name, factor)]
+        percent = np.array([[row[f"above_{threshold}"] for threshold in THRESHOLDS] for row in shares])
         percent = percent.reshape(len(factors), -1, len(THRESHOLDS)).mean(1)
         found = study.evaluations(models_of(study, [name]))
         synthetic = 100 * np.mean([each.angles.fractions.mean(0) for each in found], axis=0)
         _draw_shares(ax, factors, percent, synthetic)
         ax.set_title(LABELS[name], color=COLORS[name])
-        aucs = _show_range([row["test_auroc"] for row in own], ".3f")
+        aucs = _show_range([row["test_auroc"] for row in shares], ".3f")
         sentences.append(f"{LABELS[name]} (test AUROC {aucs}): {_compare_shares(name, percent, synthetic)}.")
-        rows += own
+        rows += shares
     figure.axes[0].set_ylim(bottom=0)
     figure.axes[0].set_ylabel("positions (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
@@ -130,7 +129,7 @@ def _compare_shares(name: str, percent: Array, synthetic: Array) -> str:
     return "; ".join(parts)
 
 
-def _show_range(values: Any, form: str) -> str:
+def _show_range(values: AnyArray, form: str) -> str:
     """Write the smallest and the largest number, "unknown" where all are NaN."""
     known = np.asarray(values)[np.isfinite(values)]
     if not len(known):
@@ -247,8 +246,8 @@ def _compare_ensembles(name: str, found: Sequence[Angles]) -> str:
     ]
     published_peaks = claims.CHIPSEQ_ANGLE_PEAKS.get(name, ((), ()))
     peaks = [
-        _show_range(own, ".3f") + (f" ({_show_range(published, '.3f')})" if published else "")
-        for own, published in zip(highest, published_peaks, strict=True)
+        _show_range(peaks, ".3f") + (f" ({_show_range(published, '.3f')})" if published else "")
+        for peaks, published in zip(highest, published_peaks, strict=True)
     ]
     return (
         f"{LABELS[name]}: percent by which the distance shrinks {', '.join(parts)}; up to {EVEN_UP_TO} degrees, the "

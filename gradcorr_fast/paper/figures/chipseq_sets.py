@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ... import sequences
+from ..._types import Array
 from .. import chipseq, datasets, published
 from ..datasets import Dataset, Split, random_split
 from ..synthetic import Motif, motif_pools
 from .scale import Sources
-
-Array = np.ndarray[Any, Any]
 
 FACTORS = ("CTCF", "MAX", "ATF2", "Arid3", "BACH1", "GABPA", "ZNF24", "ELK1", "SRF", "REST")
 """Transcription factors in the papers' figures."""
@@ -151,12 +149,12 @@ def _generate(factor: str, n_sequences: int) -> Dataset:
     rng = np.random.default_rng([SEED, STAND_INS.index(factor)])
     motifs = motif_pools()[1]
     is_own = [motif.name.removesuffix("_rc").upper().endswith(f" {factor}") for motif in motifs]
-    own = [motif for motif, mine in zip(motifs, is_own, strict=True) if mine]
+    own_motifs = [motif for motif, mine in zip(motifs, is_own, strict=True) if mine]
     others = [motif for motif, mine in zip(motifs, is_own, strict=True) if not mine]
     n_others = n_sequences // 4
     n_shuffled = n_sequences // 2 - n_others
-    positive = _plant(own, n_sequences - n_others - n_shuffled, rng)
-    shuffled = sequences.shuffle(_plant(own, n_shuffled, rng), 1, "dinucleotide", SEED)[:, 0]
+    positive = _plant(own_motifs, n_sequences - n_others - n_shuffled, rng)
+    shuffled = sequences.shuffle(_plant(own_motifs, n_shuffled, rng), 1, "dinucleotide", SEED)[:, 0]
     codes = np.concatenate([positive, _plant(others, n_others, rng), shuffled])
     y = (np.arange(n_sequences) < len(positive)).astype(np.uint8)[:, None]
     return Dataset(codes, y, random_split(n_sequences, rng))

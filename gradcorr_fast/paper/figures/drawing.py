@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, Any]
+from ..._types import Array
 
 COLORS = {
     "cnn-shallow-relu": "#009E73",
@@ -76,10 +76,10 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
             before, after = found[f"{metric}_before"], found[f"{metric}_after"]
             above, below = axes[2 * k : 2 * k + 2, column]
             for name in dict.fromkeys(names):
-                own = np.array(names) == name
+                of_model = np.array(names) == name
                 style = {"color": COLORS[name], "s": 18, "alpha": 0.7, "label": LABELS[name]}
-                above.scatter(before[own], aucs[own], **style)
-                below.scatter(before[own], (after - before)[own], **style)
+                above.scatter(before[of_model], aucs[of_model], **style)
+                below.scatter(before[of_model], (after - before)[of_model], **style)
             above.set_title(METHODS[method], loc="left", fontsize="medium")
             above.set_ylabel("test AUROC", fontsize="small")
             below.set_ylabel(f"improvement of {label}", fontsize="small")

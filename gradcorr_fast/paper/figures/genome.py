@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ... import plot
+from ..._types import Array, Model
 from ...summary import AngleSummary
 from .. import training
 from . import claims, genome_models, genome_sets
@@ -15,17 +16,17 @@ from .genome_maps import ATAC, BASSET, DEEPSTARR, Case, Found, describe_set, mea
 from .study import Study
 from .tracks import draw_window
 
-Array = np.ndarray[Any, Any]
-
 RANDOM = np.degrees(np.sqrt(np.pi**2 / 12 - 0.5))
 """Standard deviation of the angle where the density is that of isotropic gradients of four letters, cos(angle)^2."""
 
 
 def s8(study: Study) -> Reproduction:
     """Angles of DeepSTARR, for developmental and housekeeping activity."""
-    found = measure_all(study, DEEPSTARR)
-    drawn = _draw(study, DEEPSTARR, found)
-    scores = [_score_activity(study, case, each.model) for case, each in zip(DEEPSTARR, found, strict=True)]
+    measured = measure_all(study, DEEPSTARR)
+    drawn = _draw(study, DEEPSTARR, measured)
+    scores = [
+        _score_activity(study, case, measurement.model) for case, measurement in zip(DEEPSTARR, measured, strict=True)
+    ]
     listed = [
         f"{case.label} "
         + ", ".join(
@@ -43,12 +44,12 @@ def s8(study: Study) -> Reproduction:
 
 def s9(study: Study) -> Reproduction:
     """Angles of Basset, for the highest predicted class of each sequence."""
-    found = measure_all(study, BASSET)
-    drawn = _draw(study, BASSET, found)
+    measured = measure_all(study, BASSET)
+    drawn = _draw(study, BASSET, measured)
     data = study.dataset(BASSET[0].job.data)
     scores = [
-        training.score(each.model, data) if _has_score(study, case) else np.nan
-        for case, each in zip(BASSET, found, strict=True)
+        training.score(measurement.model, data) if _has_score(study, case) else np.nan
+        for case, measurement in zip(BASSET, measured, strict=True)
     ]
     listed = _list_scores(study, BASSET, "AUROC, mean over 164 labels", _show(BASSET, scores))
     text = (
@@ -62,11 +63,11 @@ def s9(study: Study) -> Reproduction:
 
 def s10(study: Study) -> Reproduction:
     """Angles of GOPHER's models of ATAC-seq profiles, for the mean coverage in PC-3."""
-    found = measure_all(study, ATAC)
-    drawn = _draw(study, ATAC, found)
+    measured = measure_all(study, ATAC)
+    drawn = _draw(study, ATAC, measured)
     scores = [
-        _correlation(*_test_values(study, case, each.model)) if _has_score(study, case) else np.nan
-        for case, each in zip(ATAC, found, strict=True)
+        _correlation(*_test_values(study, case, measurement.model)) if _has_score(study, case) else np.nan
+        for case, measurement in zip(ATAC, measured, strict=True)
     ]
     what = "correlation of predicted and true mean coverage in PC-3"
     text = (
@@ -78,34 +79,34 @@ def s10(study: Study) -> Reproduction:
     return Reproduction(drawn.figure, {**drawn.numbers, "test_pearson": scores}, text)
 
 
-def _draw(study: Study, cases: Sequence[Case], found: Sequence[Found]) -> Reproduction:
+def _draw(study: Study, cases: Sequence[Case], measured: Sequence[Found]) -> Reproduction:
     """Draw a histogram of angles and a window of a map for each case, and say what was published of it."""
     figure = Figure(figsize=(14, 4.2 * len(cases)), layout="constrained")
     parts = figure.subfigures(len(cases), 2, width_ratios=(1, 2.4), squeeze=False)
-    for (left, right), case, each in zip(parts, cases, found, strict=True):
+    for (left, right), case, measurement in zip(parts, cases, measured, strict=True):
         ax = left.subplots()
-        plot.angle_histogram(each.angles, ax)
+        plot.angle_histogram(measurement.angles, ax)
         is_stand_in = genome_sets.is_stand_in(study, case.job.data)
         ax.set_title(f"{case.label}{', stand-in sequences' if is_stand_in else ''}", loc="left", fontsize="medium")
-        draw_window(right, each.window, f"test sequence {each.window.sequence}")
+        draw_window(right, measurement.window, f"test sequence {measurement.window.sequence}")
     origins = dict.fromkeys(
-        f"{case.label.partition(',')[0]} ({f.origin})" for case, f in zip(cases, found, strict=True)
+        f"{case.label.partition(',')[0]} ({f.origin})" for case, f in zip(cases, measured, strict=True)
     )
     sentences = [describe_set(study, cases[0].job.data), f"Models: {'; '.join(origins)}."]
-    sentences += [_describe(case, each.angles) for case, each in zip(cases, found, strict=True)]
+    sentences += [_describe(case, measurement.angles) for case, measurement in zip(cases, measured, strict=True)]
     sentences.append(f"Gradients of no preferred direction would have a standard deviation of {RANDOM:.1f} degrees.")
-    return Reproduction(figure, _tabulate(study, cases, found), " ".join(sentences))
+    return Reproduction(figure, _tabulate(study, cases, measured), " ".join(sentences))
 
 
-def _tabulate(study: Study, cases: Sequence[Case], found: Sequence[Found]) -> dict[str, list[Any]]:
+def _tabulate(study: Study, cases: Sequence[Case], measured: Sequence[Found]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
         "model": [case.job.name for case in cases],
         "case": [case.label for case in cases],
         "stand_in": [genome_sets.is_stand_in(study, case.job.data) for case in cases],
-        "n_sequences": [len(each.predictions) for each in found],
-        "n_undefined": [int(each.angles.n_undefined.sum()) for each in found],
+        "n_sequences": [len(measurement.predictions) for measurement in measured],
+        "n_undefined": [int(measurement.angles.n_undefined.sum()) for measurement in measured],
     }
-    rows = [_shape(each.angles) for each in found]
+    rows = [_shape(measurement.angles) for measurement in measured]
     return columns | {name: [row[name] for row in rows] for name in rows[0]}
 
 
@@ -152,7 +153,7 @@ def _show(cases: Sequence[Case], scores: Sequence[float]) -> list[str]:
     return [f"{case.label} {score:.3f}" for case, score in zip(cases, scores, strict=True) if not np.isnan(score)]
 
 
-def _score_activity(study: Study, case: Case, model: Any) -> dict[str, float]:
+def _score_activity(study: Study, case: Case, model: Model) -> dict[str, float]:
     if not _has_score(study, case):
         return dict.fromkeys(("pearson", "spearman", "mse"), np.nan)
     predicted, measured = _test_values(study, case, model)
@@ -163,7 +164,7 @@ def _score_activity(study: Study, case: Case, model: Any) -> dict[str, float]:
     }
 
 
-def _test_values(study: Study, case: Case, model: Any) -> tuple[Array, Array]:
+def _test_values(study: Study, case: Case, model: Model) -> tuple[Array, Array]:
     """Return what is predicted of the sequences of the test part, and the truth, (N,) each."""
     data = study.dataset(case.job.data)
     predicted = predict(study, model, case, data.codes[data.split.test])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import hooks, sequences, targets
+from ..._types import AnyArray, Array, Model
 from ...metrics import information_content
 from ...ops import analyze
 from ...summary import AngleSummary, angle_summary, merge
@@ -15,8 +16,6 @@ from .genome_models import train, trained
 from .genome_sets import FAMILIES, is_stand_in
 from .scale import PAPER
 from .study import Job, Study
-
-Array = np.ndarray[Any, Any]
 
 BINS = 100
 CHUNK = 1024
@@ -35,7 +34,7 @@ class Case(NamedTuple):
     target: Any
 
 
-def highest_class(output: Any) -> Any:
+def highest_class(output: AnyArray) -> Any:
     """Return the highest output of each sequence of a batch, (N, T) to (N,)."""
     return output.amax(1)
 
@@ -118,8 +117,8 @@ def measure(study: Study, case: Case) -> Found:
 def rows(study: Study, name: str) -> Array:
     """Return the rows of a set that are attributed: all of its test part where the whole of the papers is done."""
     is_whole = study.scale.models >= PAPER.models
-    found: Array = study.dataset(name).split.test[: None if is_whole else study.scale.n_evaluated]
-    return found
+    windows: Array = study.dataset(name).split.test[: None if is_whole else study.scale.n_evaluated]
+    return windows
 
 
 def describe_set(study: Study, name: str) -> str:
@@ -135,12 +134,12 @@ def describe_set(study: Study, name: str) -> str:
     )
 
 
-def saliency(study: Study, model: Any, case: Case, codes: Array) -> Array:
+def saliency(study: Study, model: Model, case: Case, codes: Array) -> Array:
     """Return uncorrected gradients (N, L, 4)."""
     return attribute(model, codes, target=case.target, device=study.device)
 
 
-def predict(study: Study, model: Any, case: Case, codes: Array) -> Array:
+def predict(study: Study, model: Model, case: Case, codes: Array) -> Array:
     """Return what is differentiated, (N,)."""
     options = {"target": case.target, "outputs": ("prediction",), "device": study.device}
     parts = (sequences.one_hot(part, axis=1) for part in _chunks(codes))
@@ -151,7 +150,7 @@ def _chunks(codes: Array) -> list[Array]:
     return np.array_split(codes, -(-len(codes) // CHUNK))
 
 
-def _choose(study: Study, model: Any, case: Case, predictions: Array) -> Window:
+def _choose(study: Study, model: Model, case: Case, predictions: Array) -> Window:
     """Take the window of the papers in published data, and else one of the sequence of the highest prediction."""
     data = study.dataset(case.job.data)
     sequence, start, end = claims.WINDOWS[case.job.name]

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ..._types import Array
 from .. import datasets, published, synthetic
 from ..datasets import Dataset
 from .chipseq_sets import sample
 from .scale import PAPER, Sources
-
-Array = np.ndarray[Any, Any]
 
 BIN_SIZES = {"atac/1bp": 1, "atac/32bp": 32}
 NAMES = ("deepstarr/S2", "basset/cell-types", *BIN_SIZES)

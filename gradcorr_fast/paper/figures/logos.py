@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..._types import Array
 from . import chipseq, chipseq_sets
 from .drawing import BEFORE_SIGMOID, LABELS, Reproduction
 from .genome_maps import ATAC, BASSET, DEEPSTARR, Case, Window, cut, describe_set, find_start, measure
 from .genome_sets import is_stand_in
 from .study import Job, Study
 from .tracks import agreement, draw_window, table
-
-Array = np.ndarray[Any, Any]
 
 SYNTHETIC_LENGTH, CHIPSEQ_LENGTH = 40, 50
 FACTOR = "ATF2"

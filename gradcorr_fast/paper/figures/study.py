@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import targets
+from ..._types import Array
 from ...io.writing import replacing
 from ...scan.progress import show_seconds
 from ...summary import AngleSummary
@@ -24,7 +25,6 @@ from .scale import CPU, Scale
 
 __all__ = ["Job", "Study"]
 
-Array = np.ndarray[Any, Any]
 
 ABOUT = "study.json"
 DATA = "data"
@@ -222,10 +222,10 @@ class Study:
         if data.ppm is None:
             raise ValueError(f"the data set {job.data} has no ground truth to evaluate maps against")
         options = {} if method == "saliency" else {"preset": preset}
-        found = measure(self.maps(job, method, **options), data.codes[rows], data.ppm[rows])
+        result = measure(self.maps(job, method, **options), data.codes[rows], data.ppm[rows])
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found)
-        return found
+        _write(path, result)
+        return result
 
     def _evaluations(self, job: Job) -> Path:
         """Return where the evaluations of a model lie, without method and suffix."""
@@ -249,9 +249,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
 
 
-def _write(path: Path, found: Evaluation) -> None:
-    arrays = {f"{when}_{name}": array for when in WHEN for name, array in getattr(found, when)._asdict().items()}
-    angles = {field.name: getattr(found.angles, field.name) for field in fields(AngleSummary)}
+def _write(path: Path, evaluation: Evaluation) -> None:
+    arrays = {f"{when}_{name}": array for when in WHEN for name, array in getattr(evaluation, when)._asdict().items()}
+    angles = {field.name: getattr(evaluation.angles, field.name) for field in fields(AngleSummary)}
     with replacing([path], force=True) as (temporary,):
         np.savez(temporary, **arrays, **angles)
 

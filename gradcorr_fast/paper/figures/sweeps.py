@@ -12,8 +12,6 @@ from . import claims
 from .drawing import LABELS, Columns, Reproduction, draw_curves, mean_and_sd
 from .study import Job, Study
 
-Array = np.ndarray[Any, Any]
-
 SIGMA, WEIGHT = "sigma", "weight of the penalty"
 PUBLISHED: dict[str, tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]] = {
     SIGMA: (SIGMAS, claims.SIGMA_CURVES),
@@ -107,9 +105,11 @@ def _compare(columns: Columns) -> str:
     for name in claims.MODELS:
         parts = []
         for setting in dict.fromkeys(columns[label]):
-            own = (models == name) & (values == setting)
-            spread, auc = (np.array(columns[quantity])[own] for quantity in ("std", "auc"))
-            published = {quantity: np.array(columns[f"{quantity}_published"])[own][0] for quantity in ("std", "auc")}
+            is_shown = (models == name) & (values == setting)
+            spread, auc = (np.array(columns[quantity])[is_shown] for quantity in ("std", "auc"))
+            published = {
+                quantity: np.array(columns[f"{quantity}_published"])[is_shown][0] for quantity in ("std", "auc")
+            }
             parts.append(
                 f"{setting:g}: {mean_and_sd(spread, 1)} degrees ({show(published['std'], 1)}), AUROC "
                 f"{mean_and_sd(auc)} ({show(published['auc'], 3)})"
@@ -119,11 +119,11 @@ def _compare(columns: Columns) -> str:
 
 
 def _measure(study: Study, job: Job) -> dict[str, float]:
-    found = study.evaluation(job)
+    evaluation = study.evaluation(job)
     return {
         "auc": study.record(job)["test_score"],
-        "cosine": float(np.nanmean(found.before.cosine)),
-        "std": found.angles.std,
+        "cosine": float(np.nanmean(evaluation.before.cosine)),
+        "std": evaluation.angles.std,
     }
 
 

@@ -8,13 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ... import plot
+from ..._types import Array
 from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
 from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, low_to_high, mean_and_sd, scatter_gains
 from .study import Job, Study
-
-Array = np.ndarray[Any, Any]
 
 PATH_METHODS = ("integrated_gradients", "smoothgrad", "expected_gradients")
 IDENTITY = (
@@ -37,8 +36,8 @@ def s1(study: Study) -> Reproduction:
 def icml_fig2(study: Study) -> Reproduction:
     """The same for the models of 2021, by saliency, and by integrated gradients from shuffled sequences."""
     names = ("cnn-local-relu", "cnn-local-exp", "cnn-dist-relu", "cnn-dist-exp")
-    found = gains(study, models_of(study, names, recipe="icml2021"), ("saliency", "expected_gradients"), "paper")
-    return found._replace(text=f"{found.text} Published: {claims.ICML_GAINS}.")
+    reproduction = gains(study, models_of(study, names, recipe="icml2021"), ("saliency", "expected_gradients"), "paper")
+    return reproduction._replace(text=f"{reproduction.text} Published: {claims.ICML_GAINS}.")
 
 
 def models_of(study: Study, names: Sequence[str], **options: Any) -> list[Job]:
@@ -55,15 +54,15 @@ def gains(study: Study, jobs: list[Job], methods: Sequence[str], preset: str) ->
     columns |= {f"{metric}_{when}": [] for metric in Agreement._fields for when in ("before", "after")}
     panels, sentences = {}, []
     for method in methods:
-        found = study.evaluations(jobs, method, preset)
-        rows = [_scores(each) for each in found]
-        for job, auc, each, row in zip(jobs, aucs, found, rows, strict=True):
+        evaluations = study.evaluations(jobs, method, preset)
+        rows = [_scores(evaluation) for evaluation in evaluations]
+        for job, auc, evaluation, row in zip(jobs, aucs, evaluations, rows, strict=True):
             columns["method"].append(method)
             columns["model"].append(job.name)
             columns["seed"].append(job.seed)
             columns["cpu_minutes"].append(study.record(job)["cpu_minutes"] or np.nan)  # unknown if interrupted
             columns["test_auroc"].append(float(auc))
-            columns["n_undefined"].append(int(np.isnan(each.before.cosine).sum()))
+            columns["n_undefined"].append(int(np.isnan(evaluation.before.cosine).sum()))
             for name, value in row.items():
                 columns[name].append(value)
         panels[method] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -92,10 +91,10 @@ def count_seeds(names: Iterable[str]) -> str:
     return "one seed" if number == "1" else f"{number} seeds"
 
 
-def _scores(found: Evaluation) -> dict[str, float]:
+def _scores(evaluation: Evaluation) -> dict[str, float]:
     """Mean over sequences; those whose map is 0 have no cosine."""
     return {
-        f"{metric}_{when}": float(np.nanmean(getattr(getattr(found, when), metric)))
+        f"{metric}_{when}": float(np.nanmean(getattr(getattr(evaluation, when), metric)))
         for metric in Agreement._fields
         for when in ("before", "after")
     }
@@ -105,10 +104,10 @@ def _compare(jobs: list[Job], scores: dict[str, Array], method: str) -> list[str
     """Say for each model what the agreement was, how much it improved, and what was published."""
     sentences = []
     for name in dict.fromkeys(job.name for job in jobs):
-        own = np.array([job.name == name for job in jobs])
+        of_model = np.array([job.name == name for job in jobs])
         parts = []
         for metric in Agreement._fields:
-            before, after = scores[f"{metric}_before"][own], scores[f"{metric}_after"][own]
+            before, after = scores[f"{metric}_before"][of_model], scores[f"{metric}_after"][of_model]
             published = claims.AGREEMENT.get(method, {}).get(name, {}).get(metric)
             parts.append(
                 f"{METRICS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
@@ -125,12 +124,12 @@ def fig1c(study: Study, names: Sequence[str] = ("cnn-deep-relu",)) -> Reproducti
     sentences = []
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         jobs = models_of(study, [name])
-        found = [each.angles for each in study.evaluations(jobs)]
-        percent = np.array([100 * summary.fractions.mean(0) for summary in found])
-        for job, summary, row in zip(jobs, found, percent, strict=True):
+        summaries = [evaluation.angles for evaluation in study.evaluations(jobs)]
+        percent = np.array([100 * summary.fractions.mean(0) for summary in summaries])
+        for job, summary, row in zip(jobs, summaries, percent, strict=True):
             for column, value in zip(columns, (job.name, job.seed, *map(float, row), summary.std), strict=True):
                 columns[column].append(value)
-        plot.large_angle_histogram(merge(found), ax, threshold=(30, 45, 60), density=True, bins=15)
+        plot.large_angle_histogram(merge(summaries), ax, threshold=(30, 45, 60), density=True, bins=15)
         ax.set_title(LABELS[name], color=COLORS[name])
         published = claims.LARGE_ANGLES[name]
         sentences.append(

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ..evaluation import Agreement
 from . import claims, sweeps, synthetic
 from .drawing import LABELS, METHODS, METRICS, Columns, Reproduction, mean_and_sd
 from .study import Study
-
-Array = np.ndarray[Any, Any]
 
 HEAD = """Reproduced beside published numbers of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023): mean ± standard
 deviation (ddof 1) over models with different seeds, and in brackets what was published, or read off its plots."""

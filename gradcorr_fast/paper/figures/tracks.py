@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from ... import plot, sequences
+from ..._types import Array
 from ...metrics import cosine_similarity, information_content
 from ...ops import analyze
 from .genome_maps import Window
-
-Array = np.ndarray[Any, Any]
 
 TITLES = ("saliency", "angle", "corrected saliency")
 UNITS = ("attribution", "degrees", "attribution")
