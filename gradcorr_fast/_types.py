@@ -15,3 +15,7 @@ TargetLike: TypeAlias = Any
 """What `targets.as_target` takes: an int, a tuple, a callable, or an object of `gf.targets`."""
 PathLike: TypeAlias = str | os.PathLike[str]
 """The path of a file or folder."""
+VariantsLike: TypeAlias = Any
+"""What `scan.read_variants` takes: a path, a data frame, or an iterable of texts, tuples or dicts."""
+RegionsLike: TypeAlias = Any
+"""What `scan.read_regions` takes: a path, texts, tuples or a table."""
