@@ -129,6 +129,8 @@ def read(source: str | Path, bim_reference: str) -> Iterator[Columns]:
         refuse_foreign(head, str(source))
         data: Any = gzip.GzipFile(fileobj=file) if head.startswith(bgzip.GZIP) else file
         if data.peek(3)[:3] == b"BCF":
+            if head.startswith(bgzip.GZIP) and not bgzip.is_bgzip(head):
+                raise ValueError(f"{source} is BCF compressed by gzip, which is not read; gunzip it")
             yield from _read_bcf(source)
         else:
             refuse_foreign(data.peek(bgzip.N_HEAD), str(source))
