@@ -26,37 +26,13 @@ from gradcorr_fast.scan.variants import read_variants  # noqa: E402
 REFUSALS = (ValueError, TypeError, OSError, EOFError)
 """What a reader may raise; UnicodeError and the like, which are of these kinds too, count as others."""
 ODD = [
-    *(
-        b"",
-        b'"',
-        b"\t",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b",",
-        b"\x00",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"NA",
-        b"nan",
-        b"-1",
-        b"0",
-        b".",
-    ),
-    *(
-        b"1e5",
-        b"1_000",
-        b"99999999999999999999",
-        b"9223372036854775807",
-        "\u0661".encode(),
-        "\u2028".encode(),
-        b"<DEL>",
-    ),
-    *(b"*", b"#", b":", b"_", b" ", b"1,2", b"A" * 200_000),
+    *b'" \t \n \r \r\n , \x00 \xff \xef\xbb\xbf NA nan -1 0 . 1e5 1_000 1,2 <DEL> * # : _'.split(b" "),
+    *(b"", b" ", b"9" * 20, b"9223372036854775807", "\u0661".encode(), "\u2028".encode(), b"A" * 200_000),
 ]
 """What is put into files in the place of something."""
 VCF = (
-    b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n##contig=<ID=2>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n##contig=<ID=2>\n"
+    b'##INFO=<ID=END,Number=1,Type=Integer,Description="">\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n'
     b"chr1\t7\trs1\tA\tC,ACC,*\t.\t.\t.\n2\t9\t.\tC\tC[chr1:321[\t.\tPASS\t.\n2\t10\t.\tT\t.\t1\t.\t.\nchr1\t11\trs4;rs5\tac\t<DEL>\t.\t.\t.\n"
 )
 FILES = {

@@ -145,8 +145,11 @@ def _read_bcf(source: str | Path) -> Iterator[Columns]:
     pysam = optional("pysam", "genome")
     verbosity = pysam.set_verbosity(0)  # of an index that is not needed, and of the end that is told after all records
     try:
-        with warnings.catch_warnings(action="ignore"):
-            file = pysam.VariantFile(str(source), ignore_truncation=True)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                file = pysam.VariantFile(str(source), ignore_truncation=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{source} has no header of BCF that can be read; fetch it again ({error})") from None
         failure = yield from _records(file)
     finally:
         pysam.set_verbosity(verbosity)
