@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import gradcorr_fast as gf
@@ -323,7 +323,7 @@ def real_files(shared_data: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.thorough
-@settings(max_examples=2000)
+@settings(max_examples=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_mutated_real_files_give_records_or_say_what_is_wrong(
     seed: int, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
