@@ -19,3 +19,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 """The path of a file or folder."""
 Device: TypeAlias = Any
 """A device of PyTorch: its name, such as "cuda:0", or a torch.device; None chooses."""
+VariantsLike: TypeAlias = Any
+"""What `scan.read_variants` takes: a path, a data frame, or an iterable of texts, tuples or dicts."""
+RegionsLike: TypeAlias = Any
+"""What `scan.read_regions` takes: a path, texts, tuples or a table."""

@@ -291,7 +291,7 @@ def parse(text: str) -> Callable[[AnyArray], AnyArray]:
     readable = re.sub(rf"{number}:{number}(?::{number})?", lambda m: f"slice({', '.join(map(str, m.groups()))})", text)
     try:
         return as_target(_read(ast.parse(readable.strip(), mode="eval").body))
-    except (SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 

@@ -188,13 +188,30 @@ def test_a_bigwig_has_the_observed_letters_attribution(store: Path, tmp_path: Pa
     np.testing.assert_allclose([found[place] for place in wanted], list(wanted.values()), rtol=1e-6, atol=1e-9)
 
 
+def test_maps_of_the_minus_strand_lie_in_the_order_of_the_genome(tmp_path: Path) -> None:
+    """In a bigWig, whose positions are the genome's; the store and the other formats have the reverse complement."""
+    require("pybigtools")
+    (tmp_path / "peaks.bed").write_text("chr1\t200\t209\tpeak\t0\t-\n")
+    gf.scan.attribute_regions(Network(), GENOME, tmp_path / "peaks.bed", tmp_path / "out", length=LENGTH, targets=[0])
+    gf.scan.export(tmp_path / "out", tmp_path / "run.bw", format="bigwig")
+    gf.scan.export(tmp_path / "out", tmp_path / "run", format="modisco")
+    found = gf.scan.Attributions(tmp_path / "out")
+    (start,) = found.regions["window_start"].to_pylist()
+    codes = gf.sequences.reverse_complement(gf.sequences.encode(GENOME["chr1"][start : start + LENGTH]))
+    np.testing.assert_array_equal(found.codes([0])[0], codes)
+    observed = found.maps([0])[0][codes, np.arange(LENGTH)][::-1]
+    track = dict(read_pybigtools(tmp_path / "run.bw"))
+    np.testing.assert_allclose([track["chr1", start + k] for k in range(LENGTH)], observed, rtol=1e-6)
+    assert (tmp_path / "run.regions.narrowPeak").read_text().split("\t")[5] == "-"
+
+
 def test_the_table_has_every_region_with_predictions_and_angles(store: Path, tmp_path: Path) -> None:
     gf.scan.export(store, tmp_path / "run.parquet", format="parquet")
     table, found = pq.read_table(tmp_path / "run.parquet"), gf.scan.Attributions(store)
     suffixes = [f":{name}" for name in found.targets] if len(found.targets) > 1 else [""]
     names = ["prediction", "angle_share_above_30", "angle_share_above_45", "angle_share_above_60", "angle_mean"]
-    assert table.column_names[11:] == [f"{name}{s}" for s in suffixes for name in [*names, "angle_std"]]
-    assert table.select(table.column_names[:11]).equals(found.regions)
+    assert table.column_names[12:] == [f"{name}{s}" for s in suffixes for name in [*names, "angle_std"]]
+    assert table.select(table.column_names[:12]).equals(found.regions)
     every = np.arange(len(IS_OK))
     for k, suffix in enumerate(suffixes):
         columns = [found.read("prediction", every, k), *found.read("angle_summary", every, k).T]

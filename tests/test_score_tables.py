@@ -183,6 +183,30 @@ def test_cyvcf2_reads_the_records_of_the_input_with_their_scores(
     assert sites(merged(tmp_path, rows, suffix, *cuts)) == wanted_sites(RECORDS, rows)
 
 
+@pytest.mark.parametrize("suffix", [".vcf", ".vcf.gz", ".bcf"])
+def test_records_that_cannot_be_read_have_no_line_in_a_vcf(tmp_path: Path, suffix: str) -> None:
+    """Their lines had "." for a position, which no reader of VCF takes."""
+    pysam = pytest.importorskip("pysam")
+    rows = [
+        {"record": 0, "allele_index": 0, "chrom": "1", "pos": 5, "ref": "A", "alt": "C", "status": "ok"},
+        {
+            "record": 1,
+            "allele_index": 0,
+            "chrom": "",
+            "pos": None,
+            "id": "line 2: x",
+            "ref": "",
+            "status": "unreadable",
+        },
+        {"record": 2, "allele_index": 0, "chrom": "1", "pos": 7, "ref": "A", "alt": "C", "status": "ok"},
+    ]
+    write_shard(tmp_path / "0.parquet", pa.Table.from_pylist(rows, ROW))
+    merge_shards([tmp_path / "0.parquet"], tmp_path / f"out{suffix}", metadata={"gradcorr_fast": "0.1.0"})
+    with pysam.VariantFile(str(tmp_path / f"out{suffix}")) as file:
+        assert list(file.header.contigs) == ["1"]
+        assert [record.pos for record in file] == [5, 7]
+
+
 def test_the_header_of_a_vcf_tells_chromosomes_targets_and_scores(tmp_path: Path) -> None:
     require("pysam")
     import pysam

@@ -1,8 +1,11 @@
 """Lists of variants: every kind of input gives the same rows, and what is damaged is told."""
 
+import bz2
 import gzip
 import io
+import lzma
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,29 +244,139 @@ def test_a_damaged_file_is_told_as_damaged(place: int, value: int, tmp_path: Pat
         rows_of(write(tmp_path / "v.vcf.gz", bytes(content)))
 
 
+GOOD = "chr1\t7\t.\tA\tC\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("v.vcf", vcf().replace("\t400\t", "\tfour\t"), "line 14: chr2 four rs1 G A . . . GT"),
+        ("v.vcf", vcf() + "chr1\t8\n" + vcf().splitlines()[-1] + "\n", "line 15: chr1 8 (2 of 11 columns)"),
+        ("v.csv", "chrom,pos,ref,alt\n\n# no\n1,5,A,G\n1,5.0,A,G\n", "line 5: 1,5.0,A,G (no position in column 2"),
+        ("v.txt", "chr1:1:A:G\nchr1:2:A\n", "line 2: chr1:2:A (not like chr1:12345:A:G)"),
+        ("v.txt", "chr1:NA:A:G\nchr1:2:A:G\nchr1:3:A:G\n", "line 1: chr1:NA:A:G (not like"),
+        ("v.txt", "1:1:A:G\nNC_000001.11:g.5A>G\n", "line 2: NC_000001.11:g.5A>G (HGVS is not read; write"),
+        ("v.txt", "1:1:A:G\n1:2:A:G:T\n", "line 2: 1:2:A:G:T (more than one ALT or variant"),
+        ("v.bim", "1\trs1\t0\tNA\tA\tG\n" + "1\trs1\t0\t5\tA\tG\n", "line 1: 1 rs1 0 NA A G (no position in column 4"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}chr1 NA . A C\n", "line 3: chr1 NA . A C (no position"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}chr1 99999999999999999999 . A C\n", "line 3: chr1 9999999"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}chr1 -7 . A C\n", "line 3: chr1 -7"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}chr1 1_000 . A C\n", "line 3: chr1 1_000"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}chr1 \u0661 . A C\n", "line 3: chr1 \u0661"),
+        ("v.vcf", f"#CHROM\tPOS\tID\tREF\tALT\n{GOOD}\t7\t.\tA\tC\n", "line 3: 7 . A C (no position in column 2"),
+        ("v.tsv", b"chrom pos id ref alt\n1 7 . A C\nchr1 7 \xff A C\n", "line 3: chr1 7 \ufffd A C (bytes that"),
+        ("v.csv", 'chrom,pos,ref,alt\n1,5,A,G\n1,6,A,"G\n1,7,A,C\n', 'line 3: 1,6,A,"G (a quote without its partner'),
+        ("v.csv", 'chrom,pos,ref,alt\n1,5,A,G\n1,6,"A"x,G\n1,7,A,C\n', 'line 3: 1,6,"A"x,G (a quote without'),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_variant_has_a_row_that_names_it(
+    name: str, text: str | bytes, wanted: str, tmp_path: Path
+) -> None:
+    """One such line ended the scan of thousands, and one quote made four records one."""
+    rows = rows_of(write(tmp_path / name, text))
+    (told,) = (row for row in rows if row[3] is None)
+    assert str(told[4]).startswith(wanted)
+    assert told[5:] == ("", None)
+    records = [row[0] for row in rows]
+    assert sorted(set(records)) == list(range(max(records) + 1))
+
+
+def test_bytes_that_are_not_utf_8_do_no_harm_where_nothing_is_read(tmp_path: Path) -> None:
+    text = f"#CHROM\tPOS\tID\tREF\tALT\tINFO\n{GOOD.strip()}".encode() + b"\tNAME=\xe9\n"
+    assert rows_of(write(tmp_path / "v.vcf", text)) == [(0, 0, "chr1", 7, None, "A", "C")]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("v.vcf", vcf().replace("\t400\t", "\tfour\t"), r"line 14 of .*v.vcf is 'chr2\\tfour.*a position in column 2"),
-        ("v.vcf", vcf() + "chr1\t8\n" + vcf().splitlines()[-1] + "\n", r"line 15 of .* is 'chr1\\t8'; it must have 11"),
-        ("v.csv", "chrom,pos,ref,alt\n\n# no\n1,5,A,G\n1,5.0,A,G\n", "line 5 of .*'1,5.0,A,G'"),
-        ("v.txt", "chr1:1:A:G\nchr1:2:A\n", "line 2 of .* is 'chr1:2:A'; it must be like chr1:12345:A:G"),
         ("v.tsv", "chrom\tpos\tref\n1\t5\tA\n", "header of .* has no alt among chrom, pos, ref; name the columns"),
         ("v.tsv", "1\t5\tA\tG\n", r"begins with '1\\t5\\tA\\tG', which is neither a header nor a variant"),
-        ("v.bim", "1\trs1\t0\t5\tA\n", "add a header"),
+        ("v.bim", "1\trs1\t0\t5\tA\n", r"1 of the first 1 records .*, such as line 1: 1 rs1 0 5 A \(5 of 6 columns\)"),
+        ("v.txt", "chr1:g.5A>G\nchr1:g.6A>G\n", "2 of the first 2 records .*such as line 1: .*HGVS is not read"),
+        ("v.tsv", f"chrom pos id ref alt\n{GOOD}a b\nc d\n", "2 of the first 3 records .*such as line 3: a b"),
         ("v.vcf", "", "holds neither variants nor a header"),
         ("v.vcf", "##fileformat=VCFv4.2\n# chrom pos\n", "holds neither variants nor a header"),
     ],
 )
-def test_a_line_that_is_no_variant_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         rows_of(write(tmp_path / name, text))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lzma.compress(b"chr1:1:A:G"), "compressed by xz, which is not read; decompress it: xz -d"),
+        (bz2.compress(b"chr1:1:A:G"), "compressed by bzip2"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive, which is not read; unpack it: unzip"),
+        (b"\x28\xb5\x2f\xfd" + bytes(50), "compressed by zstd, which is not read; decompress it: zstd -d"),
+        ("chr1:1:A:G".encode("utf-16"), "text in UTF-16, which is not read; convert it: iconv -f UTF-16 -t UTF-8"),
+        ("chr1:1:A:G".encode("utf-16-le"), "text in UTF-16; convert it"),
+        (gzip.compress("chr1:1:A:G".encode("utf-16")), "text in UTF-16"),
+        (b"PAR1" + bytes(50), "Parquet, which is not read"),
+    ],
+)
+@pytest.mark.parametrize("read", [rows_of, gf.scan.read_regions])
+def test_files_of_other_kinds_say_what_they_are(
+    content: bytes, message: str, read: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path / "v.bed", content))
+
+
+@pytest.mark.parametrize("read", [rows_of, gf.scan.read_regions])
+def test_one_endless_line_is_refused_in_bounded_memory(read: Callable[[Any], Any], tmp_path: Path) -> None:
+    """A file of 2.7 MB took gigabytes, as its one line of 600 MB was looked for its end again and again."""
+    path = tmp_path / "v.bed.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(160):
+            file.write(b"A" * (1 << 20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a line of more than 134,217,728 bytes|has more than 16,777,216 letters"):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400e6
+
+
 def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variant_files, "BLOCK_BYTES", 1)
-    with pytest.raises(ValueError, match=r"line 14 of .*four"):
-        rows_of(write(tmp_path / "v.vcf", vcf().replace("\t400\t", "\tfour\t")))
+    rows = rows_of(write(tmp_path / "v.vcf", vcf().replace("\t400\t", "\tfour\t")))
+    assert str(rows[-1][4]).startswith("line 14: chr2 four")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        *((f"chr1_101_C_G_{build}", ("chr1", 101, build, "C", "G")) for build in ("b37", "b38", "hg19", "hg38")),
+        ("chr1:100:T:A:rs123", ("chr1", 100, "rs123", "T", "A")),
+        ("chr1:100:T:A:b38", ("chr1", 100, "b38", "T", "A")),
+        ("chr1:100:T:A,<DEL>:x:y", ("chr1", 100, "x:y", "T", "A,<DEL>")),
+        ("chr1-12345-A-G", ("chr1", 12345, None, "A", "G")),
+        ("chr1:12345A>G", ("chr1", 12345, None, "A", "G")),
+        ("1:100_A/G", ("1", 100, None, "A", "G")),
+        ("1:100_A_G", ("1", 100, None, "A", "G")),
+        ("1_100_A/G", ("1", 100, None, "A", "G")),
+        ("NC_000001.11:12344:A:G", ("NC_000001.11", 12345, None, "A", "G")),
+        ("NC_000001.11_12345_A_G", ("NC_000001.11", 12345, None, "A", "G")),
+        ("chr1_KI270706v1_random_100_A_G", ("chr1_KI270706v1_random", 100, None, "A", "G")),
+        ("HLA-A*01:01:01:01:100:A:G", ("HLA-A*01:01:01:01", 100, None, "A", "G")),
+        ("HLA-DRB1*15:01:01:01-77-A-G", ("HLA-DRB1*15:01:01:01", 77, None, "A", "G")),
+        ("chr1:5:A:C[chr2:321[", ("chr1", 5, None, "A", "C[chr2:321[")),
+    ],
+)
+def test_what_follows_the_alleles_is_an_id(text: str, wanted: tuple[Any, ...]) -> None:
+    """The suffix of ids as those of GTEx was taken for a part of ALT, and nothing was scored."""
+    (*rows,) = rows_of([text])
+    assert [row[2:6] for row in rows] == [wanted[:4]] * len(rows)
+    assert ",".join(row[6] for row in rows) == wanted[4]
+
+
+@pytest.mark.parametrize(
+    "text", ["chr1:1_000:A:G", "chr1:\u0661:A:G", "chr1:100:A:G:T", "1:1:A:G:1:2:C:T", "1:1:A:G[b37]"]
+)
+def test_what_may_mean_something_else_is_unreadable(text: str) -> None:
+    assert [row[3] for row in rows_of(["chr1:1:A:G", text])] == [1, None]
 
 
 @pytest.mark.parametrize(
@@ -271,22 +384,66 @@ def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (7, TypeError, "int; pass a path, a data frame"),
         ({"chrom": "1"}, TypeError, "dict; pass a path"),
-        ([("1", 5, "A")], TypeError, "variant 0 is .*; pass 'chr1:12345:A:G'"),
-        ([("1", 5, "A", "G"), ("1", "5", "A", "G")], TypeError, "variant 1 is .*; its position must be a whole number"),
-        (["1:5:A:G", "1:5"], ValueError, "variant 1 is '1:5'; it must be like"),
-        ([{"chrom": "1", "pos": 5, "ref": "A"}], ValueError, "variant 0 has no alt among chrom, pos, ref"),
+        ([("1", 5, "A")], ValueError, "1 of the first 1 records .*variant 0: .*pass 'chr1:12345:A:G'"),
+        ([{"chrom": "1", "pos": 5, "ref": "A"}], ValueError, "variant 0: .*it has no alt among chrom, pos, ref"),
         (pa.table({"chrom": ["1"], "pos": [1], "allele1": ["A"], "allele2": ["C"]}), ValueError, "no ref and no alt"),
-        (pa.table({"chrom": ["1"], "pos": [1.5], "ref": ["A"], "alt": ["C"]}), ValueError, "whole numbers"),
-        (
-            pa.table({"chrom": ["1"], "pos": pa.array([None], pa.int64()), "ref": ["A"], "alt": ["C"]}),
-            ValueError,
-            "no position",
-        ),
+        (pa.table({"chrom": ["1"], "pos": [1.5], "ref": ["A"], "alt": ["C"]}), ValueError, "row 0: 1 1.5 A C"),
+        (pa.table({"chrom": ["1"], "pos": [[1]], "ref": ["A"], "alt": ["C"]}), TypeError, "texts and whole numbers"),
+        (pa.table({"chrom": [[1]], "pos": [1], "ref": ["A"], "alt": ["C"]}), TypeError, "texts and whole numbers"),
     ],
 )
 def test_what_holds_no_variants_is_refused(source: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         rows_of(source)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("1", 5, "A"), ("1", None, "A", "C"), (None, 5, "A", "C"), ("1", 5, None, "C"), ("1", 5.5, "A", "C"), None, 7,
+        ("1", float("nan"), "A", "C"), ("1", 10**20, "A", "C"), ("1", -1, "A", "C"), ("1", "1_0", "A", "C"),
+        "1:5", b"1:5:A:C", ("1", np.arange(2), "A", "C"),
+        ("1", 5, "A", ["C", None]), ("1", 5, "\udcff", "C"), {"chrom": "1", "pos": 5, "ref": "A"},
+    ],
+)  # fmt: skip
+def test_an_item_that_is_no_variant_has_a_row(row: Any) -> None:
+    rows = rows_of([("1", 5, "A", "C"), row, ("1", np.int8(6), "A", ["C", "T"])])
+    assert [r[3] for r in rows] == [5, None, 6, 6]
+    assert rows[1][4].startswith("variant 1: ")
+
+
+@pytest.mark.parametrize(
+    "pos",
+    [
+        [5, None, 6], [5.0, float("nan"), 6.0], [5.0, 5.5, 6.0], [5.0, 1e20, 6.0], ["5", "NA", "6"], ["5", "1_0", "6"],
+        [5, -1, 6],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("package", ["pandas", "polars", "pyarrow"])
+def test_a_row_of_a_data_frame_without_a_position_is_kept(pos: list[Any], package: str) -> None:
+    """NaN in one row of thousands ended the scan."""
+    columns = {"chrom": ["1", "1", "2"], "pos": pos, "ref": ["A", "A", "T"], "alt": ["C", "C", "G"]}
+    source = pa.table(columns) if package == "pyarrow" else pytest.importorskip(package).DataFrame(columns)
+    rows = rows_of(source)
+    assert [row[3] for row in rows] == [5, None, 6]
+    assert rows[1][4].startswith("row 1: 1 ")
+    assert rows[1][2] == "1"
+
+
+def test_a_column_of_several_kinds_is_told_with_a_mend() -> None:
+    frame_ = pytest.importorskip("pandas").DataFrame({"chrom": ["1"] * 2, "pos": [5, "NA"], "ref": "A", "alt": "C"})
+    with pytest.raises(ValueError, match=r"values of several kinds; make it one of texts, astype\(str\)"):
+        rows_of(frame_)
+
+
+def test_what_htslib_says_of_a_damaged_bcf_does_not_leak(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = bcf(tmp_path / "v.bcf", vcf())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[60:70] = bytes(10)
+    path.write_bytes(content)
+    with pytest.raises((OSError, ValueError)):
+        rows_of(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("option", "value"), [("n_rows", 0), ("bim_reference", "A3")])

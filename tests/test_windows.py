@@ -17,19 +17,20 @@ from gradcorr_fast.sequences import decode
 
 pa = pytest.importorskip("pyarrow")
 pc = pytest.importorskip("pyarrow.compute")
-pytest.importorskip("pysam")
+pysam = pytest.importorskip("pysam")
 
 from gradcorr_fast.scan import alleles, letters  # noqa: E402
-from gradcorr_fast.scan.alleles import STATUSES, place, place_all  # noqa: E402
+from gradcorr_fast.scan.alleles import STATUSES, place, place_all, tell_unscored  # noqa: E402
 from gradcorr_fast.scan.genome import Genome  # noqa: E402
+from gradcorr_fast.scan.region_windows import cut_regions, place_regions  # noqa: E402
 from gradcorr_fast.scan.regions import read_regions  # noqa: E402
 from gradcorr_fast.scan.variants import read_variants  # noqa: E402
 from gradcorr_fast.scan.windows import WindowOptions, cut_windows  # noqa: E402
 from tests.fasta import write_fasta  # noqa: E402
 
 STATUS_ORDER = (
-    "contig_missing no_alt spanning_deletion symbolic not_acgt outside_regions too_long out_of_bounds swapped "
-    "ref_mismatch n_in_window model_failed ok"
+    "unreadable contig_missing no_alt spanning_deletion symbolic not_acgt outside_regions too_long out_of_bounds "
+    "swapped ref_mismatch n_in_window model_failed ok"
 )
 
 
@@ -160,7 +161,6 @@ def test_an_indel_moves_through_a_long_repeat(at: int, monkeypatch: pytest.Monke
         ("1:1:A:AACGTAC", "too_long", None),
         ("1:999:A:AACGTAC", "too_long", None),
         ("1:0:A:G", "out_of_bounds", None),
-        ("1:-5:A:G", "out_of_bounds", None),
         ("1:25:A:G", "out_of_bounds", None),
         ("1:24:TA:G", "out_of_bounds", None),
         ("1:2:G:C", "swapped", False),
@@ -193,6 +193,30 @@ def test_each_variant_has_the_first_status_that_applies(variant: str, status: st
 
 def test_statuses_are_listed_in_their_order() -> None:
     assert " ".join(STATUSES) == STATUS_ORDER
+
+
+def test_a_record_that_cannot_be_read_is_unreadable_whatever_else_it_is() -> None:
+    with genome_of(chr1="ACGTacCAGACANNGACCTTACGT") as genome:
+        rows = placed([("1", 7, "C", "G"), ("9", None, "A", "G"), ("1", 7, "C", "T")], genome, max_n=0.1)
+    assert column(rows, "status") == ["ok", "unreadable", "ok"]
+    assert (column(rows, "pos")[1], column(rows, "norm_pos")[1], column(rows, "window_start")[1]) == (None, None, None)
+    assert column(rows, "id")[1] == "variant 1: ('9', None, 'A', 'G') (no contig, no position or no REF)"
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"ok": 5, "not_acgt": 5}, None),
+        ({"ok": 1, "outside_regions": 900}, None),
+        ({}, None),
+        ({"ok": 5, "not_acgt": 6, "no_alt": 0}, "6 of 11 alleles are not scored: 6 not_acgt (an allele has"),
+        ({"out_of_bounds": 7, "ok": 1}, "7 of 8 alleles are not scored: 7 out_of_bounds (the variant, or a window"),
+    ],
+)
+def test_most_alleles_that_are_not_scored_are_told_with_the_reason(counts: dict[str, int], message: str | None) -> None:
+    """Ids with a suffix made 12,000 not_acgt, and the scan ended without a word."""
+    assert (tell_unscored(counts) or "").startswith(message or "")
+    assert (tell_unscored(counts) is None) == (message is None)
 
 
 @pytest.mark.parametrize(
@@ -434,25 +458,116 @@ def test_lines_of_bed_files_are_regions_and_their_centre_or_summit(tmp_path: Pat
         "chr2\t0\t100\tlow\t0\t.\t1\t1\t1\t-1\n"
     )
     wanted = [
-        ("chr1", 5, 9, None, 7),
-        ("chr1", 5, 9, "name", 7),
-        ("chr2", 0, 100, None, 30),
-        ("chr2", 0, 100, "low", 50),
+        ("chr1", 5, 9, None, 7, "."),
+        ("chr1", 5, 9, "name", 7, "."),
+        ("chr2", 0, 100, None, 30, "."),
+        ("chr2", 0, 100, "low", 50, "."),
     ]
     assert [tuple(row.values()) for row in read_regions(str(path)).to_pylist()] == wanted
 
 
-@pytest.mark.parametrize("line", ["chr1\t5", "chr1\t9\t5", "chr1\t-1\t5", "chr1\tx\t5"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "chr1\t5", "chr1\t9\t5", "chr1\t-1\t5", "chr1\tx\t5", "\t1\t5", "chr1\t1_000\t2_000",
+        "chr1\t\u0661\t\u0665", "chr1\t1\t99999999999999999999", "chr1\t0\t9\ta\t0\t+\t0\t0\t0\t99999999999999999999",
+    ],
+)  # fmt: skip
 def test_a_line_that_is_no_region_is_named(line: str, tmp_path: Path) -> None:
+    """Python's int() took 1_000 and Arabic digits for numbers, and long ones ended in an OverflowError."""
     path = tmp_path / "peaks.bed"
     path.write_text(f"chr1\t1\t2\n{line}\n")
-    with pytest.raises(ValueError, match=r"line 2 of .*peaks.bed is .*; it must begin with a contig"):
+    with pytest.raises(ValueError, match=r"line 2 of .*peaks.bed: .*: a region begins with a contig"):
+        read_regions(path)
+
+
+def test_a_byte_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "peaks.bed"
+    path.write_bytes(b"chr1\t1\t2\nchr1\t1\t2\tpe\xffak\n")
+    with pytest.raises(ValueError, match=r"line 2 of .*peaks.bed: .*bytes that are not UTF-8"):
+        read_regions(path)
+
+
+def test_a_mark_of_byte_order_loses_no_region(tmp_path: Path) -> None:
+    """The first line of a file of Windows was of a contig that no genome has."""
+    path = tmp_path / "peaks.bed"
+    path.write_bytes("chr1\t1\t2\r\nchr2\t3\t4\r\n".encode("utf-8-sig"))
+    assert column(read_regions(path), "chrom") == ["chr1", "chr2"]
+
+
+def test_the_sixth_column_is_the_strand(tmp_path: Path) -> None:
+    path = tmp_path / "peaks.bed"
+    path.write_text("".join(f"chr1\t1\t2\tname\t0{strand}\n" for strand in ("\t+", "\t-", "\t.", "\t0.5", "")))
+    regions = read_regions(path)
+    assert column(regions, "strand") == ["+", "-", ".", ".", "."]
+    assert regions.equals(read_regions(pa.table(regions)))
+
+
+def test_tuples_may_tell_a_strand() -> None:
+    regions = read_regions([("chr1", 1, 5, "name", "-"), ("chr1", 1, 5, "name"), ("chr1", np.int32(1), 5.0)])
+    assert column(regions, "strand") == ["-", ".", "."]
+
+
+def test_windows_of_the_minus_strand_are_reverse_complements() -> None:
+    """The strand was ignored: maps of half of the genes were those of the wrong strand."""
+    with genome_of(chr1="AACGTTTGCANG") as genome:
+        (rows,) = place_regions(
+            [("1", 3, 9, None, strand) for strand in "+-."], genome, WindowOptions(length=8, max_n=1)
+        )
+        cut = decode(cut_regions(rows, genome, 8))
+    assert column(rows, "strand") == ["+", "-", "."]
+    assert column(rows, "window_start") == [2, 2, 2]
+    assert cut == ["CGTTTGCA", "TGCAAACG", "CGTTTGCA"]
+
+
+def test_lines_that_are_no_regions_have_a_row() -> None:
+    """One line among thousands ended a scan before it began."""
+    regions = [("1", 1, 5), ("1", 5, 1), ("1", 0, 4), ("1", 2), None, ("1", 2, 4.5), ("1", 2, 8), ("1", 3, 4), "1:2-7"]
+    with genome_of(chr1="AACGTTTGCANG") as genome:
+        (rows,) = place_regions(regions, genome, WindowOptions(length=4))
+    assert column(rows, "status") == [*["ok", "unreadable", "ok"], *["unreadable"] * 3, *["ok"] * 3]
+    assert column(rows, "name")[1] == "region 1: ('1', 5, 1) (no (chrom, start, stop))"
+    assert column(rows, "centre")[1] is None
+    assert column(rows, "region") == list(range(9))
+
+
+def test_mostly_no_regions_are_refused() -> None:
+    with genome_of(chr1="ACGT") as genome, pytest.raises(ValueError, match="2 of the first 3 records of the regions"):
+        list(place_regions([("1", 1, 2), None, ("1", 5, 1)], genome, WindowOptions(length=4)))
+
+
+@pytest.mark.parametrize("source", [7, None, b"chr1:1-5"])
+def test_what_holds_no_regions_is_refused(source: Any) -> None:
+    with pytest.raises(TypeError, match="regions cannot be read from a"):
+        read_regions(source)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [([1, None], [5, 6]), ([1.0, 1.5], [5.0, 5.0]), (["1", "1_0"], ["5", "50"])]
+)
+def test_a_row_of_a_table_that_is_no_region_is_named(start: list[Any], stop: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"row 1: chr1 .* \(no region\)"):
+        read_regions(pa.table({"chrom": ["chr1", "chr1"], "start": start, "end": stop}))
+
+
+@pytest.mark.parametrize("cut", ["in a block", "between blocks", "gzip"])
+def test_compressed_regions_that_are_cut_short_are_told(cut: str, tmp_path: Path) -> None:
+    """A file cut between two blocks of bgzip lost its last regions without a word."""
+    text = "".join(f"chr1\t{k}\t{k + 100}\n" for k in range(20_000)).encode()
+    path = tmp_path / "peaks.bed.gz"
+    if cut == "gzip":
+        path.write_bytes(gzip.compress(text)[:-1000])
+    else:
+        with pysam.BGZFile(str(path), "wb") as file:
+            file.write(text)
+        path.write_bytes(path.read_bytes()[: -28 if cut == "between blocks" else -1000])
+    with pytest.raises(OSError, match=r"peaks.bed.gz is cut short; fetch it again"):
         read_regions(path)
 
 
 @pytest.mark.parametrize("text", ["chr1:9-5", "chr1:0-5", "", "chr1\t5\t9"])
 def test_a_text_that_is_no_region_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write (it|regions) like chr1:1,001-2,000"):
+    with pytest.raises(ValueError, match=r"region 0: .*write (it|regions) like chr1:1,001-2,000"):
         read_regions([text])
 
 

@@ -1,22 +1,22 @@
 """Variants against a genome: alleles trimmed, aligned and checked, and each variant in a window and with a status."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._types import Array
 from .._warn import warn
 from .genome import Genome
 from .letters import Texts, compare, count_moves, trim, write
 from .regions import is_inside
 from .windows import WindowOptions, by_contig
 
-Array = np.ndarray[Any, Any]
-
 STATUSES = {
+    "unreadable": "the line is no record; the id tells which it is",
     "contig_missing": "the genome has no such contig",
     "no_alt": "there is no ALT allele, or it equals REF",
     "spanning_deletion": "ALT is *, for a deletion that begins before",
@@ -37,10 +37,10 @@ N_FIRST, N_FEW = 10_000, 100
 MARGIN_BP = 64
 """Letters before a window that moving an indel is likely to look at."""
 _UNFIT = ("contig_missing", "swapped", "ref_mismatch")
-_NOT_COMPARED = ("no_alt", "spanning_deletion", "symbolic", "not_acgt", "outside_regions")
+_NOT_COMPARED = ("unreadable", "no_alt", "spanning_deletion", "symbolic", "not_acgt", "outside_regions")
 
 
-def place(batch: Any, genome: Genome, options: WindowOptions) -> Any:
+def place(batch: pa.RecordBatch, genome: Genome, options: WindowOptions) -> pa.RecordBatch:
     """Check variants against a genome, trim and left-align their alleles, and find their windows.
 
     Parameters
@@ -65,6 +65,7 @@ def place(batch: Any, genome: Genome, options: WindowOptions) -> Any:
         * pad_bp : int32, letters of that window outside of the contig, which n_fraction does not count.
 
         norm_*, window_start, n_fraction and pad_bp are null where REF was not compared with the genome, or differs.
+        Of a record that is "unreadable", pos is null too.
 
     Notes
     -----
@@ -95,7 +96,7 @@ def place(batch: Any, genome: Genome, options: WindowOptions) -> Any:
     """
     ref, alt = Texts.of(batch["ref"]), Texts.of(batch["alt"])
     cores = trim(ref, alt)
-    pos0 = batch["pos"].to_numpy() - 1
+    pos0 = pc.fill_null(batch["pos"], 0).to_numpy() - 1
     is_ = {status: np.zeros(len(batch), bool) for status in STATUSES} | _check_form(batch)
     is_["too_long"] = np.maximum(cores[0].lengths, cores[1].lengths) > options.max_allele_bp
     contigs = list(by_contig(batch["chrom"], genome))
@@ -123,10 +124,11 @@ def place(batch: Any, genome: Genome, options: WindowOptions) -> Any:
     return _add_columns(batch, status, is_compared, cores, found, options.length)
 
 
-def _check_form(batch: Any) -> dict[str, Array]:
+def _check_form(batch: pa.RecordBatch) -> dict[str, Array]:
     """Return which statuses the alleles' texts alone give."""
     ref, alt = batch["ref"], pc.fill_null(batch["alt"], "")
     is_ = {
+        "unreadable": batch["pos"].is_null(),
         "no_alt": pc.or_(batch["alt"].is_null(), pc.equal(pc.ascii_upper(ref), pc.ascii_upper(alt))),
         "spanning_deletion": pc.equal(alt, "*"),
         "symbolic": pc.match_substring_regex(alt, r"[<>\[\].]"),
@@ -201,8 +203,8 @@ def _find(genome: Genome, contig: str, alleles: Sequence[Texts], pos0: Array, op
 
 
 def _add_columns(
-    batch: Any, status: Any, is_compared: Array, cores: Iterable[Texts], found: _Found, length: int
-) -> Any:
+    batch: pa.RecordBatch, status: pa.Array, is_compared: Array, cores: Iterable[Texts], found: _Found, length: int
+) -> pa.RecordBatch:
     is_placed = is_compared & (found.differs == 0)
     anchor = np.where(is_placed, found.anchor, -1)
     ref, alt = (
@@ -224,7 +226,7 @@ def _add_columns(
     return pa.record_batch([*batch.columns, *columns.values()], names=[*batch.schema.names, *columns])
 
 
-def place_all(batches: Iterable[Any], genome: Genome, options: WindowOptions) -> Iterator[Any]:
+def place_all(batches: Iterable[pa.RecordBatch], genome: Genome, options: WindowOptions) -> Iterator[pa.RecordBatch]:
     """Place batches of variants, see `place`; stop early if the genome is not theirs.
 
     Parameters
@@ -248,7 +250,7 @@ def place_all(batches: Iterable[Any], genome: Genome, options: WindowOptions) ->
     """
     _check_contigs(genome, options)
     first, n_first = [], 0
-    schema: Any = None
+    schema: pa.Schema = None
     for batch in batches:
         schema = batch.schema
         rows = place(batch, genome, options)
@@ -275,7 +277,7 @@ def _check_contigs(genome: Genome, options: WindowOptions) -> None:
         )
 
 
-def _find_misfit(found: list[Any], schema: Any, genome: Genome, options: WindowOptions) -> str | None:
+def _find_misfit(found: list[pa.Table], schema: pa.Schema, genome: Genome, options: WindowOptions) -> str | None:
     """Return the likely cause if most variants do not fit the genome."""
     if not found:
         return None
@@ -303,3 +305,26 @@ def _find_misfit(found: list[Any], schema: Any, genome: Genome, options: WindowO
         )
     told = ", ".join(f"{number:,} {status}" for status, number in unfit.items())
     return f"most of the first {len(rows):,} variants do not fit {genome.path} ({told}): {cause}"
+
+
+def tell_unscored(counts: Mapping[str, int]) -> str | None:
+    """Say why most alleles are not scored; None if half of them or more are.
+
+    Parameters
+    ----------
+    counts : mapping
+        Numbers of alleles by their status. Those outside of the regions and contigs that were asked for do not count.
+
+    Examples
+    --------
+    >>> print(tell_unscored({"ok": 5, "not_acgt": 12_000, "no_alt": 2}))
+    12,002 of 12,007 alleles are not scored: 12,000 not_acgt (an allele has other letters than A, C, G, T and N, or \
+none), 2 no_alt (there is no ALT allele, or it equals REF)
+    """
+    asked = {status: n for status, n in counts.items() if status != "outside_regions"}
+    n_asked, n_scored = sum(asked.values()), asked.pop("ok", 0)
+    if 2 * n_scored >= n_asked:
+        return None
+    reasons = sorted(((n, status) for status, n in asked.items() if n), reverse=True)
+    told = ", ".join(f"{n:,} {status} ({STATUSES[status]})" for n, status in reasons)
+    return f"{n_asked - n_scored:,} of {n_asked:,} alleles are not scored: {told}"

@@ -68,9 +68,10 @@ def vcf_lines(tables: Iterable[pa.Table]) -> Iterator[str]:
     ------
     str
         Whole lines. Fields that are missing throughout a record are left away, as is the status where there is no
-        alternative allele, to which a value of Number=A could belong. White space in ids becomes "_".
+        alternative allele, to which a value of Number=A could belong. White space in ids becomes "_". Records that are
+        "unreadable" have no line, as they have no position; the metadata tell how many there were.
     """
-    for rows in _whole_records(tables):
+    for rows in _whole_records(table.filter(pc.is_valid(table["pos"])) for table in tables):
         record = rows["record"].to_numpy()
         starts = np.flatnonzero(np.diff(record, prepend=record[0] - 1))
         offsets = pa.array(np.append(starts, len(rows)), pa.int32())

@@ -1,10 +1,14 @@
 """How files of bgzip look: gzip in blocks, of which any can be read by itself, and a mark at the end."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 GZIP = b"\x1f\x8b"
 END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 N_HEAD = 14
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What Python raises for a compressed file that is cut short or damaged."""
 
 
 def is_bgzip(head: bytes) -> bool:

@@ -40,8 +40,8 @@ def export(
     format : {"modisco", "hdf5", "bigwig", "parquet"}
         * "modisco": OUT.ohe.npz and OUT.attr.npz, see `io.save_modisco`;
         * "hdf5": the layout of ChromBPNet, which TF-MoDISco and Fi-NeMo read, see `io.save_contribs_h5`;
-        * "bigwig": the attribution of the observed letter (gradient times input), see `io.save_bigwig`;
-          unknown letters have none;
+        * "bigwig": the attribution of the observed letter (gradient times input) in the order of the genome on either
+          strand, see `io.save_bigwig`; unknown letters have none;
         * "parquet": the table of regions with prediction and summary of the angles, for all targets.
     target : int, str or `gf.targets` object, optional
         Which, as it was asked for or in the text of `store.Attributions.targets`; needed if the store has several.
@@ -58,7 +58,8 @@ def export(
     -------
     list of Path
         Of the files. The first two formats have a row for each region with status "ok", and which these are is told by
-        a narrowPeak beside them: the region as given, and the centre of the window as its summit.
+        a narrowPeak beside them: the region as given, and the centre of the window as its summit. Where its strand is
+        "-", sequences and maps are reverse complements.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def _choose(found: Attributions, target: Any) -> int:
 
 
 def _observed(found: Attributions, target: int, corrected: bool) -> Callable[[Array], Array]:
-    """Return what reads the attribution of the observed letter, NaN where that is unknown."""
+    """Return what reads the attribution of the observed letter in the order of the genome, NaN where it is unknown."""
 
     def read(rows: Array) -> Array:
         codes = found.codes(rows)
@@ -160,6 +161,8 @@ def _observed(found: Attributions, target: int, corrected: bool) -> Callable[[Ar
             found.maps(rows, target, corrected=corrected), codes, axis=1, corrected=False, n_letters=4
         )
         observed: Array = np.where(codes < 4, values, np.nan)
+        is_minus = pc.equal(found.regions["strand"].take(pa.array(rows)), "-").to_numpy()
+        observed[is_minus] = observed[is_minus, ::-1]
         return observed
 
     return read
@@ -177,10 +180,10 @@ def _write_bigwig(
 
 def _narrow_peaks(regions: pa.Table, lengths: Mapping[str, int]) -> Iterator[str]:
     """Write regions as narrowPeak: the centre is the summit, what is not known has the format's marks for that."""
-    columns = (regions[name].to_pylist() for name in ("chrom", "contig", "start", "stop", "name", "centre"))
-    for chrom, contig, start, stop, name, centre in zip(*columns, strict=True):
+    columns = (regions[name].to_pylist() for name in ("chrom", "contig", "start", "stop", "name", "centre", "strand"))
+    for chrom, contig, start, stop, name, centre, strand in zip(*columns, strict=True):
         end = min(stop, max(lengths[chrom], start))
-        yield f"{contig}\t{start}\t{end}\t{name or '.'}\t0\t.\t0\t-1\t-1\t{centre - start}\n"
+        yield f"{contig}\t{start}\t{end}\t{name or '.'}\t0\t{strand}\t0\t-1\t-1\t{centre - start}\n"
 
 
 def _write_parquet(found: Attributions, out: Path, force: bool) -> None:

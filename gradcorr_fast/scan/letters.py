@@ -1,15 +1,14 @@
 """Alleles as codes in one array: compared with a genome, trimmed, moved to the left, and written."""
 
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._types import Array
 from ..sequences import LETTERS, UNKNOWN, encode
 from .genome import Genome
-
-Array = np.ndarray[Any, Any]
 
 _CODES = encode(bytes(range(256)))
 _LETTERS = np.frombuffer(LETTERS + b"N" * (UNKNOWN + 1 - len(LETTERS)), np.uint8)
@@ -24,7 +23,7 @@ class Texts(NamedTuple):
     lengths: Array
 
     @classmethod
-    def of(cls, column: Any) -> Self:
+    def of(cls, column: pa.Array) -> Self:
         """Take them from a column of pyarrow's strings; null is an empty one."""
         array = pc.fill_null(column, "")
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
@@ -101,7 +100,7 @@ def count_moves(genome: Genome, contig: str, places: Array, texts: Texts) -> Arr
     return moves
 
 
-def write(texts: Texts, moves: Array, anchors: Array, is_before: Array) -> Any:
+def write(texts: Texts, moves: Array, anchors: Array, is_before: Array) -> pa.StringArray:
     """Return texts as pyarrow's strings, those of indels with the letter before or after.
 
     Parameters

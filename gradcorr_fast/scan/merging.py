@@ -100,7 +100,8 @@ def _contigs(paths: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}
     for path in paths:
         with pq.ParquetFile(path) as file:
-            names |= dict.fromkeys(pc.unique(file.read(["chrom"])["chrom"]).to_pylist())
+            rows = file.read(["chrom", "pos"])
+            names |= dict.fromkeys(rows.filter(pc.is_valid(rows["pos"]))["chrom"].unique().to_pylist())
     return list(names)
 
 

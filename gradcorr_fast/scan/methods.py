@@ -11,6 +11,7 @@ from .tables import SCORES
 
 PAPER = "Majdandzic, Rajesh and Koo, Genome Biology 24:109, 2023, doi:10.1186/s13059-023-02956-3"
 REASONS = {
+    "unreadable": "on lines that are no records",
     "contig_missing": "on a contig that the genome lacks",
     "no_alt": "without an alternative allele",
     "spanning_deletion": "for a deletion that spans the site",

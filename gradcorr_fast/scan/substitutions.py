@@ -1,11 +1,11 @@
 """Every single-base change in some regions of a genome, as a list of variants."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from .._types import RegionsLike
 from .genome import Genome
 from .regions import read_regions
 from .variants import SCHEMA
@@ -15,7 +15,7 @@ OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 LETTERS = np.array(list("ACGT"), object)
 
 
-def every_substitution(regions: Any, genome: Genome, *, n_rows: int = 3 << 14) -> Iterator[Any]:
+def every_substitution(regions: RegionsLike, genome: Genome, *, n_rows: int = 3 << 14) -> Iterator[pa.RecordBatch]:
     """Yield all substitutions of the letters in some regions, three for each position.
 
     Parameters
