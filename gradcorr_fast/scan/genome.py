@@ -19,6 +19,7 @@ from .contigs import Contigs, read_aliases
 from .source import Source
 
 GAP_BP = 1 << 16  # windows farther apart than this are read one by one
+PIECE_BP = 1 << 18  # of what is read and translated at once: small, to stay in a cache
 _CODES = encode(bytes(range(256))).tobytes()  # for bytes.translate, the fastest look-up there is
 _NEWLINES = b"\r\n"
 _NOTHING = np.empty(0, np.uint8)
@@ -244,8 +245,11 @@ class Genome:
     def _read(self, contig: str, start: int, stop: int) -> bytes:
         """Read codes inside of a contig, fewer than asked for where the file does not hold them."""
         place = self._contigs[contig].place
-        raw = self._source.read(place(start), place(stop - 1) + 1)
-        return b"" if b">" in raw else raw.translate(_CODES, _NEWLINES)
+        pieces = []
+        for first in range(start, stop, PIECE_BP):
+            raw = self._source.read(place(first), place(min(first + PIECE_BP, stop) - 1) + 1)
+            pieces.append(b"" if b">" in raw else raw.translate(_CODES, _NEWLINES))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _kept(self, contig: str, start: int, length: int) -> tuple[int, Array | None]:
         """Return the part that is kept, if it holds the window."""
