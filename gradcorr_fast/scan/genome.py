@@ -1,28 +1,28 @@
 """A genome in a FASTA file: names and lengths of contigs, and windows of codes cut from large pieces that are kept."""
 
 import difflib
-import hashlib
 import os
-import shutil
 import tempfile
 import threading
-import weakref
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from .._check import optional
+from .._types import Array, PathLike
 from ..sequences import UNKNOWN, encode
-from . import bgzip
-
-Array = np.ndarray[Any, Any]
+from . import bgzip, faidx
+from .contigs import Contigs, read_aliases
+from .source import Source
 
 GAP_BP = 1 << 16  # windows farther apart than this are read one by one
+PIECE_BP = 1 << 18  # of what is read and translated at once: small, to stay in a cache
 _CODES = encode(bytes(range(256))).tobytes()  # for bytes.translate, the fastest look-up there is
 _NEWLINES = b"\r\n"
+_NOTHING = np.empty(0, np.uint8)
 
 
 class Genome:
@@ -31,8 +31,11 @@ class Genome:
     Parameters
     ----------
     path : str or Path
-        With its index beside it (.fai, for bgzip also .gzi). A missing index is written there, or to a temporary folder
-        where that folder cannot be written.
+        With its index beside it (.fai, for bgzip also .gzi). An index that is missing or does not fit the file is
+        written there, or kept in memory where that folder cannot be written.
+    contigs : str, Path or mapping of str to str, optional
+        Other names of contigs: by name, or in a file with two columns (name, contig), or in a report of NCBI about an
+        assembly (*_assembly_report.txt). See `resolve` for names that are known without.
     slice_bp : int
         How much is read at once when windows follow each other; that much is kept in memory for each thread.
 
@@ -41,20 +44,29 @@ class Genome:
     path : Path
     lengths : dict of str to int
         Length of each contig in bp, in the order of the file.
+    aliases : dict of str to str
+        What `contigs` says: contigs by their other names.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no FASTA, is compressed by gzip (bgzip it), or its index belongs to another file.
-    MissingBackendError
-        If pysam is not installed.
+        If the file is no FASTA (letters in lines of one length, each contig with a name of its own), is compressed by
+        gzip (bgzip it), or is damaged; or if `contigs` names no contig of it, or two by one name.
+
+    Warns
+    -----
+    UserWarning
+        If an index does not fit the file and is made anew.
 
     Notes
     -----
-    Threads may share a genome, and processes may get one by fork or pickle: each reads through a handle of its own.
-    Pickles hold the path.
+    An index is used where it fits: where its contigs begin after their names, and end before others, in lines as long
+    as it says. If it is older than the file, the whole file is looked through. The index of bgzip's blocks is not
+    needed, but kept right for others.
+
+    Threads may share a genome, and processes may get one by fork or pickle. Pickles hold the path.
 
     Examples
     --------
@@ -66,19 +78,18 @@ class Genome:
     {'chr1': 8, 'chrM': 2} chrM [  3 255   0   1   2 255 255]
     """
 
-    def __init__(self, path: str | Path, *, slice_bp: int = 1 << 24) -> None:
+    def __init__(
+        self, path: PathLike, *, contigs: PathLike | Mapping[str, str] | None = None, slice_bp: int = 1 << 24
+    ) -> None:
         if slice_bp < 1:
             raise ValueError(f"slice_bp is {slice_bp}; it must be at least 1")
         self.path, self.slice_bp = Path(path), slice_bp
-        self._is_bgzip = _check(self.path)
-        self._index = self._find_index()
-        self._contigs = _read_index(self._index)
-        self.lengths = {name: contig[0] for name, contig in self._contigs.items()}
-        self._names: dict[str, str] = {}
-        for name in self.lengths:
-            self._names.setdefault(_plain(name), name)
+        self._source = Source(self.path)
+        self._contigs = _open_index(self._source)
+        self.lengths = {name: contig.length for name, contig in self._contigs.items()}
+        self.aliases = {} if contigs is None else read_aliases(contigs, self.lengths, self.path)
+        self._names = Contigs(self.lengths, self.aliases)
         self._local = threading.local()
-        self._digest: tuple[tuple[int, int], str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -89,19 +100,27 @@ class Genome:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.slice_bp)
+        return _reopen, (self.path, self.aliases, self.slice_bp)
 
     def close(self) -> None:
         """Close the file, and forget what is kept; it is opened again when something is read."""
+        self._source.close()
         self._local = threading.local()
 
     def resolve(self, chrom: str) -> str | None:
         """Return the contig that a name means, or None.
 
-        The name itself comes first. Then upper and lower case are equal, and so are names with and without "chr" and
-        MT, M and chrM. The mitochondrion of UCSC's hg19 is another sequence than MT of GRCh37, whatever its name.
+        The name itself comes first, then what `contigs` says. Then upper and lower case are equal, and so are names
+        with and without "chr" or a leading zero and MT, M and chrM. The mitochondrion of UCSC's hg19 is another
+        sequence than MT of GRCh37, whatever its name.
+
+        Then come names of UCSC, Ensembl, GenBank and RefSeq: of the chromosomes and most scaffolds of GRCh37, GRCh38,
+        T2T-CHM13v2.0, GRCm38 and GRCm39, where the contig has the length that it has there, since an accession is of
+        one assembly; and by rule of other scaffolds (chrUn_KI270302v1 is KI270302.1). Last come PLINK's codes, where
+        the genome has no such names: 23, 24, 25 and 26 are X, Y, X (what X and Y share) and MT in man, as are 20 to 23
+        in the mouse.
         """
-        return chrom if chrom in self.lengths else self._names.get(_plain(chrom))
+        return self._names.resolve(chrom)
 
     def suggest(self, chrom: str) -> str:
         """Return names of the file for a message about a name that it lacks: similar ones, or the first."""
@@ -128,15 +147,15 @@ class Genome:
         KeyError
             If the file has no such contig.
         ValueError
-            If the file does not hold what its index says: it is damaged, cut short, or another file.
+            If the file is damaged, or was changed since it was opened.
         """
         length = self.lengths[contig]
         first, last = min(max(start, 0), length), max(min(stop, length), 0)
         inside = self._read(contig, first, last) if first < last else b""
         if len(inside) != max(last - first, 0):
             raise ValueError(
-                f"{self.path} does not hold {contig}:{first + 1}-{last} where {self._index.name} says; the file is "
-                f"damaged, or newer than its index: fetch it again, or delete the index"
+                f"{self.path} does not hold {contig}:{first + 1}-{last} where its index says, as its lines have "
+                f"different lengths; delete the index, or fetch both again"
             )
         codes = np.frombuffer(inside, np.uint8)
         if len(codes) == stop - start:
@@ -211,69 +230,36 @@ class Genome:
                 counts[rows] -= np.interp(begins[rows] - first, edges, before).astype(np.int64)
         return counts
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the file, which is computed again only if its size or time of change differ."""
-        status = self.path.stat()
-        stamp = status.st_size, status.st_mtime_ns
-        if self._digest is None or self._digest[0] != stamp:
-            with open(self.path, "rb") as file:
-                self._digest = stamp, hashlib.file_digest(file, "sha256").hexdigest()
-        return self._digest[1]
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the file at the path is not that which was opened, by its size, time of change and inode.
 
-    def _find_index(self) -> Path:
-        beside = self.path.with_name(f"{self.path.name}.fai")
-        if beside.exists() and (not self._is_bgzip or _beside(beside).exists()):
-            return beside
-        if not os.access(self.path.parent, os.W_OK):
-            elsewhere = tempfile.mkdtemp(prefix="gradcorr-fast-")
-            weakref.finalize(self, shutil.rmtree, elsewhere, ignore_errors=True)
-            return _write_index(self.path, Path(elsewhere, beside.name))
-        with tempfile.TemporaryDirectory(prefix=f".{beside.name}-", dir=self.path.parent) as folder:
-            written = _write_index(self.path, Path(folder, beside.name))
-            if self._is_bgzip:
-                os.replace(_beside(written), _beside(beside))
-            os.replace(written, beside)
-        return beside
+        Reading checks what is read by the same. If `digest` was called before, a file of the same digest is the same,
+        whatever its time; then any change of its status, too, has its digest computed again.
+        """
+        self._source.check_unchanged()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file that was opened; ValueError if it was changed since."""
+        return self._source.digest()
 
     def _read(self, contig: str, start: int, stop: int) -> bytes:
         """Read codes inside of a contig, fewer than asked for where the file does not hold them."""
-        handle = self._handle()
-        if self._is_bgzip:
-            try:
-                letters: str = handle.fetch(contig, start, stop)
-            except ValueError:  # a block that is damaged
-                return b""
-            return letters.encode("latin-1").translate(_CODES)
-        _, offset, line_bp, line_bytes = self._contigs[contig]
-        begin, end = (offset + place // line_bp * line_bytes + place % line_bp for place in (start, stop))
-        raw: bytes = handle[begin:end].tobytes()
-        return b"" if b">" in raw else raw.translate(_CODES, _NEWLINES)
-
-    def _handle(self) -> Any:
-        """The file as this thread of this process has it open: pysam's handles have a position, which is not shared."""
-        if getattr(self._local, "process", None) != os.getpid():
-            self._local.process, self._local.kept = os.getpid(), ("", 0, np.empty(0, np.uint8))
-            if self._is_bgzip:
-                pysam = optional("pysam", "genome")
-                self._local.handle = pysam.FastaFile(
-                    str(self.path),
-                    filepath_index=str(self._index),
-                    filepath_index_compressed=str(_beside(self._index)),
-                )
-            else:
-                self._local.handle = np.memmap(self.path, np.uint8, "r")
-        return self._local.handle
+        place = self._contigs[contig].place
+        pieces = []
+        for first in range(start, stop, PIECE_BP):
+            raw = self._source.read(place(first), place(min(first + PIECE_BP, stop) - 1) + 1)
+            pieces.append(b"" if b">" in raw else raw.translate(_CODES, _NEWLINES))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _kept(self, contig: str, start: int, length: int) -> tuple[int, Array | None]:
         """Return the part that is kept, if it holds the window."""
-        self._handle()
-        name, first, codes = self._local.kept
+        name, first, codes = getattr(self._local, "kept", ("", 0, _NOTHING))
         holds = name == contig and first <= start and start + length <= first + len(codes)
         return (first, codes) if holds else (start, None)
 
     def _keep(self, contig: str, start: int, stop: int) -> Array:
         """Read a part and keep it; where it follows the one that was kept, it is a whole slice."""
-        name, first, codes = self._local.kept
+        name, first, codes = getattr(self._local, "kept", ("", 0, _NOTHING))
         if name == contig and first <= start <= first + max(len(codes), GAP_BP):
             stop = max(stop, min(start + self.slice_bp, self.lengths[contig]))
         part = self.codes(contig, start, stop)
@@ -281,55 +267,51 @@ class Genome:
         return part
 
 
-def _reopen(path: Path, slice_bp: int) -> Genome:
-    return Genome(path, slice_bp=slice_bp)
+def _reopen(path: Path, aliases: dict[str, str], slice_bp: int) -> Genome:
+    return Genome(path, contigs=aliases or None, slice_bp=slice_bp)
 
 
-def _plain(name: str) -> str:
-    """A contig's name without what assemblies differ in."""
-    plain = name.lower().removeprefix("chr")
-    return "m" if plain == "mt" else plain
-
-
-def _beside(index: Path) -> Path:
-    """Path of the index of bgzip's blocks, beside that of contigs."""
-    return index.with_suffix(".gzi")
-
-
-def _check(path: Path) -> bool:
-    """Return whether the file is one of bgzip, and refuse others that are compressed, and those that are cut short."""
-    with open(path, "rb") as file:
-        head = file.read(bgzip.N_HEAD)
-    if bgzip.is_bgzip(head):
-        if not bgzip.has_end(path):
-            raise ValueError(f"{path} is cut short, bgzip's mark of the end is missing; fetch it again")
-        return True
-    if head.startswith(bgzip.GZIP):
-        raise ValueError(
-            f"{path} is compressed by gzip, of which no part can be read by itself; compress it by bgzip instead: "
-            f"gunzip {path.name} && bgzip {path.stem}"
-        )
-    return False
-
-
-def _write_index(path: Path, index: Path) -> Path:
-    pysam = optional("pysam", "genome")
-    try:
-        pysam.faidx(str(path), "--fai-idx", str(index), "--gzi-idx", str(_beside(index)))
-    except pysam.SamtoolsError:  # which says no more than that; htslib has printed the reason
-        raise ValueError(f"{path} cannot be indexed, it is damaged or no FASTA file; fetch it again") from None
-    return index
-
-
-def _read_index(index: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Length, offset, bases and bytes of a line, of each contig."""
-    contigs = {}
-    for number, line in enumerate(index.read_text().splitlines(), 1):
-        try:
-            name, length, offset, line_bp, line_bytes = line.split("\t")
-            contigs[name] = int(length), int(offset), int(line_bp), int(line_bytes)
-        except ValueError:
-            raise ValueError(f"line {number} of {index} is {line!r}, which is no index; delete the file") from None
-    if not contigs:
-        raise ValueError(f"{index} names no contig; is {index.stem} a FASTA file? if so, delete the index")
+def _open_index(source: Source) -> dict[str, faidx.Contig]:
+    """Read the index of a genome, or make it anew; what is beside the genome is mended where that is possible."""
+    index, blocks = (source.path.with_name(source.path.name + suffix) for suffix in (".fai", ".gzi"))
+    content = _content(index)
+    found = None if content is None else faidx.parse(content)
+    contigs = found if found and faidx.fits(found, source.read, source.size) else None
+    news: dict[Path, bytes] = {}
+    stale = []
+    if contigs is None or index.stat().st_mtime_ns < source.modified_ns:
+        old, contigs = contigs, faidx.build(source.parts(), source.path)
+        news[index] = faidx.render(contigs)
+        stale += [index.name] * (content is not None and old != contigs)
+    if source.blocks is not None:
+        content = _content(blocks)
+        if content is None or not bgzip.fits_gzi(content, source.blocks):
+            news[blocks] = bgzip.as_gzi(source.blocks)
+            stale += [blocks.name] * (content is not None)
+    is_written = not news or _write(news)
+    if stale:
+        where = "" if is_written else ", in memory, since the folder cannot be written"
+        warnings.warn(f"{' and '.join(stale)} did not fit {source.path}: made anew{where}", stacklevel=3)
     return contigs
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _write(contents: dict[Path, bytes]) -> bool:
+    """Write files of one folder, each at once; return whether they could be."""
+    folder = next(iter(contents)).parent
+    if not os.access(folder, os.W_OK):
+        return False
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fai-", dir=folder) as place:
+            for path, content in contents.items():
+                Path(place, path.name).write_bytes(content)
+                os.replace(Path(place, path.name), path)
+    except OSError:
+        return False
+    return True
