@@ -174,6 +174,7 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(30, 400, 4), (3, 4), (4,), (0, 3, 4)])
 @pytest.mark.parametrize("library", MAKE)
