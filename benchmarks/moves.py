@@ -46,7 +46,12 @@ def network(length: int) -> Any:
     import torch
 
     torch.manual_seed(0)
-    layers = torch.nn.Conv1d(4, 6, 5, padding=2), torch.nn.Softplus(), torch.nn.Flatten(), torch.nn.Linear(6 * length, 1)
+    layers = (
+        torch.nn.Conv1d(4, 6, 5, padding=2),
+        torch.nn.Softplus(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(6 * length, 1),
+    )
     return torch.nn.Sequential(*layers).eval()
 
 

@@ -14,6 +14,7 @@ from tests.libraries import LIBRARIES, Library
 from tests.selection import (  # noqa: F401 - hooks of pytest
     pytest_addoption,
     pytest_collection_modifyitems,
+    pytest_ignore_collect,
     pytest_terminal_summary,
     pytest_testnodedown,
 )

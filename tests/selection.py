@@ -1,6 +1,7 @@
 """Leaves out what a change need not pass, but a release must: whole products, of which pairs are run, and rehearsals."""
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,21 @@ import pytest
 from tests.pairwise import choose
 
 LEFT_OUT = pytest.StashKey[int]()
+CORE = """
+    angle_penalty batches dispatch guards metrics map_metrics mutagenesis ops out path_methods precision properties
+    reference sampling saliency sequences session shuffles summary targets views
+""".split()
+"""Files of tests that the extra `test-core` is enough for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="run whole products, rehearsals and storms too")
+    parser.addoption("--core", action="store_true", help="run what needs the extra test-core alone, in two minutes")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    name = collection_path.stem
+    return True if config.getoption("--core") and name.startswith("test_") and name[5:] not in CORE else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import require
 from tests.pairwise import choose
 
 pytest_plugins = ["pytester"]
@@ -56,6 +57,7 @@ def test_rehearsal(): pass
 def test_what_is_left_out_runs_when_asked_for(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: str, n_run: int
 ) -> None:
+    require("xdist")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makepyprojecttoml('[tool.pytest.ini_options]\nmarkers = ["gpu", "thorough", "pairwise"]\n')
     pytester.makeconftest((Path(__file__).parent / "selection.py").read_text())
