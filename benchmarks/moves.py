@@ -1,6 +1,6 @@
 """Moves between files: how often one call of the library goes from one of its files into another.
 
-python -m benchmarks.moves [-v]: calls of `scan.score_variants` and `hooks.torch.saliency`, each after a first one, which
+python -m benchmarks.moves [-v]: calls of `scan.score_variants` and `hooks.torch.saliency`, each after a first one that
 imports and compiles; -v names the files. A reader who follows a call step by step makes these moves.
 """
 
