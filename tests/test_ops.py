@@ -43,6 +43,13 @@ def test_operation_meets_the_criterion(library: Library, field: str, layout: str
     assert_meets_criterion(result, field, grad, codes, axis=axis)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_corrected_in_every_library(library: Library, dtype: str) -> None:
+    """Only corrected maps are narrow themselves, so that pairs of the product above need not meet here."""
+    grad = make_grad("normal", (3, 29, 4), DTYPES[dtype])
+    assert_meets_criterion(call(library, "corrected", grad, None), "corrected", grad)
+
+
 @pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
