@@ -48,7 +48,7 @@ benchmark() {
 limited 60 "$python" -m benchmarks.gpu.machine "$results" before || exit 2
 
 echo "--- tests ($SECONDS s)"
-options=(-m gpu -q -W default -p no:cacheprovider --continue-on-collection-errors)
+options=(-m gpu --thorough -q -W default -p no:cacheprovider --continue-on-collection-errors)
 if [[ -n $dry ]]; then
     limited 130 "$python" -m pytest tests "${options[@]}" --collect-only | tail -n 1
 else

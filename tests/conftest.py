@@ -11,6 +11,13 @@ import pytest
 
 from tests.frameworks import FRAMEWORKS, Framework
 from tests.libraries import LIBRARIES, Library
+from tests.selection import (  # noqa: F401 - hooks of pytest
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_ignore_collect,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("default")

@@ -4,6 +4,7 @@ import gc
 import os
 import pickle
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,15 @@ def test_summaries_cannot_be_traced() -> None:
 MAKE = {"tensorflow": _tf_tensor, "jax": _jax_array}
 
 
+@pytest.fixture(scope="module")
+def short_collections() -> Iterator[None]:
+    """Collections of garbage leave out what exists before: the frameworks' objects, which take seconds to walk."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def owners(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Weak references to the memory that NumPy allocates for results of TensorFlow and JAX."""
@@ -174,6 +184,8 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
+@pytest.mark.pairwise
+@pytest.mark.usefixtures("short_collections")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(30, 400, 4), (3, 4), (4,), (0, 3, 4)])
 @pytest.mark.parametrize("library", MAKE)

@@ -11,11 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def test_benchmarks_run_and_report(tmp_path: Path) -> None:
+FILES = ["benchmarks/test_operations.py", "benchmarks/test_standard_work.py", "benchmarks/test_scans.py"]
+
+
+@pytest.mark.parametrize(
+    "files", [FILES, pytest.param(["benchmarks"], marks=pytest.mark.thorough)], ids=["three files", "all"]
+)
+def test_benchmarks_run_and_report(tmp_path: Path, files: list[str]) -> None:
     pytest.importorskip("torch")
     results, readme = tmp_path / "cpu.json", tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
-    command = [sys.executable, "-m", "pytest", "benchmarks", "--quick", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    command = [sys.executable, "-m", "pytest", *files, "--quick", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
     done = subprocess.run([*command, "--results", str(results)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert {row["operation"] for row in json.loads(results.read_text())["rows"]} >= {"standard work", "angle_summary"}

@@ -50,6 +50,7 @@ def same(found: np.ndarray, wanted: np.ndarray) -> None:
     assert found.tobytes() == wanted.tobytes()
 
 
+@pytest.mark.pairwise
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("out", ["out.npy", "out.npz", "out.h5", "out.zarr"])
 @pytest.mark.parametrize("source", ["in.npy", "in.npz", "in.h5", "in.zarr", "in.v2.zarr"])

@@ -8,7 +8,11 @@ import pytest
 from gradcorr_fast.kernels import cuda
 from tests.conftest import require
 
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+OFTEN = (75, 90, 120)  # the oldest, that of the measured cards, the newest
+ARCHITECTURES = tuple(
+    pytest.param(number, marks=[] if number in OFTEN else [pytest.mark.thorough])
+    for number in (75, 80, 86, 89, 90, 100, 120)
+)
 FLOATS = tuple(cuda.FLOATS)
 
 RARE = [

@@ -106,6 +106,7 @@ def test_every_output_in_one_pass(emulator: Emulator, shape: str, dtype: str) ->
     check(analyze(grad, codes, axis, FIELDS), grad, codes, axis)
 
 
+@pytest.mark.pairwise
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
@@ -156,6 +157,7 @@ def test_the_launch_does_not_matter(emulator: Emulator, shape: str, grid: int, b
         np.testing.assert_array_equal(result, expected[name])
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("offset", [2, 4, 8, 12])
 @pytest.mark.parametrize("shape", ["letters last", "rows of 4"])
@@ -248,6 +250,7 @@ def summarize(
     return AngleSummary(*buffer.read(memory.array, len(thresholds), length), tuple(thresholds))
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
 @pytest.mark.parametrize("letters_last", [True, False])

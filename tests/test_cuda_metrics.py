@@ -38,6 +38,7 @@ def on_cuda(function: Any, *arrays: Any, **options: Any) -> np.ndarray:
         return _read_tensor(function(*(None if a is None else _tensor(a) for a in arrays), **options))
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("metric", METRICS)

@@ -24,6 +24,7 @@ STREAMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_everything_runs_without_a_gpu(tmp_path: Path) -> None:
     require("torch")
     require("cupy")

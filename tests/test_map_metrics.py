@@ -58,6 +58,7 @@ def wide(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float64)
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -74,6 +75,7 @@ def test_cosines_are_those_of_the_definition(metric: str, layout: str, magnitude
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12 if not is_map else ROUNDING[dtype])
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES[:3])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -108,6 +110,7 @@ def test_denormal_maps_have_cosines_and_distances() -> None:
     assert gf.metrics.ensemble_difference(a[None], 0 * a) == 5 * least
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("layout", ["NLA", "NAL", "NL20"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", [*COSINES, *DISTANCES, "information_content"])

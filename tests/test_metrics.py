@@ -87,6 +87,7 @@ def test_batches_give_what_a_loop_over_scikit_learn_gives(dtype: str, length: in
     np.testing.assert_allclose(gf.metrics.average_precision(scores, labels), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_rankings_work_in_every_library(library: Library, metric: str, dtype: str) -> None:

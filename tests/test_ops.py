@@ -31,6 +31,7 @@ def call(library: Library, field: str, grad: np.ndarray, x: np.ndarray | None, *
     return library.read(library.call(lambda *a: OPERATIONS[field](*a, **options), *arrays))
 
 
+@pytest.mark.pairwise
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -42,6 +43,14 @@ def test_operation_meets_the_criterion(library: Library, field: str, layout: str
     assert_meets_criterion(result, field, grad, codes, axis=axis)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_corrected_in_every_library(library: Library, dtype: str) -> None:
+    """Only corrected maps are narrow themselves, so that pairs of the product above need not meet here."""
+    grad = make_grad("normal", (3, 29, 4), DTYPES[dtype])
+    assert_meets_criterion(call(library, "corrected", grad, None), "corrected", grad)
+
+
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -70,6 +79,7 @@ X_DTYPES = (
 )
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("x_dtype", X_DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("field", FIELDS[2:])
@@ -191,6 +201,7 @@ def test_results_keep_the_stride_order_of_the_gradient(library: Library) -> None
     assert order(gf.simplex_angle(grad)) == order(grad[..., 0])
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_background_weights_the_mean(library: Library, layout: str, dtype: str) -> None:

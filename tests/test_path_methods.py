@@ -64,6 +64,7 @@ def shuffles(kind: str, n: int, seed: int = 0) -> np.ndarray:
     return np.moveaxis(np.eye(4)[gf.sequences.shuffle(X.argmax(-1), n, kind, seed)], 1, 0)
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("multiply", [False, True])
 def test_integrated_gradients_are_the_weighted_sum_along_the_path(
@@ -75,6 +76,7 @@ def test_integrated_gradients_are_the_weighted_sum_along_the_path(
     close(got, expected if multiply else centred(expected))
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("kind", ["zero", "uniform", "mono", "dinucleotide", "for all", "for each"])
 @pytest.mark.parametrize("method", METHODS[:2])
 @pytest.mark.filterwarnings("ignore:fewer than n=")
@@ -100,6 +102,7 @@ def test_references_are_of_the_kind_of_the_input(framework: Framework) -> None:
     close(framework.read(result), centred(mean_gradient([np.broadcast_to(r, X.shape) for r in GIVEN[:, 0]])))
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 64])
 def test_results_do_not_depend_on_batches_or_on_the_order(framework: Framework, method: str, batch_size: int) -> None:
@@ -130,6 +133,7 @@ def test_a_target_for_each_sequence(framework: Framework, method: str) -> None:
     close(got, np.stack([each[k % 3][n] for n, k in enumerate(own)]))
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("corrected_by", ["uniform", "mono"])
 def test_the_convergence_delta_is_the_error_of_completeness(framework: Framework, rule: str, corrected_by: str) -> None:

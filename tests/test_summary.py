@@ -32,6 +32,7 @@ def agrees(summary: gf.AngleSummary, expected: tuple[np.ndarray, ...], *, slack:
     assert summary.histogram.sum() == histogram.sum()
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", SHAPES)
 @pytest.mark.parametrize("magnitude", MAGNITUDES)
