@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcorr_fast import io
-from gradcorr_fast.scan import matrix, store
+from gradcorr_fast.scan.results import matrix, store
 from tests.conftest import require
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_a_bit_that_turned_over_in_a_chunk_is_found(tmp_path: Path, write: Calla
 def test_a_bit_that_turned_over_in_a_table_is_found(tmp_path: Path, seed: int) -> None:
     """Of 200 bits turned over in a finished table, 67 gave other rows without a word."""
     pa = pytest.importorskip("pyarrow")
-    from gradcorr_fast.scan.parquet import opened, write_whole
+    from gradcorr_fast.scan.results.parquet import opened, write_whole
 
     path, draw = tmp_path / "table.parquet", random.Random(seed)
     write_whole(pa.table({"delta": VALUES.reshape(-1)}), path)

@@ -17,11 +17,11 @@ from tests.conftest import require
 
 pa = pytest.importorskip("pyarrow")
 
-from gradcorr_fast.scan import merging, tables  # noqa: E402
-from gradcorr_fast.scan.matrix import create_matrix, finish_matrix, write_matrix_shard  # noqa: E402
-from gradcorr_fast.scan.merging import merge_shards  # noqa: E402
-from gradcorr_fast.scan.metadata import FORMATS, read_contents, read_metadata  # noqa: E402
-from gradcorr_fast.scan.tables import ROW, SCORES, add_scores, column_names, read_shard, write_shard  # noqa: E402
+from gradcorr_fast.scan.results import merging, tables  # noqa: E402
+from gradcorr_fast.scan.results.matrix import create_matrix, finish_matrix, write_matrix_shard  # noqa: E402
+from gradcorr_fast.scan.results.merging import merge_shards  # noqa: E402
+from gradcorr_fast.scan.results.metadata import FORMATS, read_contents, read_metadata  # noqa: E402
+from gradcorr_fast.scan.results.tables import ROW, SCORES, add_scores, column_names, read_shard, write_shard  # noqa: E402
 
 TARGETS = ["index(0)", "sum_over(bins=1:3, tracks=(1, 2))"]
 METADATA = {"gradcorr_fast": "0.1.0", "input": {"path": 'é "<a>,b\\'}, "counts": {"ok": 7, "no_alt": 1}}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import find_backend
-from ._batches import Attribute, Found, Work, _take, average
+from ._engine import Attribute, Found, Work, _take, average
 from ._methods import Group, Method, Point
 from ._request import Request
 

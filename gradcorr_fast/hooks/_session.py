@@ -10,10 +10,10 @@ import numpy as np
 from .. import sequences
 from ..backends import find_backend
 from . import _methods, _mutagenesis
-from ._batches import Framework, Make, Memory, find_fields
+from ._engine import Framework, Make, Memory, find_fields
+from ._layout import Layout, View
 from ._options import Options
 from ._request import PLAIN, Request
-from ._views import Layout, View
 
 Array = np.ndarray[Any, Any]
 

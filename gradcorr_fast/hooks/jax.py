@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from . import _batches, _methods, _mutagenesis
+from . import _engine, _methods, _mutagenesis
 from ._options import Options, PathOptions, SampleOptions, takes_options
 from ._request import Request, is_keras, make_request
 
@@ -194,13 +194,13 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
 def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
     """Run a method, None being mutagenesis."""
     with opened(model, X, args, method, options) as (request, make):
-        return _batches.run(request, X, make, *_mutagenesis.choose(request, method))
+        return _engine.run(request, X, make, *_mutagenesis.choose(request, method))
 
 
 @contextmanager
 def opened(
     model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
-) -> Iterator[tuple[Request, _batches.Make]]:
+) -> Iterator[tuple[Request, _engine.Make]]:
     """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
@@ -210,9 +210,9 @@ def opened(
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
         raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
-    several = _batches.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
+    several = _engine.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
 
-    def make(wanted: Request) -> _batches.Framework:
+    def make(wanted: Request) -> _engine.Framework:
         return _framework(_step_of(model, wanted, several), X, given["device"])
 
     with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
@@ -223,16 +223,16 @@ Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
 """From input, arguments and positions to values and gradients."""
 
 
-def _framework(step: Step, X: Any, device: Any) -> _batches.Framework:
+def _framework(step: Step, X: Any, device: Any) -> _engine.Framework:
     def has_path(x: Any, args: tuple[Any, ...], positions: list[Any], target: int) -> bool:
         return _depends(lambda x: step(x, args, positions)[1][target], x)
 
-    return _batches.Framework(
+    return _engine.Framework(
         enter=lambda rows: jax.device_put(rows, device),
         gradients=step,
         leave=lambda array: array if isinstance(X, jax.Array) else np.asarray(array),
         read=np.asarray,
-        memory=_batches.Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
+        memory=_engine.Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
         has_path=has_path,
     )
 

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     raise missing_backend("TensorFlow", "tensorflow") from error
 
 from .. import ops
-from . import _batches, _checks, _methods, _mutagenesis
+from . import _checks, _engine, _methods, _mutagenesis
 from . import keras as keras_hooks
 from ._options import Options, PathOptions, SampleOptions, takes_options
 from ._request import Request, is_keras, make_request
@@ -128,13 +128,13 @@ def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.
     if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
         return _other_backend(model)(model, X, args, method, {"axis": -1, **options})
     with opened(model, X, args, method, options) as (request, make):
-        return _batches.run(request, X, make, *_mutagenesis.choose(request, method))
+        return _engine.run(request, X, make, *_mutagenesis.choose(request, method))
 
 
 @contextmanager
 def opened(
     model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
-) -> Iterator[tuple[Request, _batches.Make]]:
+) -> Iterator[tuple[Request, _engine.Make]]:
     """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
@@ -142,9 +142,9 @@ def opened(
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     extra = ("convergence_delta",) if method is not None and method.is_path else ()
     request = make_request(X, args, "tensorflow", extra=extra, **given)
-    several = _batches.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
+    several = _engine.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
 
-    def make(wanted: Request) -> _batches.Framework:
+    def make(wanted: Request) -> _engine.Framework:
         return _framework(X, _step_of(model, X, wanted, several))
 
     with nullcontext() if given["device"] is None else tf.device(given["device"]):
@@ -157,7 +157,7 @@ def _other_backend(model: Any) -> Any:
     if name == "jax":
         from .jax import _attribute as other
     elif name == "torch":
-        from ._models.torch import attribute as other
+        from .torch._running import attribute as other
     else:
         raise ValueError(f"{model.name} is a Keras model on the {name} backend, which has no gradients")
     return other
@@ -211,13 +211,13 @@ def _call(model: Any, x: Any, args: tuple[Any, ...], request: Request) -> Any:
     return keras_hooks.call(model, x, args) if is_keras(model) else model(x, *args)
 
 
-def _framework(X: Any, step: Step) -> _batches.Framework:
-    return _batches.Framework(
+def _framework(X: Any, step: Step) -> _engine.Framework:
+    return _engine.Framework(
         enter=tf.convert_to_tensor,
         gradients=lambda x, args, positions: step(
             x, args, [None if p is None else tf.convert_to_tensor(p) for p in positions]
         ),
         leave=lambda tensor: tensor if tf.is_tensor(X) else tensor.numpy(),
         read=lambda tensor: tensor.numpy(),
-        memory=_batches.Memory((tf.errors.ResourceExhaustedError,)),
+        memory=_engine.Memory((tf.errors.ResourceExhaustedError,)),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from .._check import missing_backend, optional
 from ..io import hdf5
-from . import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
+from ._common import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
 
 try:
     import keras

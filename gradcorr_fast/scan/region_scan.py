@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 
 from .. import model_files
 from ..io.writing import replacing
-from .attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
-from .finishing import folder_of, merge
-from .matrix import shard_files
-from .metadata import STORE
-from .opening import N_PROBED, Kind, Scan, do_shards, opened
-from .options import FOR_METHODS, RegionOptions, check_region_options, target_names
-from .progress import Progress
-from .region_windows import ROW, cut_regions, place_regions
-from .store import create_store, fields, write_store_shard
-from .windows import WindowOptions
+from .placing.region_windows import ROW, cut_regions, place_regions
+from .placing.windows import WindowOptions
+from .results.matrix import shard_files
+from .results.metadata import STORE
+from .results.store import create_store, fields, write_store_shard
+from .running.attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
+from .running.joining import folder_of, merge
+from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
+from .running.planning import N_PROBED, Kind, Scan, do_shards, opened
+from .running.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
