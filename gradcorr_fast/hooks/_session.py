@@ -8,14 +8,13 @@ from typing import Any, Unpack
 import numpy as np
 
 from .. import sequences
+from .._types import Array
 from ..backends import find_backend
 from . import _methods, _mutagenesis
 from ._engine import Framework, Make, Memory, find_fields
 from ._layout import Layout, View
 from ._options import Options
 from ._request import PLAIN, Request
-
-Array = np.ndarray[Any, Any]
 
 N_ROWS = 1 << 20
 """Rows that a model is told to expect: many, so that what can be compiled is."""

@@ -297,7 +297,7 @@ def _show(counts: dict[str, int]) -> str:
 def _read_weights(path: Path) -> dict[str, list[list[Array]]]:
     """Read the layers of a file by kind, each kind in the order of the model."""
     found: dict[str, list[list[Array]]] = {"convolutions": [], "normalisations": [], "dense": []}
-    with hdf5.opened(path) as file:
+    with hdf5.open_whole(path) as file:
         file = file.get("model_weights", file)
         if "layer_names" in file.attrs:  # Keras 2
             groups = [file[_text(name)] for name in file.attrs["layer_names"]]

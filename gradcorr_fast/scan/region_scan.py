@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import model_files
+from .._types import Array
 from ..io.writing import replacing
 from .placing.region_windows import ROW, cut_regions, place_regions
 from .placing.windows import WindowOptions
@@ -24,8 +25,6 @@ from .running.joining import folder_of, merge
 from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
 from .running.planning import N_PROBED, Kind, Scan, do_shards, opened
 from .running.progress import Progress
-
-Array = np.ndarray[Any, Any]
 
 MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
 """Of a shard whose size was not given: regions, values of their maps, and sequences that the model sees for them."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._types import Array
 from ..io.writing import replacing
 from .inputs.genome import Genome
 from .inputs.substitutions import every_substitution
@@ -28,8 +29,6 @@ from .running.options import ScanOptions, check_variant_options, grid_step, targ
 from .running.planning import Kind, Scan, do_shards, opened
 from .running.progress import Progress
 from .running.scoring import FROM_GRADIENT, Cut, Scored, score
-
-Array = np.ndarray[Any, Any]
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22

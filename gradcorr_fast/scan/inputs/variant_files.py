@@ -47,7 +47,7 @@ REPLACED = "\ufffd"
 """What stands for bytes that are not UTF-8."""
 
 
-class Layout(NamedTuple):
+class LineLayout(NamedTuple):
     """How lines hold variants."""
 
     places: tuple[int | None, ...] = ()
@@ -236,42 +236,42 @@ def _blocks(data: BinaryIO, name: str) -> Iterator[str]:
         raise failure
 
 
-def _layout_of(line: str, rest: str, name: str, bim_reference: str) -> Layout | None:
+def _layout_of(line: str, rest: str, name: str, bim_reference: str) -> LineLayout | None:
     """Return what the first line that may hold something tells; where it does not, look at those after it."""
     try:
         return _layout(line, name, bim_reference)
     except ValueError:
         others = list(islice(filter(str.strip, rest.split("\n", 2 * N_GUESSED)), N_GUESSED))
         if 2 * sum(map(is_spelled, others)) > len(others):
-            return Layout()
+            return LineLayout()
         raise
 
 
-def _layout(line: str, name: str, bim_reference: str) -> Layout | None:
+def _layout(line: str, name: str, bim_reference: str) -> LineLayout | None:
     """Return what the first line that may hold something tells; None for one more comment."""
     if is_spelled(line):
-        return Layout()
+        return LineLayout()
     kind = Path(name.lower().removesuffix(".gz")).suffix
     delimiter = next((mark for mark in "\t," if mark in line), None)
     if kind == ".bim":
-        return Layout((0, 3, 1, 5, 4) if bim_reference == "A2" else (0, 3, 1, 4, 5), delimiter, 6)
+        return LineLayout((0, 3, 1, 5, 4) if bim_reference == "A2" else (0, 3, 1, 4, 5), delimiter, 6)
     fields = line.lstrip("#").strip().split(delimiter)
     if line.startswith("#") or not any(field.isascii() and field.isdigit() for field in fields):
         try:
-            return Layout(find_columns(fields, f"the header of {name}"), delimiter, len(fields), True)
+            return LineLayout(find_columns(fields, f"the header of {name}"), delimiter, len(fields), True)
         except ValueError:
             if line.startswith("#"):
                 return None
             raise
     if kind == ".pvar" and len(fields) in (5, 6):
-        return Layout((0, len(fields) - 3, 1, len(fields) - 1, len(fields) - 2), delimiter, len(fields))
+        return LineLayout((0, len(fields) - 3, 1, len(fields) - 1, len(fields) - 2), delimiter, len(fields))
     raise ValueError(
         f"{name} begins with {line.strip()[:80]!r}, which is neither a header nor a variant like chr1:12345:A:G; add a "
         f"header that names chrom, pos, ref and alt"
     )
 
 
-def _parse(text: str, layout: Layout, n_before: int) -> Iterator[Columns]:
+def _parse(text: str, layout: LineLayout, n_before: int) -> Iterator[Columns]:
     """Yield the columns of some lines, before which there are n_before."""
     lines = pc.list_flatten(pc.split_pattern(pa.array([text]), "\n"))
     is_kept = pc.invert(pc.match_substring_regex(lines, r"^(#|\s*$)"))
@@ -290,7 +290,7 @@ def _parse(text: str, layout: Layout, n_before: int) -> Iterator[Columns]:
         raise EOFError(f"its last line is {last[:80]!r}")
 
 
-def _columns(lines: pa.Array, layout: Layout, numbers: Array) -> Columns:
+def _columns(lines: pa.Array, layout: LineLayout, numbers: Array) -> Columns:
     """Split lines, whose numbers are told if they are no variants."""
     n_needed = 1 + max(place for place in layout.places if place is not None)
     if layout.delimiter == ",":  # where texts may be quoted
@@ -322,7 +322,7 @@ def _csv_fields(line: str) -> list[str]:
         return []
 
 
-def _reason(line: str, layout: Layout, n_needed: int) -> str:
+def _reason(line: str, layout: LineLayout, n_needed: int) -> str:
     """Say why a line is no record."""
     if layout.delimiter == "," and '"' in line and not _csv_fields(line):
         return "a quote without its partner; a text may not go on in the next line"

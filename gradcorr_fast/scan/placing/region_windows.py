@@ -29,7 +29,7 @@ ROW = pa.schema(
     ]
 )
 """The columns of a table of regions: one row for each, in the order of the input."""
-STATUSES = {
+REGION_STATUSES = {
     "unreadable": "the line is no region; the name tells which it is",
     "contig_missing": "the genome has no such contig",
     "out_of_bounds": "the window lies outside of its contig, or leaves it and must not",
@@ -61,8 +61,8 @@ def place_regions(source: RegionsLike, genome: Genome, options: WindowOptions) -
         window_start, centre - length // 2, negative where it lies before the contig; strand, "-" where `cut_regions`
         gives the reverse complement of the window, otherwise "+" or "."; n_fraction, unknown letters of the contig in
         the window, divided by its length; pad_bp, letters outside of the contig, which n_fraction does not count;
-        status, of `STATUSES` the first that applies. What a missing contig does not tell is null, and so are start and
-        stop of what is no region, whose name tells which line it is.
+        status, of `REGION_STATUSES` the first that applies. What a missing contig does not tell is null, and so are
+        start and stop of what is no region, whose name tells which line it is.
 
     Raises
     ------

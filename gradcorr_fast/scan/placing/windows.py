@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..._types import Array
 from ..inputs.genome import Genome
 from ..inputs.regions import read_regions
 from .letters import Texts
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)

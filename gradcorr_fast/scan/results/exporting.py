@@ -12,15 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import ops, targets
+from ..._types import Array
 from ...io.motifs import save_contribs_h5, save_modisco
 from ...io.tracks import save_bigwig
 from ...io.writing import replacing
 from .parquet import WRITING
 from .store import ANGLES, Attributions
 
-Array = np.ndarray[Any, Any]
-
-FORMATS = ("modisco", "hdf5", "bigwig", "parquet")
+EXPORT_FORMATS = ("modisco", "hdf5", "bigwig", "parquet")
 BLOCK_ROWS = 1 << 12
 """Regions of which a table of numbers is made at once."""
 
@@ -74,8 +73,8 @@ def export(
     --------
     >>> export("peaks", "peaks.h5", format="hdf5")  # doctest: +SKIP
     """
-    if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
+    if format not in EXPORT_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}; got {format!r}")
     found, out = Attributions(store), Path(out)
     if format == "parquet":
         _write_parquet(found, out, force)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..._check import optional
+from ..._types import Array
 from ...io.writing import checked_chunks
 from .metadata import KEY
 from .tables import check_scores
-
-Array = np.ndarray[Any, Any]
 
 CHUNK_BYTES = 1 << 18
 

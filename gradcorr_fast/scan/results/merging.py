@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ...io.writing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
-from .metadata import FORMATS, KEY, format_of, sidecar
+from .metadata import KEY, TABLE_FORMATS, format_of, sidecar
 from .tables import read_batches, read_shard
 
 
@@ -69,8 +69,8 @@ def merge_shards(
     """
     shards, out = [Path(path) for path in paths], Path(out)
     kind = format or format_of(out)
-    if kind not in FORMATS.values():
-        raise ValueError(f"{kind!r} is not a format; use one of {', '.join(FORMATS.values())}")
+    if kind not in TABLE_FORMATS.values():
+        raise ValueError(f"{kind!r} is not a format; use one of {', '.join(TABLE_FORMATS.values())}")
     schema = _common_schema(shards)
     outputs = [out, sidecar(out)] if kind.startswith("tsv") else [out]
     text = json.dumps(metadata)

@@ -18,7 +18,14 @@ RUN_FILE, TABLE = "run.json", "scores"
 REGIONS, STORE = "regions.parquet", "attributions.zarr"
 """In the folder of a run: the table of regions, and their attributions."""
 
-FORMATS = {".parquet": "parquet", ".tsv": "tsv", ".tsv.gz": "tsv.gz", ".vcf": "vcf", ".vcf.gz": "vcf.gz", ".bcf": "bcf"}
+TABLE_FORMATS = {
+    ".parquet": "parquet",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv.gz",
+    ".vcf": "vcf",
+    ".vcf.gz": "vcf.gz",
+    ".bcf": "bcf",
+}
 """Formats of tables, by their suffixes."""
 BCF_START = 9
 """Bytes before the text of the header: "BCF", version, and the length of the text."""
@@ -89,10 +96,10 @@ def read_contents(path: str | Path) -> Contents:
 
 def format_of(path: Path) -> str:
     """Return the format that the suffix of a table names."""
-    for suffix, kind in FORMATS.items():
+    for suffix, kind in TABLE_FORMATS.items():
         if path.name.lower().endswith(suffix):
             return kind
-    raise ValueError(f"{path} has no suffix that names a format of tables; use one of {', '.join(FORMATS)}")
+    raise ValueError(f"{path} has no suffix that names a format of tables; use one of {', '.join(TABLE_FORMATS)}")
 
 
 def _n_rows(metadata: Metadata) -> int | None:
@@ -140,7 +147,7 @@ def _read_zarr(path: Path) -> Contents | None:
 
 
 def _read_run(path: Path) -> Contents | None:
-    for table in (path / REGIONS, *(path / f"{TABLE}{suffix}" for suffix in FORMATS)):
+    for table in (path / REGIONS, *(path / f"{TABLE}{suffix}" for suffix in TABLE_FORMATS)):
         if table.exists():
             return READERS[format_of(table)](table)
     metadata = json.loads((path / RUN_FILE).read_text())

@@ -10,7 +10,7 @@ WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 """How every table of a scan is written."""
 
 
-def opened(path: str | Path) -> pq.ParquetFile:
+def open_checked(path: str | Path) -> pq.ParquetFile:
     """Open a file for reading; a page that is not what was written raises OSError when it is read."""
     return pq.ParquetFile(path, page_checksum_verification=True)
 

@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..._check import optional
+from ..._types import Array
 from ...io.writing import checked_chunks, replacing
 from .matrix import chunk_rows
 from .metadata import KEY, REGIONS, STORE
-from .parquet import opened
-
-Array = np.ndarray[Any, Any]
+from .parquet import open_checked
 
 THRESHOLDS = (30, 45, 60)
 ANGLES = (*(f"share_above_{t}" for t in THRESHOLDS), "mean", "std")
@@ -183,7 +182,7 @@ class Attributions:
                 f"{folder} holds no attributions whose shards are all done; make them with attribute, and join shares "
                 f"that were done apart with merge"
             )
-        with opened(folder / REGIONS) as file:
+        with open_checked(folder / REGIONS) as file:
             self.regions: pa.Table = file.read()
             self.metadata: dict[str, Any] = json.loads(file.schema_arrow.metadata[KEY.encode()])
         self.group = optional("zarr", "io").open_group(folder / STORE, mode="r")

@@ -3,15 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from ..._types import Array
 from ...io.writing import replacing
-from .parquet import opened, write_whole
-
-Array = np.ndarray[Any, Any]
+from .parquet import open_checked, write_whole
 
 SCORES = {
     "ref_score": "prediction with the reference allele",
@@ -182,14 +179,14 @@ def write_shard(path: str | Path, rows: pa.Table) -> None:
 
 def read_shard(path: str | Path) -> pa.Table:
     """Read the table that `write_shard` wrote."""
-    with opened(path) as file:
+    with open_checked(path) as file:
         return file.read()
 
 
 def read_batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
     """Read shards in turn, a part of one at a time, `status` as plain strings."""
     for path in paths:
-        with opened(path) as file:
+        with open_checked(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 place = batch.schema.get_field_index("status")
                 yield pa.table(batch).set_column(place, "status", batch["status"].cast(pa.string()))

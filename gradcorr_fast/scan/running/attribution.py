@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import ops
+from ..._types import Array
 from ...hooks._session import Session
 from ...summary import angle_summary
 from ..results.store import THRESHOLDS
 from .failures import NOT_FINITE, check_model, reason_of
-
-Array = np.ndarray[Any, Any]
 
 Run = Callable[[Array], Mapping[str, Array]]
 """From codes (n, L) to "codes", "uncorrected", maps (n, T, 4, L), and "prediction", (n, T)."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from ..._types import Array
 
 NOT_FINITE = "the model returned NaN or infinity"
 

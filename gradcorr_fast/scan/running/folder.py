@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ...io.writing import replacing, sync
-from ..results.metadata import FORMATS, REGIONS, RUN_FILE, STORE, TABLE
+from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
 
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
@@ -27,7 +27,7 @@ COMPARED = ("model", "genome", "input", "options")
 MAY_CHANGE = ("path", "source")
 """What of it may: where files are."""
 MATRIX = f"{TABLE}.zarr"
-RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in FORMATS))
+RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
 UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8,}\.(partial|replaced)(\.\w+)*")

@@ -12,7 +12,7 @@ import numpy as np
 from ...io.writing import replacing
 from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
-from ..results.metadata import FORMATS, REGIONS, RUN_FILE, STORE, TABLE, read_metadata
+from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
 from .folder import MATRIX, Folder, Record
 
@@ -101,13 +101,13 @@ def merge(out: str | os.PathLike[str], *, format: str | None = None, force: bool
 def check_place(out: Path, format: str | None, *, force: bool) -> Path:  # noqa: A002
     """Return where the table of variants goes, if it can go there."""
     suffix = _suffix(out)
-    if format is not None and format not in FORMATS.values():
-        raise ValueError(f"format must be one of {', '.join(FORMATS.values())}; got {format!r}")
+    if format is not None and format not in TABLE_FORMATS.values():
+        raise ValueError(f"format must be one of {', '.join(TABLE_FORMATS.values())}; got {format!r}")
     if not suffix:
         if out.suffix.lower() in OTHER_SUFFIXES and not out.is_dir():
-            raise ValueError(f"there is no format {out.suffix}; end {out} with one of {', '.join(FORMATS)}")
+            raise ValueError(f"there is no format {out.suffix}; end {out} with one of {', '.join(TABLE_FORMATS)}")
         return out / f"{TABLE}.{format or 'parquet'}"
-    if format is not None and FORMATS[suffix] != format:
+    if format is not None and TABLE_FORMATS[suffix] != format:
         raise ValueError(f"{out} says another format than {format}; leave the format away")
     for place in (out, matrix_beside(out)):
         if place.exists() and not force:
@@ -231,7 +231,7 @@ def _existing(out: str | os.PathLike[str]) -> Folder:
 
 def _suffix(out: str | os.PathLike[str]) -> str:
     name = Path(out).name.lower()
-    return next((suffix for suffix in sorted(FORMATS, key=len, reverse=True) if name.endswith(suffix)), "")
+    return next((suffix for suffix in sorted(TABLE_FORMATS, key=len, reverse=True) if name.endswith(suffix)), "")
 
 
 def folder_of(out: str | os.PathLike[str]) -> Path:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import model_files, runtime, sequences
+from ..._types import Array
 from ..._warn import warn
 from ...hooks._session import Session, open_session
 from ..inputs.genome import Genome
@@ -25,7 +26,6 @@ from .folder import PLAN, Folder, file_digest, find_changes, identify, work
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
 
-Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 
 N_PROBED = 8

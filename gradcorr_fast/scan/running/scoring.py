@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ... import ops
+from ..._types import Array
 from ..._warn import warn
 from ...hooks._session import Session
 from ..results.tables import SCORES
 from .failures import NOT_FINITE, check_model, reason_of
-
-Array = np.ndarray[Any, Any]
 
 FROM_GRADIENT = frozenset(("taylor", "grad_times_input", "angle"))
 FROM_ALTERNATIVE = frozenset(("alt_score", "delta"))
