@@ -4,7 +4,6 @@ import difflib
 import os
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..._types import Array, PathLike
+from ..._warn import warn
 from ...sequences import UNKNOWN, encode
 from . import bgzip, faidx
 from .contigs import Contigs, read_aliases
@@ -291,7 +291,7 @@ def _open_index(source: Source) -> dict[str, faidx.Contig]:
     is_written = not news or _write(news)
     if stale:
         where = "" if is_written else ", in memory, since the folder cannot be written"
-        warnings.warn(f"{' and '.join(stale)} did not fit {source.path}: made anew{where}", stacklevel=3)
+        warn(f"{' and '.join(stale)} did not fit {source.path}: made anew{where}")
     return contigs
 
 
