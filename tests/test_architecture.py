@@ -150,8 +150,9 @@ PUBLIC = {
     "gradcorr_fast.paper.synthetic": "Motif generate motif_pools",
     "gradcorr_fast.paper.training": "ANGLE_WEIGHTS Epoch RECIPES Recipe Training fit fit_ensemble score",
     "gradcorr_fast.plot": "LETTER_COLORS angle_histogram angle_track correction_figure large_angle_histogram logo save",
-    "gradcorr_fast.scan": "Attributions Folder Genome Plan STATUSES Status WindowOptions attribute_regions cut_windows "
-    "export folder_of merge place place_all plan read_metadata read_regions read_variants score_variants status",
+    "gradcorr_fast.scan": "Attributions Folder Genome Plan STATUSES Status Verification WindowOptions "
+    "attribute_regions cut_windows export folder_of merge place place_all plan read_metadata read_regions "
+    "read_variants score_variants status verify",
     "gradcorr_fast.sequences": "count_shuffles decode encode one_hot reverse_complement shuffle",
     "gradcorr_fast.targets": "before_activation contrast index log1p_sum logit mean parse sum_over",
 }

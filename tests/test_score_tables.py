@@ -18,6 +18,7 @@ from tests.conftest import require
 pa = pytest.importorskip("pyarrow")
 
 from gradcorr_fast.scan.results import merging, tables  # noqa: E402
+from gradcorr_fast.scan.results.digests import unsealed  # noqa: E402
 from gradcorr_fast.scan.results.matrix import create_matrix, finish_matrix, write_matrix_shard  # noqa: E402
 from gradcorr_fast.scan.results.merging import merge_shards  # noqa: E402
 from gradcorr_fast.scan.results.metadata import TABLE_FORMATS, read_contents, read_metadata  # noqa: E402
@@ -371,7 +372,7 @@ def test_a_format_may_be_named_instead_of_a_suffix(tmp_path: Path) -> None:
     shards = write_shards(tmp_path, make_rows(RECORDS))
     merge_shards(shards, tmp_path / "scores", format="tsv", metadata=METADATA)
     assert plain(with_pandas(tmp_path / "scores")) == make_rows(RECORDS)
-    assert json.loads((tmp_path / "scores.json").read_text()) == METADATA
+    assert unsealed(json.loads((tmp_path / "scores.json").read_text()), "scores.json") == METADATA
 
 
 @pytest.mark.parametrize("suffix", TABLE_FORMATS)

@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "Tell how far a scan is.",
     "merge": "Join the shards of a scan into one table.",
     "info": "Tell how a table of scores was made.",
+    "verify": "Read all that a scan wrote, and say what is damaged.",
     "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
     "reproduce": "Reproduce figures and tables of the papers, from data to pictures.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",

@@ -6,12 +6,15 @@ import click
 
 from ._errors import told
 from ._scan import show_counts
+from .verify import verify
 
 
 @click.command(no_args_is_help=True)
 @click.argument("file", metavar="FILE", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print metadata, columns and number of rows as JSON.")
-def info(file: str, as_json: bool) -> None:
+@click.option("--check", is_flag=True, help="Read all of it first, and say what is damaged, as verify does.")
+@click.pass_context
+def info(context: click.Context, file: str, as_json: bool, check: bool) -> None:
     """Describe how the scores in FILE were made, in a paragraph for a paper, and what it holds.
 
     FILE is a Parquet, TSV (with its .json beside it), VCF or BCF file, a Zarr matrix, or the folder of a run.
@@ -20,6 +23,8 @@ def info(file: str, as_json: bool) -> None:
     Example:
       gradcorr-fast info scores.vcf.gz
     """
+    if check:
+        context.invoke(verify, out=file, is_last=False)
     with told():
         from ..scan.results.metadata import read_contents
         from ..scan.results.paragraph import describe

@@ -19,6 +19,7 @@ from .results.metadata import read_metadata
 from .results.store import Attributions
 from .running.folder import Folder
 from .running.joining import Status, folder_of, merge, status
+from .running.verifying import Verification, verify
 from .variant_scan import Plan, plan, score_variants
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Genome",
     "Plan",
     "Status",
+    "Verification",
     "WindowOptions",
     "attribute_regions",
     "cut_windows",
@@ -42,4 +44,5 @@ __all__ = [
     "read_variants",
     "score_variants",
     "status",
+    "verify",
 ]

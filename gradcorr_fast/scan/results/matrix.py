@@ -1,5 +1,7 @@
 """Scores of many targets as a Zarr matrix beside the table of variants, one Zarr shard for each shard of the scan."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ import numpy as np
 from ..._check import optional
 from ..._types import Array
 from ...io.writing import checked_chunks
+from .digests import CHECK, is_sealed, seal
 from .metadata import KEY
 from .tables import check_scores
 
 CHUNK_BYTES = 1 << 18
+ARRAYS, ATTRIBUTES = "arrays", "attributes"
+"""Of the digests in a group's metadata: of what describes its arrays, and what it says beside the metadata."""
 
 
 def create_matrix(
@@ -113,4 +118,59 @@ def shard_files(path: Path, shard_index: int) -> list[Path]:
 
 def finish_matrix(path: str | Path, metadata: Mapping[str, Any]) -> None:
     """Write what a scan says about itself, JSON, to the matrix; `metadata.read_metadata` reads it back."""
-    optional("zarr", "io").open_group(path, mode="r+").attrs[KEY] = dict(metadata)
+    finish_group(Path(path), metadata)
+
+
+def finish_group(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write metadata to a Zarr group, sealed, with digests of the files that describe its arrays."""
+    group = optional("zarr", "io").open_group(path, mode="r+")
+    group.attrs[KEY] = seal(metadata, **{ARRAYS: describe_arrays(path), ATTRIBUTES: describe_attributes(group)})
+
+
+def describe_arrays(path: Path) -> dict[str, str]:
+    """Return a digest of the file that describes each array of a group: shape, dtype, codecs."""
+    return {
+        file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.glob("*/zarr.json"))
+    }
+
+
+def describe_attributes(group: Any) -> dict[str, Any]:
+    """Return what a group says beside the metadata."""
+    return {key: value for key, value in dict(group.attrs).items() if key != KEY}
+
+
+def missing_shards(path: Path, n_rows: int, shard_rows: int) -> list[Path]:
+    """Return the files of a group's shards that are not there, which Zarr would read as filled with nothing."""
+    missing = []
+    for description in sorted(path.glob("*/zarr.json")):
+        n_axes = len(json.loads(description.read_text())["shape"])
+        for number in range(-(-n_rows // max(shard_rows, 1))):
+            file = description.parent.joinpath("c", str(number), *["0"] * (n_axes - 1))
+            missing += [] if file.is_file() else [file]
+    return missing
+
+
+def check_group(path: Path, group: Any) -> None:
+    """Refuse a finished group that is not as it was, or of which files are missing: a hole would read as NaN."""
+    problems = group_problems(path, group)
+    if problems:
+        raise OSError(f"{problems[0]}; gradcorr-fast verify {path.parent} tells what to do again")
+
+
+def group_problems(path: Path, group: Any) -> list[str]:
+    """Say what is wrong with a finished group, but for the contents of its chunks."""
+    sealed = dict(group.attrs[KEY])
+    if not is_sealed(sealed):
+        return [f"what {path} says about itself is not what was written"]
+    check, described = sealed[CHECK], describe_arrays(path)
+    problems = [
+        f"{path / name / 'zarr.json'} is not what was written"
+        for name in sorted(check[ARRAYS].keys() | described.keys())
+        if check[ARRAYS].get(name) != described.get(name)
+    ]
+    if check[ATTRIBUTES] != describe_attributes(group):
+        problems.append(f"{path / 'zarr.json'} is not what was written")
+    if problems:
+        return problems
+    array = next(array for _, array in sorted(group.arrays()))
+    return [f"{file} is missing" for file in missing_shards(path, array.shape[0], array.shards[0])]

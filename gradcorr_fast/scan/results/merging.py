@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from ...io.writing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
+from .digests import LINES, ROWS, TextDigest, seal
 from .metadata import KEY, TABLE_FORMATS, format_of, sidecar
+from .parquet import WRITING
 from .tables import read_batches, read_shard
 
 
@@ -73,16 +75,23 @@ def merge_shards(
         raise ValueError(f"{kind!r} is not a format; use one of {', '.join(TABLE_FORMATS.values())}")
     schema = _common_schema(shards)
     outputs = [out, sidecar(out)] if kind.startswith("tsv") else [out]
-    text = json.dumps(metadata)
+    digest = TextDigest()
     with replacing(outputs, shards, force=force) as (temporary, *beside):
-        if kind == "parquet":
-            _write_parquet(temporary, shards, schema, text)
-        elif kind.startswith("tsv"):
-            TEXT_WRITERS[kind](temporary, tsv_lines(read_batches(shards), schema.names))
-            beside[0].write_text(text + "\n")
+        if kind.startswith("tsv"):
+            TEXT_WRITERS[kind](temporary, digest.passing(tsv_lines(read_batches(shards), schema.names)))
+            beside[0].write_text(_sealed(metadata, digest) + "\n")
+        elif kind == "parquet":  # its metadata, as those of VCF, come before the rows, whose digest they hold
+            digest.take(tsv_lines(read_batches(shards), schema.names))
+            _write_parquet(temporary, shards, schema, _sealed(metadata, digest))
         else:
-            header = vcf_header(schema.names, _contigs(shards), contig_lengths or {}, text)
+            digest.take(vcf_lines(read_batches(shards)))
+            header = vcf_header(schema.names, _contigs(shards), contig_lengths or {}, _sealed(metadata, digest))
             TEXT_WRITERS[kind](temporary, chain([header], vcf_lines(read_batches(shards))))
+
+
+def _sealed(metadata: Mapping[str, Any], rows: TextDigest) -> str:
+    """Return metadata as JSON, with the digests by which rows and they themselves are checked."""
+    return json.dumps(seal(metadata, **{ROWS: rows.text, LINES: rows.n_lines}))
 
 
 def _common_schema(paths: Sequence[Path]) -> pa.Schema:
@@ -106,7 +115,7 @@ def _contigs(paths: Sequence[Path]) -> list[str]:
 
 
 def _write_parquet(path: Path, shards: Sequence[Path], schema: pa.Schema, metadata: str) -> None:
-    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), **WRITING) as writer:
         for shard in shards:
             rows = read_shard(shard)
             writer.write_table(rows, row_group_size=max(1, len(rows)))

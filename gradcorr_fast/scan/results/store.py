@@ -12,7 +12,8 @@ import pyarrow as pa
 from ..._check import optional
 from ..._types import Array
 from ...io.writing import checked_chunks, replacing
-from .matrix import chunk_rows
+from .digests import unsealed
+from .matrix import check_group, chunk_rows, finish_group
 from .metadata import KEY, REGIONS, STORE
 from .parquet import open_checked
 
@@ -142,7 +143,7 @@ def to_float16(maps: Array) -> tuple[Array, Array]:
 
 def finish_store(path: Path, metadata: Mapping[str, Any]) -> None:
     """Write what the scan says about itself, and remove what killed processes left."""
-    optional("zarr", "io").open_group(path, mode="r+").attrs[KEY] = dict(metadata)
+    finish_group(path, metadata)
     for rest in path.rglob("*.partial"):
         rest.unlink()
 
@@ -184,8 +185,10 @@ class Attributions:
             )
         with open_checked(folder / REGIONS) as file:
             self.regions: pa.Table = file.read()
-            self.metadata: dict[str, Any] = json.loads(file.schema_arrow.metadata[KEY.encode()])
+            text = file.schema_arrow.metadata[KEY.encode()]
+        self.metadata: dict[str, Any] = unsealed(json.loads(text), folder / REGIONS)
         self.group = optional("zarr", "io").open_group(folder / STORE, mode="r")
+        check_group(folder / STORE, self.group)
         self.targets: list[str] = list(self.group.attrs["targets"])
 
     def read(self, name: str, rows: Any, target: int | None = None) -> Array:

@@ -188,5 +188,10 @@ def read_batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
     for path in paths:
         with open_checked(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
-                place = batch.schema.get_field_index("status")
-                yield pa.table(batch).set_column(place, "status", batch["status"].cast(pa.string()))
+                yield plain_status(pa.table(batch))
+
+
+def plain_status(rows: pa.Table) -> pa.Table:
+    """Return rows with their status as plain strings, not encoded."""
+    place = rows.schema.get_field_index("status")
+    return rows.set_column(place, "status", rows["status"].cast(pa.string()))

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ...io.writing import replacing, sync
+from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
 
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
@@ -48,7 +49,21 @@ class Folder:
     def record(self) -> Record | None:
         """What the scan says about itself, or None where there is none."""
         file = self.path / RUN_FILE
-        return json.loads(file.read_text()) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            record = dict(json.loads(file.read_text()))
+            is_whole = record["id"] == identify({key: value for key, value in record.items() if key != "id"})
+        except (ValueError, KeyError):
+            is_whole = False
+        if not is_whole:
+            raise OSError(f"{file} is damaged, it is not what was written")
+        return record
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a scan, be its record whole or not."""
+        return (self.path / RUN_FILE).exists()
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -115,20 +130,26 @@ class Folder:
         return self.path / SHARDS / f"{number:06d}.parquet"
 
     def manifest(self, number: int) -> Record | None:
-        """What is known of a shard that is done, or None."""
+        """What is known of a shard that is done, or None; also where that was damaged, so that it is done again."""
         file = self.shard(number).with_suffix(".json")
         try:
-            return dict(json.loads(file.read_text()))
-        except FileNotFoundError:
+            manifest = dict(json.loads(file.read_text()))
+        except (FileNotFoundError, ValueError):
             return None
+        return unsealed(manifest, file) if is_sealed(manifest) else None
+
+    def files(self, number: int) -> dict[Path, str]:
+        """The files of a shard that is done, with their digests."""
+        manifest = self.manifest(number) or {"files": {}}
+        return {self.path / name: digest for name, digest in manifest["files"].items()}
+
+    def damaged_files(self, number: int) -> list[Path]:
+        """Those of them that are not what was written, or missing."""
+        return [file for file, digest in self.files(number).items() if not file.exists() or file_digest(file) != digest]
 
     def is_whole(self, number: int) -> bool:
         """Whether a shard is done and its files are those that were written."""
-        manifest = self.manifest(number)
-        if manifest is None:
-            return False
-        files = {self.path / name: digest for name, digest in manifest["files"].items()}
-        return all(file.exists() and file_digest(file) == digest for file, digest in files.items())
+        return self.manifest(number) is not None and not self.damaged_files(number)
 
     @contextmanager
     def holding(self, number: int) -> Iterator[bool]:
@@ -167,7 +188,7 @@ class Folder:
         for other in others:
             sync(other)
         files = {str(each.relative_to(self.path)): file_digest(each) for each in (file, *others)}
-        write_json(file.with_suffix(".json"), {"shard": number, "files": files, **manifest})
+        write_json(file.with_suffix(".json"), seal({"shard": number, "files": files, **manifest}))
 
 
 def work(folder: Folder, identity: str, numbers: Iterable[int], do: Callable[[int], Callable[[], None]]) -> None:
