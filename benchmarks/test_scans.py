@@ -79,7 +79,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("scores", [tuple(gf.scan.tables.SCORES), ("delta",)], ids=["all scores", "delta"])
+@pytest.mark.parametrize("scores", [tuple(gf.scan.results.tables.SCORES), ("delta",)], ids=["all scores", "delta"])
 @pytest.mark.parametrize("name", CASES)
 def test_bare_model(
     benchmark: Any, sizes: Any, record: Any, tmp_path: Path, name: str, scores: tuple[str, ...]

@@ -32,7 +32,7 @@ TYPES = FLOATS | INTEGERS | {"bool": "unsigned char"}
 ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in TYPES}
 
 
-class Memory(NamedTuple):
+class DeviceMemory(NamedTuple):
     """Where an array begins, and the name of its dtype."""
 
     address: int
@@ -230,7 +230,7 @@ def analyze(
     raw_grad_times_input=None,
     substitution_effects=None,
 ):
-    """Fill the outputs that are not None, in one pass; as `cpu.analyze`, with `Memory` in place of arrays."""
+    """Fill the outputs that are not None, in one pass; as `cpu.analyze`, with `DeviceMemory` in place of arrays."""
     x = onehot if codes is None else codes
     outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
     with_letters = grad, onehot, corrected, substitution_effects
@@ -380,8 +380,8 @@ _RANKING_BYTES = 8 * (SORTED + 1) + SORTED + 2 * 8 * BLOCK  # a row in shared me
 def ranking_keys(shape, queue, *, scores, mask, keys, first_nan, omit_nan):
     """Write the scores of `shape`, (n_sequences, length), as int64 in the same order, those left out below all others.
 
-    `scores` is `Memory`, the others addresses; `mask` may be 0. `first_nan`, an int64 to begin with, becomes the first
-    sequence with a NaN that counts and may not be left out, if that is less.
+    `scores` is `DeviceMemory`, the others addresses; `mask` may be 0. `first_nan`, an int64 to begin with, becomes the
+    first sequence with a NaN that counts and may not be left out, if that is less.
     """
     operands = _pack(_KEYS, (scores.address, mask, keys, first_nan, *shape, omit_nan))
     kernel = Kernel("ranking.cuh", "ranking_keys", (f"SCORE_TYPE={FLOATS[scores.dtype]}",))

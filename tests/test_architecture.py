@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -26,6 +27,8 @@ LAYERS = [  # a file imports from its own layer and those below
     {"demo"},
     {"cli"},
 ]
+ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
+"""Of scans, likewise."""
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}
 MODULES = [
     *("gradcorr_fast", "gradcorr_fast.kernels"),
@@ -34,7 +37,7 @@ MODULES = [
 
 
 def imports(path: Path) -> set[str]:
-    """Absolute names of what a file imports."""
+    """Absolute names of the modules that a file imports."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     package = ("gradcorr_fast", *package) if package[0] == "kernels" else package
     found = set()
@@ -44,7 +47,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*base, *(node.module.split(".") if node.module else ())))
-            found |= {f"{base}.{alias.name}" for alias in node.names} if node.level and not node.module else {base}
+            whole = {f"{base}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else base for name in whole}
     return found
 
 
@@ -52,23 +56,59 @@ def layer_of(part: str) -> int:
     return next(k for k, layer in enumerate(LAYERS) if part in layer)
 
 
+def floor_of(room: str) -> int:
+    return next(k for k, rooms in enumerate(ROOMS) if room in rooms)
+
+
 SOURCES = [p for folder in ("kernels", "gradcorr_fast") for p in (ROOT / folder).rglob("*.py")]
 
 
-@pytest.mark.skipif(not (ROOT / "kernels").is_dir(), reason="needs a checkout")
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+needs_checkout = pytest.mark.skipif(not (ROOT / "kernels").is_dir(), reason="needs a checkout")
+each_file = pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+@needs_checkout
+@each_file
 def test_imports_go_one_way(path: Path) -> None:
     relative = path.relative_to(ROOT)
     assert not any(name.split(".")[0] == "kernels" for name in imports(path))
     own = "kernels" if relative.parts[0] == "kernels" else relative.with_suffix("").parts[1]
     if own == "__init__":
         return
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "gradcorr_fast" and len(parts) > 1:
-            assert layer_of(parts[1]) <= layer_of(own), f"{relative} imports {name}"
-        door = "cupy" if relative.stem.lstrip("_") == "cuda" else relative.stem  # CuPy compiles and launches CUDA
-        assert parts[0] not in FRAMEWORKS or parts[0] == door, f"{relative} imports {name}"
+    inner = [name.split(".") for name in imports(path) if name.startswith("gradcorr_fast.")]
+    assert [name for name in inner if layer_of(name[1]) > layer_of(own)] == []
+
+
+@needs_checkout
+@each_file
+def test_frameworks_are_imported_where_their_name_is_on_the_door(path: Path) -> None:
+    parts = {part.lstrip("_") for part in path.relative_to(ROOT).with_suffix("").parts}
+    doors = parts | ({"cupy"} if "cuda" in parts else set())  # CuPy compiles and launches CUDA
+    assert {name.split(".")[0] for name in imports(path)} & FRAMEWORKS <= doors
+
+
+@needs_checkout
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if "scan" in p.parts], ids=lambda p: "/".join(p.parts[p.parts.index("scan") :])
+)
+def test_rooms_of_scans_import_one_way(path: Path) -> None:
+    own = path.with_suffix("").parts[path.parts.index("scan") + 1]
+    if own == "__init__":
+        return
+    rooms = [name.split(".")[2] for name in imports(path) if name.startswith("gradcorr_fast.scan.")]
+    known = [room for room in rooms if any(room in floor for floor in ROOMS)]
+    assert [room for room in known if floor_of(room) > floor_of(own)] == []
+
+
+@needs_checkout
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {}
+    for path in SOURCES:
+        parts = [*(["gradcorr_fast"] if path.is_relative_to(ROOT / "kernels") else [])]
+        parts += path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        graph[name] = imports(path) & set(MODULES) - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which shows the circle
 
 
 def test_every_operation_has_one_name_everywhere() -> None:

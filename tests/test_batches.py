@@ -70,7 +70,7 @@ def test_other_errors_of_a_model_are_left_alone() -> None:
 
 def test_a_batch_is_fitted_to_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One row of the model takes 1000 bytes beside 5000 that are taken once; a row of the input is 96 bytes."""
-    from gradcorr_fast.hooks._models import torch as models
+    from gradcorr_fast.hooks.torch import _running as models
 
     rows: list[int] = []
     framework = SimpleNamespace(

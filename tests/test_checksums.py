@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcorr_fast import io
-from gradcorr_fast.scan import matrix, store
+from gradcorr_fast.scan.results import matrix, store
 from tests.conftest import require
 
 RNG = np.random.default_rng(0)
@@ -71,15 +71,15 @@ def test_a_bit_that_turned_over_in_a_chunk_is_found(tmp_path: Path, write: Calla
 def test_a_bit_that_turned_over_in_a_table_is_found(tmp_path: Path, seed: int) -> None:
     """Of 200 bits turned over in a finished table, 67 gave other rows without a word."""
     pa = pytest.importorskip("pyarrow")
-    from gradcorr_fast.scan.parquet import opened, write_whole
+    from gradcorr_fast.scan.results.parquet import open_checked, write_whole
 
     path, draw = tmp_path / "table.parquet", random.Random(seed)
     write_whole(pa.table({"delta": VALUES.reshape(-1)}), path)
-    with opened(path) as file:
+    with open_checked(path) as file:
         chunk = file.metadata.row_group(0).column(0)
     start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
     content = bytearray(path.read_bytes())
     content[start + draw.randrange(chunk.total_compressed_size)] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
-    with pytest.raises(OSError, match=r".+"), opened(path) as file:
+    with pytest.raises(OSError, match=r".+"), open_checked(path) as file:
         file.read()

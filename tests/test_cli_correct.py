@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,7 +319,8 @@ def test_an_interrupted_run_leaves_neither_a_torn_nor_a_temporary_file(out: str,
     require("zarr" if out.endswith(".zarr") else "h5py")
     np.lib.format.open_memmap("in.npy", "w+", np.float32, (200_000, 2000, 4))  # 6 GB of zeros, which are not stored
     arguments = [sys.executable, "-c", COMMAND, "correct", "in.npy", "-o", out, "--angles", "angle.npy"]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+    options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}  # which nohup has ignored
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, **options) as process:
         deadline = time.monotonic() + 60
         while len(list(Path().iterdir())) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -170,7 +170,7 @@ def test_a_pickled_module_is_folded_with_trust() -> None:
 
 def test_a_file_that_disagrees_gets_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written is judged, not what was in memory."""
-    from gradcorr_fast.model_files._folding import torch as implementation
+    from gradcorr_fast.model_files.torch import folding as implementation
 
     monkeypatch.setattr(implementation, "load_file", lambda path, trust, device: _reweighted(path))
     found = run("folded_models:make", "-o", "out.pt2", status=1)

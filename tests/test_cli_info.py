@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 pytest.importorskip("pyarrow")
 
 from gradcorr_fast.cli import main
-from gradcorr_fast.scan.alleles import STATUSES
-from gradcorr_fast.scan.merging import merge_shards
-from gradcorr_fast.scan.methods import REASONS, describe
-from gradcorr_fast.scan.tables import SCORES, column_names, schema, write_shard
+from gradcorr_fast.scan.placing.alleles import STATUSES
+from gradcorr_fast.scan.results.merging import merge_shards
+from gradcorr_fast.scan.results.paragraph import REASONS, describe
+from gradcorr_fast.scan.results.tables import SCORES, column_names, schema, write_shard
 
 METADATA: dict[str, Any] = {
     "gradcorr_fast": "0.1.0",

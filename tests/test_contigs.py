@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gradcorr_fast.scan.contigs import TABLE, Contigs, missing_contigs
-from gradcorr_fast.scan.genome import Genome
+from gradcorr_fast.scan.inputs.contigs import TABLE, Contigs, missing_contigs
+from gradcorr_fast.scan.inputs.genome import Genome
 from tests.fasta import compress, write_fasta
 
 ROWS = [line.split("\t") for line in TABLE.read_text().splitlines()]

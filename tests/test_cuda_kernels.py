@@ -39,9 +39,9 @@ class Guarded:
         guarded.array[...] = array
         return guarded
 
-    def where(self) -> cuda.Memory:
+    def where(self) -> cuda.DeviceMemory:
         name = "bfloat16" if self.dtype == BFLOAT16 else self.dtype.name
-        return cuda.Memory(self.array.ctypes.data, name)
+        return cuda.DeviceMemory(self.array.ctypes.data, name)
 
     def is_intact(self) -> bool:
         end = self.start + self.array.nbytes

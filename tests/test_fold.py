@@ -282,7 +282,7 @@ def test_what_is_no_model_or_no_input_is_refused() -> None:
 
 
 def test_a_copy_that_disagrees_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradcorr_fast.hooks._fold import torch as implementation
+    from gradcorr_fast.hooks.torch import _folding as implementation
 
     def wrong(weight: Any, order: Any, merged: Any) -> tuple[Any, Any]:
         return weight, 0 * weight.mean(1, keepdim=True)

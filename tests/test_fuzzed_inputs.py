@@ -19,9 +19,9 @@ import gradcorr_fast as gf
 pytest.importorskip("pyarrow")
 pysam = pytest.importorskip("pysam")
 
-from gradcorr_fast.scan.regions import read_regions  # noqa: E402
-from gradcorr_fast.scan.spelling import parse_spelled  # noqa: E402
-from gradcorr_fast.scan.variants import read_variants  # noqa: E402
+from gradcorr_fast.scan.inputs.regions import read_regions  # noqa: E402
+from gradcorr_fast.scan.inputs.spelling import parse_spelled  # noqa: E402
+from gradcorr_fast.scan.inputs.variants import read_variants  # noqa: E402
 
 REFUSALS = (ValueError, TypeError, OSError, EOFError)
 """What a reader may raise; UnicodeError and the like, which are of these kinds too, count as others."""

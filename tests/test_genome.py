@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcorr_fast.scan import genome as genome_module
-from gradcorr_fast.scan.genome import Genome
+from gradcorr_fast.scan.inputs import genome as genome_module
+from gradcorr_fast.scan.inputs.genome import Genome
 from gradcorr_fast.sequences import encode
 from tests.fasta import compress, write_fasta
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcorr_fast import io
-from gradcorr_fast.io.hdf5 import opened
+from gradcorr_fast.io.hdf5 import open_whole
 from tests.conftest import require
 
 h5py = pytest.importorskip("h5py")
@@ -43,7 +43,7 @@ def map_virtually(file: Any) -> None:
 
 
 @pytest.mark.parametrize("lead", [link, link_inside_a_group, store, map_virtually])
-@pytest.mark.parametrize("read", [io.load, opened])
+@pytest.mark.parametrize("read", [io.load, open_whole])
 def test_a_file_that_leads_to_another_is_refused(lead: Callable[[Any], None], read: Callable[..., Any]) -> None:
     """A file of attributions could name any file of its reader, whose bytes then came out as gradients."""
     with h5py.File("lure.h5", "w") as file:

@@ -18,8 +18,8 @@ from gradcorr_fast.hooks._options import METHODS, PathOptions, RunOptions, Sampl
 pytest.importorskip("pyarrow")
 
 from gradcorr_fast.cli._scan import make_option, scan_options
-from gradcorr_fast.scan.folder import find_changes
-from gradcorr_fast.scan.options import (
+from gradcorr_fast.scan.running.folder import find_changes
+from gradcorr_fast.scan.running.options import (
     MAY_CHANGE,
     RegionOptions,
     ScanOptions,
@@ -27,7 +27,7 @@ from gradcorr_fast.scan.options import (
     check_variant_options,
     recorded,
     scan_table,
-)  # fmt: skip
+)
 
 ADDED = """
 import importlib.util, inspect, sys
@@ -41,7 +41,7 @@ exec(compile(lines[0] + line + "    output: Annotated[" + lines[1], spec.origin,
 
 from click.testing import CliRunner
 from gradcorr_fast.cli import main
-from gradcorr_fast.scan.options import check_region_options, check_variant_options, recorded
+from gradcorr_fast.scan.running.options import check_region_options, check_variant_options, recorded
 
 @module.takes_options(axis=1, options=module.PathOptions)
 def method(model, **options): ...

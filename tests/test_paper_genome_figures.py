@@ -260,5 +260,4 @@ def test_logos_show_windows_of_the_maps(strict: Study) -> None:
 
 @pytest.mark.parametrize("name", ["fig2", "s6", "s8", "s9", "s10"])
 def test_figures_are_registered(name: str) -> None:
-    module, _, function = FIGURES[name].function.partition(".")
-    assert callable(getattr({"genome": genome, "logos": logos}[module], function))
+    assert FIGURES[name].function in vars(genome).values() or FIGURES[name].function in vars(logos).values()

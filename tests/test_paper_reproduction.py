@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 
 from gradcorr_fast.cli import main
 from gradcorr_fast.paper import evaluation, models, synthetic, training
-from gradcorr_fast.paper._side_by_side.torch import Task, train_all
 from gradcorr_fast.paper.figures import claims, sweeps
 from gradcorr_fast.paper.figures.scale import CPU, PAPER, QUICK, Scale
 from gradcorr_fast.paper.figures.study import Job, Study
 from gradcorr_fast.paper.reproduction import FIGURES, reproduce
+from gradcorr_fast.paper.torch.workers import Task, train_all
 
 TINY = Scale(
     models=2, members=1, sigma_trials=1, angle_trials=1, sigmas=(0.005, 0.1), angle_weights=(2e-5, 1e-4),
@@ -210,7 +210,7 @@ def test_a_training_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
 ORPHAN = """
 import multiprocessing, os, signal, time
 from concurrent.futures import ProcessPoolExecutor
-from gradcorr_fast.paper._side_by_side.torch import begin
+from gradcorr_fast.paper.torch.workers import begin
 pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin)
 pool.submit(os.getpid).result()
 pool.submit(time.sleep, 3600)

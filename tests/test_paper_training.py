@@ -52,7 +52,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what makes the scores of epochs be those of a list."""
-    from gradcorr_fast.paper._training import torch as loop
+    from gradcorr_fast.paper.torch import training as loop
 
     def play(scores: list[float]) -> None:
         remaining: Iterator[float] = iter(scores)
@@ -109,7 +109,7 @@ def test_a_step_is_one_of_adam_on_the_loss_of_the_papers(ending: str) -> None:
 @pytest.mark.parametrize("name", ["cnn-dist-exp", "deepstarr-exp", "cnn-32-relu"])
 def test_channels_last_are_the_same_function(name: str) -> None:
     """Outputs, gradients and statistics of batch normalisation, in float64, without the dropout that is random."""
-    from gradcorr_fast.paper._channels_last.torch import faster
+    from gradcorr_fast.paper.torch.channels_last import faster
 
     plain, twin = (models.build(name, first_filters=8).double() for _ in range(2))
     for module in (*plain, *twin):
@@ -130,7 +130,7 @@ def test_channels_last_are_the_same_function(name: str) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
-    from gradcorr_fast.paper._channels_last.torch import LAYERS
+    from gradcorr_fast.paper.torch.channels_last import LAYERS
 
     torch.manual_seed(0)
     x = torch.ones(100, 7, 1, 99).contiguous(memory_format=torch.channels_last)
@@ -392,7 +392,7 @@ ENDS = ([0.5, 0.6, 0.6, 0.6], [0.9, 0.8, 0.8], [0.5, 0.6, 0.7, 0.8, 0.9])
 
 def test_each_member_of_an_ensemble_ends_by_its_own_scores(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ends, learning rates and best weights are those of `fit` on the same scores; what has ended is not run."""
-    from gradcorr_fast.paper._ensemble_training import torch as loop
+    from gradcorr_fast.paper.torch import ensembles as loop
 
     options: dict[str, Any] = {"epochs": 5, "patience": 2, "decay_patience": 1}
     alone = []
@@ -415,7 +415,7 @@ def test_each_member_of_an_ensemble_ends_by_its_own_scores(script: Any, monkeypa
 
 def test_the_angle_penalty_of_an_ensemble_is_the_sum_of_those_of_its_members() -> None:
     """In float64, with the gradients of all parameters, through the layers of the papers."""
-    from gradcorr_fast.paper._ensemble_training.torch import on_stack, sum_penalties
+    from gradcorr_fast.paper.torch.ensembles import on_stack, sum_penalties
 
     members = [models.build("cnn-deep-relu", first_filters=4, seed=seed).double() for seed in SEEDS]
     for module in (module for model in members for module in model if isinstance(module, torch.nn.Dropout)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.hooks import _batches, _methods
+from gradcorr_fast.hooks import _engine, _methods
 from tests import frameworks, models
 from tests.conftest import require
 from tests.frameworks import SCALE, Framework, X, gradient, outputs
@@ -177,7 +177,7 @@ def test_groups_fill_the_batches(n_left: int, n_points: int, batch_size: int) ->
     n_batches, sizes = 0, []
     n_rows = n_left * n_points
     while n_left:
-        sizes.append(_batches.group_size(n_left, n_points, batch_size))
+        sizes.append(_engine.group_size(n_left, n_points, batch_size))
         assert 0 < sizes[-1] <= batch_size
         n_batches += -(-n_points // max(1, batch_size // sizes[-1]))
         n_left -= sizes[-1]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.scan import folder, progress, region_scan
+from gradcorr_fast.scan import region_scan
+from gradcorr_fast.scan.running import folder, progress
 from tests.region_scans import (  # noqa: F401 - fixtures
     EVERY,
     LENGTH,

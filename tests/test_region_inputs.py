@@ -83,8 +83,18 @@ def test_summits_outside_of_their_peaks_are_told(fasta: Path, tmp_path: Path) ->
         found = scan(fasta, tmp_path / "out", tmp_path / "a.narrowPeak")
     assert found.regions["centre"].to_pylist() == [151, 150]
     (tmp_path / "b.narrowPeak").write_text(PEAK.format(150, 0, "+"))
-    with pytest.raises(ValueError, match=r"line 1 of .*b.narrowPeak .* a tenth column of ten must be a summit"):
+    with pytest.raises(ValueError, match=r"line 1 of .*b.narrowPeak: .* a tenth column of ten is a summit"):
         scan(fasta, tmp_path / "other", tmp_path / "b.narrowPeak")
+
+
+def test_a_line_that_is_no_region_is_a_row_of_the_scan(fasta: Path, tmp_path: Path) -> None:
+    """One such line ended a scan of thousands; the row tells which it is."""
+    lines = [f"{chrom}\t{start}\t{stop}\n" for chrom, start, stop in REGIONS[:4]]
+    (tmp_path / "peaks.bed").write_text("".join([*lines[:2], "chr1\tNA\t70\n", *lines[2:]]))
+    scan(fasta, tmp_path / "out", tmp_path / "peaks.bed")
+    regions = gf.scan.Attributions(tmp_path / "out").regions
+    assert regions["status"].to_pylist() == ["ok", "ok", "unreadable", "ok", "ok"]
+    assert regions["name"][2].as_py().startswith(f"line 3 of {tmp_path / 'peaks.bed'}: chr1 NA 70")
 
 
 def test_regions_in_any_order_and_twice_have_their_own_rows(fasta: Path, tmp_path: Path) -> None:
@@ -110,8 +120,8 @@ def test_regions_in_any_order_and_twice_have_their_own_rows(fasta: Path, tmp_pat
         ({"length": 22}, ValueError, r"fails on random sequences of length 22 .* \(--length, --axis\)"),
         ({"regions": ["chr8:1-2"]}, ValueError, r"has no contig of the regions \(chr8\)"),
         ({"regions": pa.table({"chrom": ["chr1"]})}, ValueError, "has no column start, stop"),
-        ({"regions": [*REGIONS, ("chr1", 9, 5)]}, ValueError, r"region 20 is \('chr1', 9, 5\); it must have a start"),
-        ({"regions": pa.table({"chrom": ["1"], "start": [-2], "end": [5]})}, ValueError, "region 0 is"),
+        ({"regions": [*REGIONS[:1], ("chr1", 9, 5), None]}, ValueError, r"such as region 1: \('chr1', 9, 5\)"),
+        ({"regions": pa.table({"chrom": ["1"], "start": [-2], "end": [5]})}, ValueError, "row 0: 1 -2 5"),
     ],
 )
 def test_wrong_calls_are_refused_before_anything_is_done(

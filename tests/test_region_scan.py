@@ -60,7 +60,7 @@ def test_float16_is_as_near_as_it_says(fasta: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1e-44, 1e-38, 1e-20, 1.0, 3e38])
 def test_float16_keeps_maps_of_every_size(size: float) -> None:
-    from gradcorr_fast.scan.store import to_float16
+    from gradcorr_fast.scan.results.store import to_float16
 
     maps = np.float32(size) * np.float32([[[1, -1, 2.0**-20]], [[0, 0, 0]], [[0.999, 0.1, -0.3]]])
     numbers, scale = to_float16(maps)

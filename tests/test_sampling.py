@@ -116,7 +116,7 @@ def test_the_mean_over_many_samples_is_the_expectation() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "salt"}, 'kind must be "gaussian" or "mutation"'),
+        ({"kind": "salt"}, "kind must be one of gaussian, mutation"),
         ({"sd": -1.0}, "sd must be a number that is not negative"),
         ({"sd": np.nan}, "sd must be a number that is not negative"),
         ({"kind": "mutation", "rate": 1.5}, "rate must be the share of letters that mutate"),

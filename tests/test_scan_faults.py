@@ -420,7 +420,7 @@ def test_an_interrupted_replacement_goes_on(fasta: Path, tmp_path: Path) -> None
 def test_ended_between_the_table_and_the_rest_it_goes_on(
     fasta: Path, tmp_path: Path, n_targets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gradcorr_fast.scan import finishing
+    from gradcorr_fast.scan.running import joining
 
     out, targets = tmp_path / "scores.parquet", [f"contrast(0, sum_over(tracks=({'0, ' * k})))" for k in range(2, 19)]
     options = {"targets": targets[:n_targets], "scores": ["delta"]}
@@ -429,7 +429,7 @@ def test_ended_between_the_table_and_the_rest_it_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "_clear_away", end)
+        patch.setattr(joining, "_clear_away", end)
         with pytest.raises(KeyboardInterrupt):
             scan(fasta, out, **options)
     assert scan(fasta, out, resume=True, **options) == out

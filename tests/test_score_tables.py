@@ -17,11 +17,11 @@ from tests.conftest import require
 
 pa = pytest.importorskip("pyarrow")
 
-from gradcorr_fast.scan import merging, tables  # noqa: E402
-from gradcorr_fast.scan.matrix import create_matrix, finish_matrix, write_matrix_shard  # noqa: E402
-from gradcorr_fast.scan.merging import merge_shards  # noqa: E402
-from gradcorr_fast.scan.metadata import FORMATS, read_contents, read_metadata  # noqa: E402
-from gradcorr_fast.scan.tables import ROW, SCORES, add_scores, column_names, read_shard, write_shard  # noqa: E402
+from gradcorr_fast.scan.results import merging, tables  # noqa: E402
+from gradcorr_fast.scan.results.matrix import create_matrix, finish_matrix, write_matrix_shard  # noqa: E402
+from gradcorr_fast.scan.results.merging import merge_shards  # noqa: E402
+from gradcorr_fast.scan.results.metadata import TABLE_FORMATS, read_contents, read_metadata  # noqa: E402
+from gradcorr_fast.scan.results.tables import ROW, SCORES, add_scores, column_names, read_shard, write_shard  # noqa: E402
 
 TARGETS = ["index(0)", "sum_over(bins=1:3, tracks=(1, 2))"]
 METADATA = {"gradcorr_fast": "0.1.0", "input": {"path": 'é "<a>,b\\'}, "counts": {"ok": 7, "no_alt": 1}}
@@ -275,7 +275,7 @@ def test_tables_of_any_records_survive_every_format(
     assert found == [site[:5] for site in wanted_sites(records, rows)]
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in FORMATS if suffix != ".parquet"])
+@pytest.mark.parametrize("suffix", [suffix for suffix in TABLE_FORMATS if suffix != ".parquet"])
 def test_the_text_does_not_depend_on_the_shards(tmp_path: Path, suffix: str) -> None:
     rows = make_rows(RECORDS)
     assert merged(tmp_path, rows, suffix).read_bytes() == merged(tmp_path, rows, suffix, 2, 6).read_bytes()
@@ -305,7 +305,7 @@ def test_the_same_rows_give_the_same_bytes_whatever_their_chunks_and_dictionarie
     assert (tmp_path / "c.parquet").read_bytes() == first
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", TABLE_FORMATS)
 def test_merging_again_gives_the_same_bytes_and_replaces_only_by_force(tmp_path: Path, suffix: str) -> None:
     shards, out = write_shards(tmp_path, make_rows(RECORDS), 4), tmp_path / f"out{suffix}"
     merge_shards(shards, out, metadata=METADATA)
@@ -316,7 +316,7 @@ def test_merging_again_gives_the_same_bytes_and_replaces_only_by_force(tmp_path:
     assert out.read_bytes() == first
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", TABLE_FORMATS)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_a_merge_that_is_interrupted_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, error: type[BaseException]
@@ -339,7 +339,7 @@ def test_a_merge_that_is_interrupted_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == shards
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", TABLE_FORMATS)
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     """The writer of cyvcf2 does not tell that the disk is full: it is not used."""
     names = np.random.default_rng(0).integers(0, 1 << 40, 2000)
@@ -374,7 +374,7 @@ def test_a_format_may_be_named_instead_of_a_suffix(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "scores.json").read_text()) == METADATA
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", TABLE_FORMATS)
 def test_metadata_columns_and_rows_are_read_back_from_every_format(tmp_path: Path, suffix: str) -> None:
     rows = make_rows(RECORDS)
     found = read_contents(merged(tmp_path, rows, suffix))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradcorr_fast.scan import bgzip, faidx
-from gradcorr_fast.scan.genome import Genome
+from gradcorr_fast.scan.inputs import bgzip, faidx
+from gradcorr_fast.scan.inputs.genome import Genome
 from gradcorr_fast.sequences import encode
 from tests.fasta import compress, write_fasta
 

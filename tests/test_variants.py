@@ -19,8 +19,8 @@ import gradcorr_fast as gf
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("pysam")
 
-from gradcorr_fast.scan import variant_files  # noqa: E402
-from gradcorr_fast.scan.variants import SCHEMA, read_variants  # noqa: E402
+from gradcorr_fast.scan.inputs import variant_files  # noqa: E402
+from gradcorr_fast.scan.inputs.variants import SCHEMA, read_variants  # noqa: E402
 
 RECORDS = [  # chrom, pos, id, ref, alt
     ("chr2", 500, "rs1", "A", "G"),

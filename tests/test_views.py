@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.hooks._views import Strand
+from gradcorr_fast.hooks._layout import Strand
 from tests.frameworks import Framework, X, gradient, outputs
 from tests.test_saliency import centred, close
 

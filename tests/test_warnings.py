@@ -85,7 +85,7 @@ def test_warnings_of_arrays_point_at_their_call(call: Any) -> None:
 
 
 def test_a_summit_outside_of_its_region_points_at_the_reader(tmp_path: Path) -> None:
-    scan = pytest.importorskip("gradcorr_fast.scan.regions")
+    scan = pytest.importorskip("gradcorr_fast.scan.inputs.regions")
     peaks = tmp_path / "peaks.narrowPeak"
     peaks.write_text("chr1\t10\t20\t.\t0\t.\t0\t0\t0\t50\n")
     line = sys._getframe().f_lineno + 2

@@ -19,13 +19,13 @@ pa = pytest.importorskip("pyarrow")
 pc = pytest.importorskip("pyarrow.compute")
 pysam = pytest.importorskip("pysam")
 
-from gradcorr_fast.scan import alleles, letters  # noqa: E402
-from gradcorr_fast.scan.alleles import STATUSES, place, place_all, tell_unscored  # noqa: E402
-from gradcorr_fast.scan.genome import Genome  # noqa: E402
-from gradcorr_fast.scan.region_windows import cut_regions, place_regions  # noqa: E402
-from gradcorr_fast.scan.regions import read_regions  # noqa: E402
-from gradcorr_fast.scan.variants import read_variants  # noqa: E402
-from gradcorr_fast.scan.windows import WindowOptions, cut_windows  # noqa: E402
+from gradcorr_fast.scan.inputs.genome import Genome  # noqa: E402
+from gradcorr_fast.scan.inputs.regions import read_regions  # noqa: E402
+from gradcorr_fast.scan.inputs.variants import read_variants  # noqa: E402
+from gradcorr_fast.scan.placing import alleles, letters  # noqa: E402
+from gradcorr_fast.scan.placing.alleles import STATUSES, place, place_all, tell_unscored  # noqa: E402
+from gradcorr_fast.scan.placing.region_windows import cut_regions, place_regions  # noqa: E402
+from gradcorr_fast.scan.placing.windows import WindowOptions, cut_windows  # noqa: E402
 from tests.fasta import write_fasta  # noqa: E402
 
 STATUS_ORDER = (

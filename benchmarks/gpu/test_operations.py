@@ -96,7 +96,7 @@ def summary_kernel(case: Case, device: Any, grad: Any) -> Any:
     buffer = cuda.SummaryBuffer.plan(case.n_sequences, case.length, len(THRESHOLDS), BINS)
     memory = torch.zeros(buffer.offsets[-1], dtype=torch.uint8, device=device.memory)
     options = {
-        "grad": cuda.Memory(grad.data_ptr(), case.dtype),
+        "grad": cuda.DeviceMemory(grad.data_ptr(), case.dtype),
         "mask": None,
         "thresholds": THRESHOLDS,
         "tolerance": reference.edge_tolerance("float32"),

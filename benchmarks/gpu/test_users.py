@@ -42,7 +42,7 @@ class Network:
 @contextmanager
 def single_precision() -> Iterator[None]:
     """No TF32, as in the hook."""
-    from gradcorr_fast.hooks._models import torch as models
+    from gradcorr_fast.hooks.torch import _running as models
 
     with models.set_precision("float32"):
         yield

@@ -73,13 +73,15 @@ def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray], librar
     # These keep alive what is copied to be dense, until the kernel is launched.
     dense = {name: _permute(array, walk.order_of(name in LETTERED), library) for name, array in inputs.items()}
     dense = {name: library.copy_of(array) if copied[name] else array for name, array in dense.items()}
-    memory = {name: cuda.Memory(library.address(array), library.dtype_name(array)) for name, array in dense.items()}
+    memory = {
+        name: cuda.DeviceMemory(library.address(array), library.dtype_name(array)) for name, array in dense.items()
+    }
     results = []
     for field, array in zip(call.fields, out, strict=True):
         is_new = array is None or copied[field]
         results.append(_allocate(field, grad, walk, library) if is_new else array)
         name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
-        memory[name] = cuda.Memory(library.address(results[-1]), _result_dtype(field, dtype))
+        memory[name] = cuda.DeviceMemory(library.address(results[-1]), _result_dtype(field, dtype))
     if 0 not in shape:
         cuda.analyze(walk.block, queue, weights=call.background, degrees=call.degrees, **memory)
     for array, result in zip(out, results, strict=True):
@@ -138,7 +140,7 @@ def angle_summary(
             (n_sequences, length, n_letters),
             letters_last,
             queue,
-            grad=cuda.Memory(library.address(grad), dtype),
+            grad=cuda.DeviceMemory(library.address(grad), dtype),
             mask=None if mask is None else library.address(mask),
             thresholds=thresholds,
             tolerance=reference.edge_tolerance(_compute_dtype(dtype)),

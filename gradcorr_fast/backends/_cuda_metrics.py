@@ -27,7 +27,7 @@ def ranking(
     elif shape[0]:
         first_nan = library.empty((1,), "int64", scores)
         first_nan[...] = shape[0]
-        memory = cuda.Memory(library.address(scores), library.dtype_name(scores))
+        memory = cuda.DeviceMemory(library.address(scores), library.dtype_name(scores))
         addresses = [library.address(array) for array in (keys, first_nan)]
         masked = 0 if mask is None else library.address(mask)
         cuda.ranking_keys(

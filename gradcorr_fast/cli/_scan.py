@@ -10,7 +10,7 @@ import click
 
 from .._types import Unchecked
 from ..hooks._options import PRESETS, Option, own_table, owners_of
-from ..scan.options import ModelOptions, scan_table
+from ..scan.running.options import ModelOptions, scan_table
 from ._errors import told
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]

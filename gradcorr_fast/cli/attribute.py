@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ..scan.options import RegionOptions
+from ..scan.running.options import RegionOptions
 from ._scan import Share, ending, prepare, scan_options, show_counts
 
 REGIONS = (

@@ -5,13 +5,14 @@ from typing import Any
 import click
 
 from ..io.tracks import OVERLAPS
+from ..scan.results.exporting import EXPORT_FORMATS
 from ._scan import ending
 
 
 @click.command(no_args_is_help=True)
 @click.argument("store")
 @click.option("-o", "--out", required=True, help="File to write; for modisco the beginning of its name.")
-@click.option("--format", type=click.Choice(["modisco", "hdf5", "bigwig", "parquet"]), required=True)
+@click.option("--format", type=click.Choice(EXPORT_FORMATS), required=True)
 @click.option("--target", "-t", help="Which of several, by its text.")
 @click.option("--uncorrected", is_flag=True, help="Maps before the correction, which --keep-uncorrected stores.")
 @click.option("--overlap", type=click.Choice(OVERLAPS), default="mean", help="Of windows, in a bigWig.")

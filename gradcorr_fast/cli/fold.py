@@ -43,7 +43,7 @@ def fold(model: str, quiet: bool, weights_only: bool, **options: Any) -> None:
       gradcorr-fast fold models:make_net --weights net.pt -o corrected.pt --weights-only
     """
     with told():
-        from ..model_files._folding.torch import fold_file
+        from ..model_files.torch.folding import fold_file
 
         try:
             done = fold_file(model, weights_only=weights_only, **options)

@@ -21,8 +21,8 @@ def info(file: str, as_json: bool) -> None:
       gradcorr-fast info scores.vcf.gz
     """
     with told():
-        from ..scan.metadata import read_contents
-        from ..scan.methods import describe
+        from ..scan.results.metadata import read_contents
+        from ..scan.results.paragraph import describe
 
         contents = read_contents(file)
     if as_json:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ..scan.options import ScanOptions
+from ..scan.running.options import ScanOptions
 from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_counts
 
 
@@ -22,7 +22,7 @@ def plan(**options: Any) -> None:
     """
     with ending(options["out"]):
         from .. import scan
-        from ..scan.progress import show_seconds
+        from ..scan.running.progress import show_seconds
 
         model, arguments = prepare_variants(options)
         fasta, variants, out = arguments.pop("fasta"), arguments.pop("variants"), arguments.pop("out")

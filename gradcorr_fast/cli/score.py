@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ..scan.options import ScanOptions
+from ..scan.running.options import ScanOptions
 from ._scan import VARIANTS, Share, ending, prepare_variants, scan_options, show_result
 
 

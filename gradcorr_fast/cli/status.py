@@ -17,7 +17,7 @@ def status(context: click.Context, out: str) -> None:
     """
     with ending(out):
         from .. import scan
-        from ..scan.progress import show_seconds
+        from ..scan.running.progress import show_seconds
 
         state = scan.status(out)
     left = "" if state.seconds_left is None else f", about {show_seconds(state.seconds_left)} left"

@@ -190,10 +190,15 @@ class Ahead(Generic[Result]):
     def __exit__(self, *error: object) -> None:
         self._reader.shutdown(cancel_futures=True)
 
+    def cut(self, rows: slice) -> Iterator[slice]:
+        """Yield parts of rows once they are read, for `attempt`: what goes wrong there is no fault of the model."""
+        for part in self._batches.cut(rows):
+            self._rows(part)
+            yield part
+
     def __call__(self, part: slice) -> Result:
         """Return what the model makes of a part."""
-        begun, self._begun = self._begun, None
-        wait = begun[1] if begun is not None and begun[0] == part else self._start(part)
+        wait = self._take(part)
         for following in self._following(part, 1):
             self._begun = self._start_early(following)
         try:
@@ -201,21 +206,33 @@ class Ahead(Generic[Result]):
         except Exception:  # of the model, perhaps for want of the memory that the other batch has
             if self._begun is None:
                 raise
+        del wait  # with what it holds on the device, as the other does
         self._begun = None
         return self._start(part)()
 
+    def _take(self, part: slice) -> Callable[[], Result]:
+        """Return what waits for a part, which may have been begun; if another was, that is dropped."""
+        begun, self._begun = self._begun, None
+        if begun is not None and begun[0] == part:
+            return begun[1]
+        del begun
+        return self._start(part)
+
     def _start(self, part: slice) -> Callable[[], Result]:
-        wanted = [part, *self._following(part, N_AHEAD)]
+        return self._begin(part, self._rows(part))
+
+    def _rows(self, part: slice) -> Array:
+        """Return the rows of a part, while those that are expected after it are read."""
+        wanted = [(rows.start, rows.stop) for rows in (part, *self._following(part, N_AHEAD))]
         self._reading = {
-            (rows.start, rows.stop): self._reading.get((rows.start, rows.stop)) or self._reader.submit(self._read, rows)
-            for rows in wanted
+            ends: self._reading.get(ends) or self._reader.submit(self._read, slice(*ends)) for ends in wanted
         }
-        return self._begin(part, self._reading.pop((part.start, part.stop)).result())
+        return self._reading[part.start, part.stop].result()
 
     def _start_early(self, part: slice) -> tuple[slice, Callable[[], Result]] | None:
         try:
             return part, self._start(part)
-        except Exception:  # noqa: BLE001  (of the model, which is asked again when it is the part's turn)
+        except Exception:  # noqa: BLE001  (it is raised when it is the part's turn, if it is then)
             return None
 
     def _following(self, part: slice, n: int) -> Iterator[slice]:

@@ -65,7 +65,7 @@ class _Sums:
     """Sums over the points of a method, for one group; each in place."""
 
     def __init__(self, work: Work, method: Average) -> None:
-        fields, n_targets = work.request.fields or (), len(work.positions)
+        fields, n_targets = work.group.request.fields or (), len(work.positions)
         self._work, self._method = work, method
         self._wants_delta = "convergence_delta" in fields
         self._wants_ends = self._wants_delta or "prediction" in fields
@@ -90,7 +90,7 @@ class _Sums:
 
     def _add(self, point: Point, values: Arrays, grads: Arrays) -> None:
         group, method = self._work.group, self._method
-        n_views = len(self._work.request.views)
+        n_views = len(self._work.group.request.views)
         weight = point.weight / n_views
         add = self._work.model.framework.add
         if method.reference is not None and (method.multiply_by_inputs or self._wants_delta):

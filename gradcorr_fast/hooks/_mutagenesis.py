@@ -30,7 +30,7 @@ class Mutagenesis:
 
     def run(self, work: Work) -> Found:
         """Run the model on every mutant, and put the differences where the mutants' letters stand."""
-        group, layout, read = work.group, work.request.layout, work.model.framework.read
+        group, layout, read = work.group, work.group.request.layout, work.model.framework.read
         wild_types = work.predict(group.x)
         sequences, positions, letters = np.nonzero(_is_wanted(group))
         mutants: list[Arrays] = [[] for _ in wild_types]
@@ -64,7 +64,7 @@ def _is_wanted(group: Group) -> Array:
 
 def _mutants(work: Work, sequences: Array, positions: Array, letters: Array) -> AnyArray:
     """Rows with one letter replaced; what is brought to the device is small."""
-    group, layout = work.group, work.request.layout
+    group, layout = work.group, work.group.request.layout
     rows, substitute = take(group.x, sequences), work.model.framework.substitute
     if substitute is not None:
         return substitute(rows, np.unravel_index(positions, layout.positions), letters, layout)

@@ -1,7 +1,7 @@
 """A model made ready, the sequences at work in it, and what a method makes of them.
 
 A framework brings `Framework`: how rows of the input reach the model, their gradients, and how results come back. A row
-is one sequence at one point of a method, or one mutant. The engine in `_batches` asks a `Method` to run on a `Work`,
+is one sequence at one point of a method, or one mutant. The engine in `_engine` asks a `Method` to run on a `Work`,
 and the method asks that for the values and gradients of rows, which come from a `ReadyModel`.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from .._types import AnyArray, Array
 from ..backends import find_backend
 from ._attempts import Batches, Memory
+from ._layout import Layout, View
 from ._request import Request
-from ._views import Layout, View
 
 Rows: TypeAlias = Any
 """Which rows of an array: a slice, or their numbers."""
@@ -179,22 +179,17 @@ class Work(NamedTuple):
     advance: Callable[[int], None]
     """Tells the progress bar of so many rows."""
 
-    @property
-    def request(self) -> Request:
-        """What is asked."""
-        return self.group.request
-
     def run(self, rows: AnyArray, index: Rows = slice(None), forward_only: bool = False) -> Iterator[Seen]:
         """Yield what the model makes of rows in every view, gradients mapped back; row k is of sequence index[k]."""
         arguments = tuple(take(array, index) for array in self.arguments)
         positions = [None if p is None else p[index] for p in self.positions]
         for seen in self.model.run(rows, arguments, positions, forward_only):
             self.advance(len(rows))
-            yield seen._replace(grads=[seen.view.map_back(grad, self.request.layout) for grad in seen.grads])
+            yield seen._replace(grads=[seen.view.map_back(grad, self.group.request.layout) for grad in seen.grads])
 
     def predict(self, rows: AnyArray, index: Rows = slice(None)) -> Arrays:
         """Return the values of rows, the means over the views."""
-        weight = 1 / len(self.request.views)
+        weight = 1 / len(self.group.request.views)
         totals: Arrays = [0.0] * len(self.positions)
         for seen in self.run(rows, index, forward_only=True):
             totals = [total + value * weight for total, value in zip(totals, seen.values, strict=True)]

@@ -12,8 +12,8 @@ from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
+from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 from ._options import COMMON, Options, check_names, complete
-from ._views import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 
 MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""

@@ -11,12 +11,12 @@ from .. import sequences
 from .._types import AnyArray, Array, Model
 from ..backends import find_backend
 from ._attempts import Batches
-from ._batches import Prepare, find_fields
+from ._engine import Prepare, find_fields
+from ._layout import Layout, View
 from ._methods import saliency, take
 from ._options import Options
 from ._ready import Arrays, Method, ReadyModel
 from ._request import PLAIN
-from ._views import Layout, View
 
 N_ROWS = 1 << 20
 """Rows that a model is told to expect: many, so that what can be compiled is."""
@@ -185,9 +185,9 @@ def _prepare_for(model: Model, framework: str) -> Prepare:
 
         framework = keras.backend(model)
     if framework == "torch":
-        from ._models import torch
+        from .torch import _running
 
-        return torch.prepare
+        return _running.prepare
     if framework == "jax":
         from . import jax
 

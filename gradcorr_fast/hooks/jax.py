@@ -20,7 +20,7 @@ import numpy as np
 from .. import ops
 from .._types import AnyArray, Model
 from ._attempts import Memory
-from ._batches import attribute, count_rows
+from ._engine import attribute, count_rows
 from ._options import Options, PathOptions, SampleOptions, takes_options
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
@@ -141,7 +141,7 @@ def attach(model: Model, axis: int = -1, *, letters: slice | None = None, n_lett
 def prepare(
     model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: Options
 ) -> Iterator[ReadyModel]:
-    """Check a call and make the model ready for it; see `_batches.Prepare`."""
+    """Check a call and make the model ready for it; see `_engine.Prepare`."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
     request = make_request(X, args, "jax", extra=method.extra, **given)

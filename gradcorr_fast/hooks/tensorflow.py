@@ -17,7 +17,7 @@ from .._types import AnyArray, Model
 from . import _checks
 from . import keras as keras_hooks
 from ._attempts import Memory
-from ._batches import attribute, count_rows
+from ._engine import attribute, count_rows
 from ._options import Options, PathOptions, SampleOptions, takes_options
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
@@ -72,7 +72,7 @@ def project_gradient(
 def prepare(
     model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: Options
 ) -> AbstractContextManager[ReadyModel]:
-    """Check a call and make the model ready for it, a Keras model on its own backend; see `_batches.Prepare`."""
+    """Check a call and make the model ready for it, a Keras model on its own backend; see `_engine.Prepare`."""
     backend = keras_hooks.backend(model) if is_keras(model) else "tensorflow"
     if backend == "tensorflow":
         return _prepare(model, X, args, method, options)
@@ -82,9 +82,9 @@ def prepare(
 
         return jax.prepare(model, X, args, method, options)
     if backend == "torch":
-        from ._models import torch
+        from .torch import _running
 
-        return torch.prepare(model, X, args, method, options)
+        return _running.prepare(model, X, args, method, options)
     raise ValueError(f"{model.name} is a Keras model on the {backend} backend, which has no gradients")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._check import check_axis, check_float
 from ..summary import AngleSummary
-from .maps import Output, Request, write_maps
+from .maps import MapRequest, Output, write_maps
 from .motifs import check_pair, modisco_command, modisco_outputs
 from .reading import Entry, Rows, choose, format_of, open_rows
 from .writing import NAMES
@@ -160,10 +160,12 @@ def correct_to_modisco(
         return total
 
 
-def _request(source: Path, grad: Rows, front: int, summary: str | Path | None, force: bool, verbose: bool) -> Request:
+def _request(
+    source: Path, grad: Rows, front: int, summary: str | Path | None, force: bool, verbose: bool
+) -> MapRequest:
     name = f"{source.name}:{grad.entry.name}" if grad.entry.name else source.name
     file = None if summary is None else Path(summary)
-    return Request(name, front, inputs=(source,), summary=file, force=force, verbose=verbose)
+    return MapRequest(name, front, inputs=(source,), summary=file, force=force, verbose=verbose)
 
 
 def _angle_output(path: str | Path | None, grad: Rows, front: int) -> list[Output]:

@@ -1,4 +1,4 @@
-"""HDF5 files, opened for reading only if all that they show lies in them."""
+"""HDF5 files, open_whole for reading only if all that they show lies in them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ HERE = "."
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Any]:
+def open_whole(path: str | Path) -> Iterator[Any]:
     """Open a file of a stranger: other files of the reader, which it may name, are not read through it.
 
     Raises

@@ -30,14 +30,14 @@ class Output(NamedTuple):
 
     path: Path
     kind: str
-    """Of `reading.FORMATS`."""
+    """Of `reading.ARRAY_FORMATS`."""
     arrays: dict[str, Entry]
     """For each of the maps that `make_maps` names, where it goes."""
     filters: dict[str, Any] = {}  # noqa: RUF012  (never written)
     """Compression; that of the map's own file if it has the same format."""
 
 
-class Request(NamedTuple):
+class MapRequest(NamedTuple):
     """What to make of a map."""
 
     name: str
@@ -54,7 +54,7 @@ class Request(NamedTuple):
     verbose: bool = False
 
 
-def write_maps(sources: Sequence[Rows], outputs: Sequence[Output], request: Request) -> AngleSummary | None:
+def write_maps(sources: Sequence[Rows], outputs: Sequence[Output], request: MapRequest) -> AngleSummary | None:
     """Write the maps of attributions, and of their one-hot input if there is a second source, to files."""
     grad, fields = sources[0], [field for output in outputs for field in output.arrays]
     evidence, parts, n_values = Evidence(), [], np.zeros(2, np.int64)
@@ -102,7 +102,7 @@ def _sizes(sources: Sequence[Rows]) -> tuple[int, int]:
     return max(1, round(BLOCK / (chunk_rows * row_bytes))) * chunk_rows, chunk_rows
 
 
-def make_maps(block: Array, x: Array | None, fields: Sequence[str], request: Request) -> dict[str, Array]:
+def make_maps(block: Array, x: Array | None, fields: Sequence[str], request: MapRequest) -> dict[str, Array]:
     """Make the maps of some rows, overwriting `block`.
 
     "corrected" and "angle" in the layout of the block; "hypothetical", "onehot" and "projected" as (N, 4, L).
@@ -151,7 +151,7 @@ def _one_hot(x: Array, shape: tuple[int, ...], axis: int) -> Array:
     return whole
 
 
-def describe(summary: AngleSummary, entry: Entry, request: Request) -> dict[str, Any]:
+def describe(summary: AngleSummary, entry: Entry, request: MapRequest) -> dict[str, Any]:
     """Return the totals of a summary as plain numbers, None where there are none."""
     positions = int(summary.n_positions.sum())
     above = summary.counts.reshape(-1, len(summary.thresholds)).sum(axis=0).tolist()

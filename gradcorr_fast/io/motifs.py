@@ -7,7 +7,7 @@ import numpy as np
 
 from .._check import check_axis, check_float, check_x
 from .._types import AnyArray
-from .maps import Output, Request, write_maps
+from .maps import MapRequest, Output, write_maps
 from .reading import Entry, Rows, file_behind, from_array
 
 WINDOW = 400
@@ -158,7 +158,7 @@ def save_contribs_h5(
 
 def _checked(
     grad: AnyArray, x: AnyArray, axis: int, corrected: bool, force: bool, verbose: bool
-) -> tuple[list[Rows], Request]:
+) -> tuple[list[Rows], MapRequest]:
     """Check what users pass, and make of it what is read block by block."""
     rows = []
     for name, array in (("grad", grad), ("x", x)):
@@ -169,7 +169,7 @@ def _checked(
     check_float(rows[0].entry.dtype.name)
     check_pair(rows[0].entry, rows[1].entry, front)
     inputs = (*file_behind(grad), *file_behind(x))
-    return rows, Request("grad", front, corrected=corrected, inputs=inputs, force=force, verbose=verbose)
+    return rows, MapRequest("grad", front, corrected=corrected, inputs=inputs, force=force, verbose=verbose)
 
 
 def check_pair(grad: Entry, x: Entry, axis: int) -> None:

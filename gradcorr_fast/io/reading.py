@@ -20,7 +20,7 @@ from ..backends import to_host
 from . import hdf5
 from .leftovers import restore
 
-FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
+ARRAY_FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
 LISTED = 20  # arrays of a file that an error names
 LARGEST = 1 << 26  # bytes of the rows of a chunk that are read at once
 
@@ -45,7 +45,7 @@ class Rows(NamedTuple):
     read: Callable[[int, int, Array], None]
     """Fill an array with the rows from a start to a stop."""
     kind: str = ""
-    """Format of the file, of `FORMATS`."""
+    """Format of the file, of `ARRAY_FORMATS`."""
     chunk_rows: int = 0
     """How many rows are best read at once, 0 if any number is."""
     filters: dict[str, Any] = {}  # noqa: RUF012  (never written)
@@ -56,9 +56,9 @@ class Rows(NamedTuple):
 
 def format_of(path: Path) -> str:
     """Return the format that a file's suffix names."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path} has no suffix that names a format; use one of {', '.join(FORMATS)}")
-    return FORMATS[path.suffix.lower()]
+    if path.suffix.lower() not in ARRAY_FORMATS:
+        raise ValueError(f"{path} has no suffix that names a format; use one of {', '.join(ARRAY_FORMATS)}")
+    return ARRAY_FORMATS[path.suffix.lower()]
 
 
 def load(path: str | Path, dataset: str | None = None) -> Any:
@@ -166,7 +166,7 @@ def _list_hdf5(path: Path) -> list[Entry]:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             entries.append(Entry(name, item.shape, item.dtype))
 
-    with hdf5.opened(path) as file:
+    with hdf5.open_whole(path) as file:
         file.visititems(visit)
     return entries
 

@@ -4,22 +4,20 @@ import hashlib
 import inspect
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._types import Device, Model
+from ._common import WEIGHTS_ALONE, ModelShape, current_folder_importable, hash_arrays
 
 __all__ = ["LoadedModel", "ModelShape", "describe_model", "inspect_model", "load_model"]
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".pt2", ".bin", ".ckpt")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 OBJECT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*(?:\.\w+)*)")
-WEIGHTS_ALONE = "{} holds weights without a model; pass module:callable, which makes the model, with --weights {}"
 MENDS = {
     ".safetensors": WEIGHTS_ALONE,
     ".py": "{} is a Python file; pass module:callable, which names a function, class or model in it",
@@ -40,19 +38,6 @@ class LoadedModel(NamedTuple):
     """SHA-256 over names, shapes, dtypes and bytes of all parameters and buffers; of the file if it has none."""
     code_digest: str | None
     """SHA-256 of the source text of the module in ``module:callable``."""
-
-
-class ModelShape(NamedTuple):
-    """What a model seems to take and return; None is unknown."""
-
-    axis: int | None = None
-    """Letter axis."""
-    length: int | None = None
-    """Positions of a sequence."""
-    n_letters: int | None = None
-    n_outputs: int | None = None
-    batch_size: int | None = None
-    """The only one that an exported program takes."""
 
 
 def load_model(
@@ -204,15 +189,6 @@ def framework_of(model: Model, otherwise: str) -> str:
     return otherwise
 
 
-def hash_arrays(arrays: Iterable[tuple[str, Sequence[int], str, Any]]) -> str:
-    """Return the SHA-256 of names, shapes, dtypes and bytes, in this order."""
-    digest = hashlib.sha256()
-    for name, shape, dtype, content in arrays:
-        digest.update(f"{name} {tuple(shape)} {dtype}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
 def existing_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that is there."""
     file = Path(path)
@@ -222,25 +198,6 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         raise FileNotFoundError(f"{file} does not exist{_suggest(file.name, siblings)}; give a file or module:callable")
     return file
-
-
-def needs_trust(path: Path, what: str, otherwise: str = "") -> ValueError:
-    """Return the error about a file that runs code when it is loaded, and perhaps what to do otherwise."""
-    return ValueError(
-        f"{path} {what}, so that loading it runs code which its author chose; pass --trust-model (trust=True) if you "
-        f"trust where it comes from{otherwise}"
-    )
-
-
-@contextmanager
-def current_folder_importable() -> Iterator[None]:
-    """Let modules in the current folder be imported, as `python` itself does."""
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _part(framework: str) -> Any:

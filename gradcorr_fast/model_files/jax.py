@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .._check import missing_backend
-from . import ModelShape, hash_arrays
+from ._common import ModelShape, hash_arrays
 
 try:
     import jax

@@ -6,7 +6,7 @@ from typing import Any
 
 from .._check import missing_backend, optional
 from ..io import hdf5
-from . import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
+from ._common import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
 
 try:
     import keras
@@ -48,7 +48,7 @@ def _read_config(path: Path) -> str | None:
     h5py = optional("h5py", "io")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is no file of Keras; save the model by model.save('model.keras')")
-    with hdf5.opened(path) as file:
+    with hdf5.open_whole(path) as file:
         config = file.attrs.get("model_config")
         return config.decode() if isinstance(config, bytes) else config
 
@@ -56,7 +56,7 @@ def _read_config(path: Path) -> str | None:
 def load_weights(model: Model, path: Path) -> None:
     """Fill a model from a file of weights."""
     if optional("h5py", "io").is_hdf5(path):
-        with hdf5.opened(path):  # which refuses what leads out of it
+        with hdf5.open_whole(path):  # which refuses what leads out of it
             pass
     try:
         model.load_weights(path)

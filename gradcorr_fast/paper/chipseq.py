@@ -9,8 +9,8 @@ import pyarrow as pa
 from .. import sequences
 from .._check import optional
 from .._types import Array
-from ..scan.genome import Genome
-from ..scan.regions import is_inside, read_regions
+from ..scan.inputs.genome import Genome
+from ..scan.inputs.regions import is_inside, read_regions
 from .datasets import Dataset, random_split
 
 __all__ = ["from_fasta", "generate"]

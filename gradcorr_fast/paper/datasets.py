@@ -186,7 +186,7 @@ def _opened(path: str | Path) -> Iterator[dict[str, Any]]:
     """Open the arrays of an HDF5 file, by their names in lower case."""
     h5py = optional("h5py", "io")
     try:
-        with hdf5.opened(path) as file:
+        with hdf5.open_whole(path) as file:
             yield {name.lower(): array for name, array in file.items() if isinstance(array, h5py.Dataset)}
     except (FileNotFoundError, PermissionError):
         raise

@@ -148,7 +148,7 @@ def build(
     name : str
         One of `NAMES`.
     framework : {"torch", "keras"}
-        A torch.nn.Sequential of (N, 4, L), or a keras.Sequential of (N, L, 4), on the backend that Keras has.
+        A models.nn.Sequential of (N, 4, L), or a models.Sequential of (N, L, 4), on the backend that Keras has.
     length : int, optional
         L, if it is another than the model was made for.
     n_outputs : int, optional
@@ -163,7 +163,7 @@ def build(
 
     Returns
     -------
-    torch.nn.Sequential or keras.Sequential
+    models.nn.Sequential or models.Sequential
         To probabilities (N, n_outputs), to numbers (N, 2) for DeepSTARR, to profiles (N, bins, tracks) for GOPHER. In
         PyTorch in training mode.
 
@@ -235,7 +235,7 @@ def load_weights(model: Model, path: str | Path) -> Any:
 
     Parameters
     ----------
-    model : torch.nn.Sequential or keras.Sequential
+    model : models.nn.Sequential or models.Sequential
         Changed in place; in PyTorch it is put into evaluation mode.
     path : str or Path
         HDF5: weights or whole models of Keras 2, weights of Keras 3 (.weights.h5), of the authors' or of these models.
@@ -297,7 +297,7 @@ def _show(counts: dict[str, int]) -> str:
 def _read_weights(path: Path) -> dict[str, list[list[Array]]]:
     """Read the layers of a file by kind, each kind in the order of the model."""
     found: dict[str, list[list[Array]]] = {"convolutions": [], "normalisations": [], "dense": []}
-    with hdf5.opened(path) as file:
+    with hdf5.open_whole(path) as file:
         file = file.get("model_weights", file)
         if "layer_names" in file.attrs:  # Keras 2
             groups = [file[_text(name)] for name in file.attrs["layer_names"]]
@@ -325,9 +325,9 @@ def _number(name: str) -> int:
 def _realisation(framework: str) -> ModuleType:
     """Return what builds the models of a framework, and reads and sets their weights."""
     if framework == "keras":
-        from ._models import keras
+        from .keras import models as keras_models
 
-        return keras
-    from ._models import torch
+        return keras_models
+    from .torch import models as torch_models
 
-    return torch
+    return torch_models

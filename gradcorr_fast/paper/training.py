@@ -80,7 +80,7 @@ def fit(
     >>> len(training.history)
     2
     """
-    from ._training.torch import train
+    from .torch.training import train
 
     path = None if checkpoint is None else Path(checkpoint)
     return train(model, data, _choose(recipe, changes), seed=seed, checkpoint=path, device=device, quiet=quiet)
@@ -136,7 +136,7 @@ def fit_ensemble(
     >>> [len(training.history) for training in trainings]
     [1, 1]
     """
-    from ._ensemble_training.torch import train
+    from .torch.ensembles import train
 
     members, numbers = list(models), [int(seed) for seed in seeds]
     if not members or len(members) != len(numbers):
@@ -177,6 +177,6 @@ def score(model: Model, data: Dataset, part: str = "test", *, loss: str = "bce")
     >>> 0 <= score(models.build("cnn-shallow-relu"), synthetic.generate(200)) <= 1
     True
     """
-    from ._training.torch import evaluate
+    from .torch.training import evaluate
 
     return evaluate(model, data, getattr(data.split, part), loss)

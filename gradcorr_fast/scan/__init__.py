@@ -8,18 +8,18 @@ try:
 except ModuleNotFoundError as error:
     raise missing_backend(error.name or "pyarrow", "genome") from error
 
-from .alleles import STATUSES, place, place_all
-from .exporting import export
-from .finishing import Status, folder_of, merge, status
-from .folder import Folder
-from .genome import Genome
-from .metadata import read_metadata
+from .inputs.genome import Genome
+from .inputs.regions import read_regions
+from .inputs.variants import read_variants
+from .placing.alleles import STATUSES, place, place_all
+from .placing.windows import WindowOptions, cut_windows
 from .region_scan import attribute_regions
-from .regions import read_regions
-from .store import Attributions
+from .results.exporting import export
+from .results.metadata import read_metadata
+from .results.store import Attributions
+from .running.folder import Folder
+from .running.joining import Status, folder_of, merge, status
 from .variant_scan import Plan, plan, score_variants
-from .variants import read_variants
-from .windows import WindowOptions, cut_windows
 
 __all__ = [
     "STATUSES",

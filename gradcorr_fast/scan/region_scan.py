@@ -13,20 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import model_files
+from .._types import Array
 from ..hooks._ready import Method
 from ..io.writing import replacing
-from .attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
-from .finishing import folder_of, merge
-from .matrix import shard_files
-from .metadata import STORE
-from .opening import N_PROBED, Kind, Scan, do_shards, opened
-from .options import FOR_METHODS, RegionOptions, check_region_options, target_names
-from .progress import Progress
-from .region_windows import ROW, cut_regions, place_regions
-from .store import create_store, fields, write_store_shard
-from .windows import WindowOptions
-
-Array = np.ndarray[Any, Any]
+from .placing.region_windows import ROW, cut_regions, place_regions
+from .placing.windows import WindowOptions
+from .results.matrix import shard_files
+from .results.metadata import STORE
+from .results.store import create_store, fields, write_store_shard
+from .running.attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
+from .running.joining import folder_of, merge
+from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
+from .running.planning import N_PROBED, Kind, Scan, do_shards, opened
+from .running.progress import Progress
 
 MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
 """Of a shard whose size was not given: regions, values of their maps, and sequences that the model sees for them."""

@@ -13,23 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._types import Array
 from ..io.writing import replacing
-from .alleles import place_all
-from .finishing import check_place, folder_of, merge
-from .folder import MATRIX, Folder
-from .genome import Genome
-from .matrix import create_matrix, shard_files, write_matrix_shard
-from .metadata import read_metadata
-from .opening import Kind, Scan, do_shards, opened
-from .options import ScanOptions, check_variant_options, grid_step, target_names
-from .progress import Progress
-from .scoring import FROM_GRADIENT, Cut, Scored, score
-from .substitutions import every_substitution
-from .tables import MAX_TARGETS, ROW, add_scores, write_shard
-from .variants import read_variants
-from .windows import WindowOptions, cut_windows
-
-Array = np.ndarray[Any, Any]
+from .inputs.genome import Genome
+from .inputs.substitutions import every_substitution
+from .inputs.variants import read_variants
+from .placing.alleles import place_all
+from .placing.windows import WindowOptions, cut_windows
+from .results.matrix import create_matrix, shard_files, write_matrix_shard
+from .results.metadata import read_metadata
+from .results.tables import MAX_TARGETS, ROW, add_scores, write_shard
+from .running.folder import MATRIX, Folder
+from .running.joining import check_place, folder_of, merge
+from .running.options import ScanOptions, check_variant_options, grid_step, target_names
+from .running.planning import Kind, Scan, do_shards, opened
+from .running.progress import Progress
+from .running.scoring import FROM_GRADIENT, Cut, Scored, score
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22

@@ -21,7 +21,7 @@ for _old, _new in (("local", "shallow"), ("dist", "deep")):
     for _activation in ("relu", "exp"):
         COLORS[f"cnn-{_old}-{_activation}"] = COLORS[f"cnn-{_new}-{_activation}"]
         LABELS[f"cnn-{_old}-{_activation}"] = f"CNN-{_old}-{_activation}"
-METHODS = {
+METHOD_TITLES = {
     "saliency": "Saliency",
     "integrated_gradients": "Integrated gradients",
     "smoothgrad": "SmoothGrad",
@@ -80,7 +80,7 @@ def scatter_gains(names: Sequence[str], aucs: Array, scores: Mapping[str, Mappin
                 style = {"color": COLORS[name], "s": 18, "alpha": 0.7, "label": LABELS[name]}
                 above.scatter(before[of_model], aucs[of_model], **style)
                 below.scatter(before[of_model], (after - before)[of_model], **style)
-            above.set_title(METHODS[method], loc="left", fontsize="medium")
+            above.set_title(METHOD_TITLES[method], loc="left", fontsize="medium")
             above.set_ylabel("test AUROC", fontsize="small")
             below.set_ylabel(f"improvement of {label}", fontsize="small")
             below.set_xlabel(f"{label} before the correction")

@@ -14,7 +14,7 @@ import numpy as np
 from ... import targets
 from ..._types import Array
 from ...io.writing import replacing
-from ...scan.progress import show_seconds
+from ...scan.running.progress import show_seconds
 from ...summary import AngleSummary
 from .. import synthetic
 from .._kept import reading
@@ -106,7 +106,7 @@ class Study:
         self.folder, self.scale, self.stand_in = Path(folder), scale, stand_in
         self.data = Path(data) if data is not None else self.folder / DATA
         if device is not None:
-            from .._side_by_side.torch import check_device
+            from ..torch.workers import check_device
 
             check_device(device)
         self._workers, self.device, self._quiet = workers, device, quiet
@@ -147,7 +147,7 @@ class Study:
         return find(self, name)
 
     def _task(self, job: Job) -> Any:
-        from .._side_by_side.torch import Task
+        from ..torch.workers import Task
 
         data = self.dataset(job.data)
         build = {
@@ -173,7 +173,7 @@ class Study:
         for job in missing:
             for path in self._evaluations(job).parent.glob(f"{job.path.name}-*.npz"):  # of a model that is gone
                 path.unlink(missing_ok=True)
-        from .._side_by_side.torch import is_cpu, train_all
+        from ..torch.workers import is_cpu, train_all
 
         how = f"{self._workers} at a time" if is_cpu(self.device) else "those that differ in their seeds at once"
         self.say(f"training {len(missing)} models, {how}; interrupted, the same call goes on")
@@ -198,7 +198,7 @@ class Study:
 
     def model(self, job: Job) -> Any:
         """Return a trained PyTorch model."""
-        from .._side_by_side.torch import load
+        from ..torch.workers import load
 
         self.train([job])
         return load(self._task(job), self.dataset(job.data), self.device)

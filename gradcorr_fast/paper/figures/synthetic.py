@@ -12,7 +12,7 @@ from ..._types import Array
 from ...summary import merge
 from ..evaluation import Agreement, Evaluation
 from . import claims
-from .drawing import COLORS, LABELS, METHODS, METRICS, Reproduction, low_to_high, mean_and_sd, scatter_gains
+from .drawing import COLORS, LABELS, METHOD_TITLES, METRICS, Reproduction, low_to_high, mean_and_sd, scatter_gains
 from .study import Job, Study
 
 PATH_METHODS = ("integrated_gradients", "smoothgrad", "expected_gradients")
@@ -113,7 +113,7 @@ def _compare(jobs: list[Job], scores: dict[str, Array], method: str) -> list[str
                 f"{METRICS[metric]} {before.mean():.3f}, improved by {mean_and_sd(after - before)}"
                 + (f" ({published.before:.3g}, {published.improvement:.3f})" if published else "")
             )
-        sentences.append(f"{METHODS[method]}, {LABELS[name]}: {'; '.join(parts)}.")
+        sentences.append(f"{METHOD_TITLES[method]}, {LABELS[name]}: {'; '.join(parts)}.")
     return sentences
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..._types import Array
 from ..evaluation import Agreement
 from . import claims, sweeps, synthetic
-from .drawing import LABELS, METHODS, METRICS, Columns, Reproduction, mean_and_sd
+from .drawing import LABELS, METHOD_TITLES, METRICS, Columns, Reproduction, mean_and_sd
 from .study import Study
 
 HEAD = """Reproduced beside published numbers of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023): mean ± standard
@@ -18,7 +18,10 @@ deviation (ddof 1) over models with different seeds, and in brackets what was pu
 def table(study: Study) -> Reproduction:
     """Write down what was reproduced of Fig. 1, S1, S3 and notes S1 and S2."""
     gains = joined(
-        [synthetic.fig1b(study, (method,), "paper" if method == "saliency" else "repo").numbers for method in METHODS]
+        [
+            synthetic.fig1b(study, (method,), "paper" if method == "saliency" else "repo").numbers
+            for method in METHOD_TITLES
+        ]
     )
     angles = joined([synthetic.fig1c(study).numbers, synthetic.s3(study).numbers])
     less = "; ".join(study.scale.reductions()) or "nothing"
@@ -100,7 +103,7 @@ def _agreement(columns: Columns) -> str:
                 f"({published.improvement:+.3f})"
             )
         rows.append((LABELS[name], *cells))
-    return f"{METHODS[method]}:\n\n" + _rows(("model", *METRICS.values()), rows)
+    return f"{METHOD_TITLES[method]}:\n\n" + _rows(("model", *METRICS.values()), rows)
 
 
 def _angles(columns: Columns) -> str:

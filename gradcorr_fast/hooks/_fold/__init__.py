@@ -1,1 +1,0 @@
-"""The correction inside the first layers of a model."""

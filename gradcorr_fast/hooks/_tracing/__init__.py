@@ -1,1 +1,0 @@
-"""Where a model's input goes first."""

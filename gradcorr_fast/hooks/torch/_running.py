@@ -1,0 +1,379 @@
+"""How PyTorch models are run: prepared and put back, forwards and gradients, precision, memory."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ... import ops
+from ..._types import AnyArray, Array, Device, Model
+from ..._warn import warn
+from .. import _checks, _options, _request
+from .._attempts import Memory
+from .._layout import Layout
+from .._ready import Framework, Method, Positions, ReadyModel
+
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+POSITIONS = 1 << 20
+"""Most input positions of a batch on a GPU: more is no faster, and some kernels count elements in 32 bits."""
+SHARE = 0.8
+"""Of the free memory of a GPU, the part that a batch may take."""
+N_PROBED = 8
+"""Sequences on which reduced precision is compared with float32."""
+
+
+@contextmanager
+def prepare(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: _options.Options
+) -> Iterator[ReadyModel]:
+    """Check a call, make the model ready for it, and put it back at the end; see `_engine.Prepare`."""
+    if _request.is_keras(model):
+        from .. import keras
+
+        keras.backend(model, "torch")
+    model = unwrap(model)
+    given: _options.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
+    given.update(options)
+    precision = given["precision"]
+    request = _request.make_request(X, args, "torch", extra=method.extra, **given)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    with (
+        _prepared(model, given["device"]) as where,
+        set_precision(precision),
+        without_autocast(place := torch.device(where or X.device)),
+    ):
+
+        def make(wanted: _request.Request) -> Framework:
+            return _make_framework(model, X, wanted, where, precision)
+
+        if given["batch_size"] == "auto" and place.type == "cuda" and len(X):
+            request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
+        if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
+            _probe(model, X, request, where, precision)
+        yield ReadyModel(request, make)
+
+
+def _probe(model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str) -> None:
+    """Compare gradients of a few sequences in reduced precision with those in float32."""
+    n = min(len(X), request.batch_size, N_PROBED)
+    found = []
+    for each in ("float32", precision):
+        framework = _make_framework(model, X, request, device, each)
+        arguments = tuple(framework.enter(array[:n]) for array in request.args)
+        own = [None if p is None else p[:n] for p in request.positions]
+        with set_precision(each):
+            found.append(framework.gradients(framework.enter(X[:n]), arguments, own)[1][0])
+    exact, rounded = found
+    _report_precision(exact, rounded, precision, request.letters)
+
+
+def _make_framework(
+    model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str
+) -> Framework:
+    """Return how rows of `X` reach a model on a device, and what comes back."""
+
+    def enter(rows: AnyArray) -> torch.Tensor:
+        tensor = rows.detach() if isinstance(rows, torch.Tensor) else _from_numpy(rows)
+        return tensor.to(tensor.device if device is None else device)
+
+    def gradients(
+        x: torch.Tensor, args: tuple[Any, ...], positions: Positions
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
+        if request.forward_only:
+            with torch.no_grad(), _autocast(x, precision):
+                return [_own(value, x) for value in request.values(forward(model, x, args, request), own)], []
+        with torch.inference_mode(False), torch.enable_grad():
+            x, *rest = (usable(tensor) for tensor in (x, *args))
+            x.requires_grad_()
+            with _autocast(x, precision):
+                values = request.values(forward(model, x, tuple(rest), request), own)
+            grads = [gradient(value, x, retain_graph=k + 1 < len(values)) for k, value in enumerate(values)]
+        return [_own(value, x) for value in values], grads
+
+    def leave(tensor: torch.Tensor) -> AnyArray:
+        return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
+
+    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty)
+
+
+def unwrap(model: Model) -> Model:
+    """Return the module inside a DistributedDataParallel one, whose calls wait for those of all other processes."""
+    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+
+def usable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its graph, which autograd can save: it cannot save those made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
+def _own(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Values without graph; a view would keep the whole output in memory."""
+    is_rounded = value.dtype in (torch.float16, torch.bfloat16) and x.dtype == torch.float32  # by autocast
+    return value.detach().float() if is_rounded else value.detach().clone()
+
+
+def _add(total: torch.Tensor | None, grad: torch.Tensor, weight: float) -> torch.Tensor:
+    """Add to a sum in place; half precision is summed in float32."""
+    if total is not None:
+        return total.add_(grad, alpha=weight)
+    if weight == 1:
+        return grad
+    return torch.mul(grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad, weight)
+
+
+def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
+def _substitute(rows: torch.Tensor, places: tuple[Array, ...], letters: Array, layout: Layout) -> torch.Tensor:
+    """Write one letter into each row."""
+    index = [torch.as_tensor(where, device=rows.device) for where in (np.arange(len(letters)), *places, letters)]
+    channels = rows.movedim(layout.axis, -1)[..., layout.letters]
+    channels[tuple(index[:-1])] = 0
+    channels[tuple(index)] = 1
+    return rows
+
+
+def _to_numpy(tensor: torch.Tensor) -> Array:
+    is_unknown = tensor.dtype == torch.bfloat16  # to NumPy
+    numbers: Array = (tensor.float() if is_unknown else tensor).numpy(force=True)
+    return numbers
+
+
+def _from_numpy(rows: Array) -> torch.Tensor:
+    """As a tensor, on the same memory where torch can use it: it knows no read-only, reversed or foreign numbers."""
+    return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
+    """What the model returns, or what goes into its last activation."""
+    activations = _Activations()
+    inputs = ([x, *args],) if args and _request.is_keras(model) else (x, *args)  # Keras takes several in one list
+    try:
+        if not request.before_activation:
+            return model(*inputs)
+        with activations:
+            outputs = model(*inputs)
+    except (RuntimeError, NotImplementedError) as error:
+        dtypes = {p.dtype for p in model.parameters()} if isinstance(model, torch.nn.Module) else set()
+        if "type" in str(error) and dtypes and x.dtype not in dtypes:
+            raise TypeError(f"X is {x.dtype} and the model {dtypes.pop()}; convert one of them") from error
+        _explain(error)
+        raise
+    return activations.before(_request.pick(outputs, request.output), request.output)
+
+
+class _Activations(TorchFunctionMode):  # type: ignore[misc]
+    """Notes what goes in and out of activations, called as functions or by modules."""
+
+    FUNCTIONS = frozenset(
+        getattr(place, name)
+        for place in (torch, torch.Tensor, torch.nn.functional)
+        for name in ("sigmoid", "softmax", "log_softmax", "softplus", "logsigmoid", "tanh", "relu", "exp")
+        if hasattr(place, name)
+    ) | {torch.special.expit}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[tuple[torch.Tensor, int, torch.Tensor, int]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in self.FUNCTIONS:
+            return func(*args, **kwargs)
+        given = args[0] if args else kwargs["input"]
+        version = given._version
+        result = func(*args, **kwargs)
+        self._seen.append((result, result._version, given, version))
+        return result
+
+    def before(self, head: torch.Tensor, output: Any) -> Any:
+        """Return what went into the activation that made `head`, in the shape of `head` and the model's structure."""
+        for result, version, given, given_version in reversed(self._seen):
+            is_view = result.data_ptr() == head.data_ptr() and result.numel() == head.numel() == given.numel()
+            same_order = is_view and result.is_contiguous() and head.is_contiguous()  # as after a squeeze
+            if result is not head and not same_order:
+                continue
+            if result._version != version or given._version != given_version:
+                raise ValueError(
+                    "before_activation cannot look behind operations that work in place; set inplace=False"
+                )
+            value = given.reshape(head.shape)
+            return value if output is None else {output: value}
+        raise ValueError(
+            "before_activation found no activation at the end of the model (inside a scripted one it cannot look); "
+            "return the value before it from the model, and use an ordinary target"
+        )
+
+
+def gradient(
+    value: torch.Tensor, x: torch.Tensor, *, retain_graph: bool | None = None, create_graph: bool = False
+) -> torch.Tensor:
+    """Gradient of the sum of `value`, or an error that says why there is none."""
+    grad = None
+    if value.requires_grad:
+        try:
+            (grad,) = torch.autograd.grad(
+                value.sum(), x, retain_graph=retain_graph, create_graph=create_graph, allow_unused=True
+            )
+        except (RuntimeError, NotImplementedError) as error:
+            _explain(error)
+            raise
+    if grad is None:
+        raise ValueError(_checks.NO_PATH)
+    return grad.contiguous() if 0 in grad.stride() else grad  # one number seen as many cannot be written to
+
+
+def _explain(error: Exception) -> None:
+    """Raise what an error of autograd means for a model, if it is known."""
+    text = str(error).partition("\n")[0].rstrip(".")
+    if "in-place operation" in text or "inplace operation" in text:
+        raise ValueError(
+            f"the model writes over what its gradient needs; clone it there first, or set inplace=False (torch: {text})"
+        ) from error
+    if "Inference tensors cannot be saved" in text:
+        raise ValueError(
+            "the model was made in inference mode, and such tensors have no gradients; make or load it outside of "
+            "torch.inference_mode"
+        ) from error
+    if "cudnn RNN backward" in text:
+        raise ValueError(
+            f"cuDNN cannot differentiate recurrent layers with dropout in evaluation mode; set their dropout to 0, or "
+            f"call under torch.backends.cudnn.flags(enabled=False) (torch: {text})"
+        ) from error
+    if "derivative" in text and "not implemented" in text:
+        raise ValueError(
+            f"a part of the model is not differentiable; replace it, or detach it (torch: {text})"
+        ) from error
+
+
+@contextmanager
+def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
+    """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
+    wanted = None if device is None else torch.device(device)
+    if not isinstance(model, torch.nn.Module):
+        yield wanted
+        return
+    modes = [
+        (module, module.training) for module in model.modules() if hasattr(module, "training")
+    ]  # frozen ones lack it
+    trainable = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
+    tensors = [*model.parameters(), *model.buffers()]
+    home = tensors[0].device if tensors else None
+    try:
+        for module, _ in modes:
+            # cuDNN differentiates recurrent layers in training mode alone, which without dropout is the same function
+            module.training = isinstance(module, torch.nn.RNNBase) and not module.dropout
+        for parameter in trainable:
+            parameter.requires_grad_(False)  # what their gradients would need is not kept
+        if wanted is not None and wanted != home:
+            model.to(wanted)
+        yield wanted or home
+    finally:
+        if wanted is not None and home is not None and wanted != home:
+            model.to(home)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def set_precision(name: str) -> Iterator[None]:
+    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    places: tuple[Any, ...] = (cuda, cudnn)
+    attribute, value = "allow_tf32", cast(Any, name == "tf32")
+    if hasattr(cuda, "fp32_precision"):  # torch 2.9, which does not let the older names be used beside it
+        places = (cuda, cudnn.conv, cudnn.rnn)
+        attribute, value = "fp32_precision", "tf32" if name == "tf32" else "ieee"
+    before = [getattr(place, attribute) for place in places]
+    try:
+        for place in places:
+            setattr(place, attribute, value)
+        yield
+    finally:
+        for place, setting in zip(places, before, strict=True):
+            setattr(place, attribute, setting)
+
+
+def _autocast(x: torch.Tensor, precision: str) -> Any:
+    if precision not in ("bfloat16", "float16"):
+        return nullcontext()
+    return torch.autocast(x.device.type, getattr(torch, precision))
+
+
+def without_autocast(device: torch.device) -> Any:
+    """Switch off the autocast of a caller: backward passes take it over too, and round what is off the simplex."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
+def _report_precision(exact: torch.Tensor, rounded: torch.Tensor, precision: str, letters: dict[str, Any]) -> None:
+    """Warn of how far angles and corrected gradients in reduced precision are from those in float32."""
+    angles = [ops.simplex_angle(grad.float(), **letters) for grad in (exact, rounded)]
+    error = (angles[0] - angles[1]).abs().double().flatten()
+    corrected = [ops.correct(grad.float(), **letters).double() for grad in (exact, rounded)]
+    relative = float((corrected[0] - corrected[1]).norm() / corrected[0].norm().clamp_min(1e-300))
+    if float(error.max()) == 0 and relative == 0:
+        return
+    middle, high = (float(np.quantile(error.cpu().numpy(), q)) for q in (0.5, 0.99))
+    warn(
+        f"{precision} differs from float32 on {len(exact)} sequences: angles by {middle:.2g} degrees in the median and "
+        f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %"
+    )
+
+
+def _is_exhausted(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
+def _describe_memory(error: Exception) -> str:
+    """How much was asked for, beside what was in use."""
+    asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error), re.IGNORECASE)
+    text = f"{asked.group(1)} more were needed" if asked else str(error).partition("\n")[0].rstrip(". ")
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        text += f" than the {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB in use"
+    return text
+
+
+def _release_memory() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+MEMORY = Memory((MemoryError, RuntimeError), _is_exhausted, _describe_memory, _release_memory)
+
+
+def _fit_batch(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device) -> int:
+    """Return how many rows a GPU has memory for, from what one row takes and what two take.
+
+    Of what is kept beside the model there are about six arrays as large as the batch, and one more for each target.
+    """
+    most = max(1, POSITIONS // max(request.layout.n_positions, 1))
+    try:
+        _, one, two = (_peak(framework, request, X, device, n) for n in (1, 1, 2))  # first calls take more
+    except torch.OutOfMemoryError:
+        return 1
+    row = X[:1].size * X.itemsize if isinstance(X, np.ndarray) else X[:1].numel() * X.element_size()
+    free, _ = torch.cuda.mem_get_info(device)
+    each = max(two - one, 1) + (6 + len(request.targets)) * row
+    return max(1, min(most, int((SHARE * free - max(2 * one - two, 0)) // each)))
+
+
+def _peak(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device, n: int) -> int:
+    """Memory that the gradients of one sequence, `n` times, take."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    x, *args = (framework.enter(array[:1]).repeat_interleave(n, 0) for array in (X, *request.args))
+    framework.gradients(x, tuple(args), [None if p is None else np.repeat(p[:1], n) for p in request.positions])
+    return int(torch.cuda.max_memory_allocated(device) - before)

@@ -1,1 +1,0 @@
-"""Folded models as files."""

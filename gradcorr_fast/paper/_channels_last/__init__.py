@@ -1,1 +1,0 @@
-"""Faster layers for training on CPUs."""

@@ -1,1 +1,0 @@
-"""Training of several models at once in each framework."""

@@ -1,1 +1,0 @@
-"""Training many models at once, in each framework."""

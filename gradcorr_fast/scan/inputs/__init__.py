@@ -1,0 +1,1 @@
+"""What a scan is given, as people have it: genomes, variants, regions."""

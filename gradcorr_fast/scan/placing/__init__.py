@@ -1,0 +1,1 @@
+"""Where variants and regions lie on the genome, and the windows that the model sees."""

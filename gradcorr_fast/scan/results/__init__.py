@@ -1,0 +1,1 @@
+"""What a scan keeps: tables, stores, what they say about themselves, and their exports."""

@@ -1,0 +1,20 @@
+"""Parquet files whose pages carry checksums, which reading tests."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""How every table of a scan is written."""
+
+
+def open_checked(path: str | Path) -> pq.ParquetFile:
+    """Open a file for reading; a page that is not what was written raises OSError when it is read."""
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+def write_whole(table: pa.Table, path: str | Path) -> None:
+    """Write a table as one row group."""
+    pq.write_table(table, path, row_group_size=max(1, len(table)), **WRITING)

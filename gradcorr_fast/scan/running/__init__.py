@@ -1,0 +1,1 @@
+"""A scan at work: options, folder and shards, the model and its failures, progress."""

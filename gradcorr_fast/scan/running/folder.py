@@ -1,0 +1,236 @@
+"""The folder in which a scan works: what it does, its shards, and which of them are done.
+
+A scan is there when ``run.json`` is, and a shard is done when its manifest is; both appear by a rename. Everything else
+that a killed process leaves is done again. Locks vanish with the process that holds them.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ...io.writing import replacing, sync
+from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
+
+PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
+COMPARED = ("model", "genome", "input", "options")
+"""Parts of what a scan says about itself that must not change when it goes on."""
+MAY_CHANGE = ("path", "source")
+"""What of it may: where files are."""
+MATRIX = f"{TABLE}.zarr"
+RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
+OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
+"""Names of what a scan keeps in its folder."""
+UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8,}\.(partial|replaced)(\.\w+)*")
+"""Names of what an interrupted write leaves."""
+
+POLL_SECONDS = 1.0
+
+Record = dict[str, Any]
+
+
+class Folder:
+    """A scan on disk."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def record(self) -> Record | None:
+        """What the scan says about itself, or None where there is none."""
+        file = self.path / RUN_FILE
+        return json.loads(file.read_text()) if file.exists() else None
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the folder while a scan is begun or joined; one that was made for a scan that did not begin goes."""
+        is_new = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / LOCK):
+                yield
+        finally:
+            if is_new and self.record is None:
+                shutil.rmtree(self.path)
+
+    def check_vacant(self, force: bool) -> None:
+        """Raise an error if the folder holds what is not a scan's, or the remains of a scan that may be wanted."""
+        names = {p.name for p in self.path.iterdir()}
+        strangers = sorted(name for name in names if name not in OWN and not UNFINISHED.fullmatch(name))
+        if strangers:
+            raise FileExistsError(
+                f"{self.path} holds other files ({', '.join(strangers[:3])}); give the scan a folder of its own"
+            )
+        remains = sorted(names.intersection(RESULTS) | {p.name for p in (self.path / SHARDS).glob("*.parquet")})
+        if self.record is None and remains and not force:
+            raise FileExistsError(
+                f"{self.path} holds {', '.join(remains[:3])} without a scan; move them away, or remove them by force "
+                f"(--force)"
+            )
+
+    def clear(self, keep: Path) -> None:
+        """Remove what a scan left, and nothing else; not while some process is at it."""
+        record = self.record
+        held = [number for number in range(record["shards"] if record else 0) if self.is_held(number)]
+        if held:
+            raise RuntimeError(f"some process is at the scan in {self.path} (shard {held[0]}); end it first")
+        (self.path / RUN_FILE).unlink(missing_ok=True)  # first: without it there is no scan
+        for place in self.path.iterdir():
+            if place == keep or (place.name not in OWN and not UNFINISHED.fullmatch(place.name)):
+                continue
+            if place.is_dir():
+                shutil.rmtree(place)
+            elif place.name != LOCK:
+                place.unlink()
+
+    def begin(self, record: Record, plan: Path) -> None:
+        """Put in place what was planned, and what the scan says about itself: from now on it is there."""
+        (self.path / SHARDS).mkdir(exist_ok=True)
+        shutil.move(plan, self.plan)
+        sync(self.plan)
+        write_json(self.path / RUN_FILE, record)
+
+    def check_id(self, identity: str) -> None:
+        """Raise an error if the scan in the folder is another than it was."""
+        record = self.record
+        if record is None or record["id"] != identity:
+            raise RuntimeError(f"the scan in {self.path} was begun anew by another call; this one ends")
+
+    @property
+    def plan(self) -> Path:
+        """Where what was placed is, one row group for each shard."""
+        return self.path / PLAN
+
+    def shard(self, number: int) -> Path:
+        """Where the table of a shard is."""
+        return self.path / SHARDS / f"{number:06d}.parquet"
+
+    def manifest(self, number: int) -> Record | None:
+        """What is known of a shard that is done, or None."""
+        file = self.shard(number).with_suffix(".json")
+        try:
+            return dict(json.loads(file.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def is_whole(self, number: int) -> bool:
+        """Whether a shard is done and its files are those that were written."""
+        manifest = self.manifest(number)
+        if manifest is None:
+            return False
+        files = {self.path / name: digest for name, digest in manifest["files"].items()}
+        return all(file.exists() and file_digest(file) == digest for file, digest in files.items())
+
+    @contextmanager
+    def holding(self, number: int) -> Iterator[bool]:
+        """Hold a shard, which yields True, unless another process does; any thread may let it go."""
+        lock = FileLock(self.shard(number).with_suffix(".lock"), timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def is_held(self, number: int) -> bool:
+        """Whether some process is at a shard."""
+        file = self.shard(number).with_suffix(".lock")
+        if not file.exists():
+            return False
+        with self.holding(number) as is_free:
+            return not is_free
+
+    def commit(
+        self,
+        number: int,
+        identity: str,
+        write: Callable[[Path], None],
+        manifest: Mapping[str, Any],
+        others: Iterable[Path] = (),
+    ) -> None:
+        """Write the table of a shard, and then its manifest; `others` are files of it that are written already."""
+        self.check_id(identity)
+        file = self.shard(number)
+        write(file)
+        for other in others:
+            sync(other)
+        files = {str(each.relative_to(self.path)): file_digest(each) for each in (file, *others)}
+        write_json(file.with_suffix(".json"), {"shard": number, "files": files, **manifest})
+
+
+def work(folder: Folder, identity: str, numbers: Iterable[int], do: Callable[[int], Callable[[], None]]) -> None:
+    """Do the shards that are not done; those that another process holds last, should it leave them undone.
+
+    `do` computes a shard and returns what puts it on disk, which a thread does while the next shard is computed. Both
+    are held meanwhile, and no third one is begun before the first is on disk. What goes wrong there ends the work.
+    """
+    pending = list(numbers)
+    with ThreadPoolExecutor(1) as writer, ExitStack() as written:
+        while pending:
+            held = []
+            for number in pending:
+                with ExitStack() as hold:
+                    is_ours = hold.enter_context(folder.holding(number))
+                    folder.check_id(identity)
+                    if not is_ours:
+                        held.append(number)
+                    elif not folder.is_whole(number):
+                        write = do(number)
+                        written.close()  # waits for the shard before
+                        written.callback(writer.submit(_write, hold.pop_all(), write).result)
+                        del write  # with all that it holds
+            written.close()
+            pending = held
+            if held:
+                time.sleep(POLL_SECONDS)
+
+
+def _write(hold: ExitStack, write: Callable[[], None]) -> None:
+    """Put a shard on disk and let it go: the thread does both, since Ctrl-C may end the wait for it."""
+    with hold:
+        write()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identify(record: Record) -> str:
+    """Return what tells a scan from others: the same for the same model, genome, input and options."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that is whole or not there, and replaces one that exists."""
+    with replacing([path], force=True) as (temporary,):
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def find_changes(before: Record, now: Record, may_change: Iterable[str] = ()) -> list[str]:
+    """Say what differs between a scan and a call that wants to go on with it, in words, but for what may."""
+    found = []
+    for part in COMPARED:
+        old, new = before.get(part, {}), now.get(part, {})
+        for key in sorted((old.keys() | new.keys()).difference(MAY_CHANGE, may_change)):
+            if old.get(key) != new.get(key):
+                found.append(f"{part} {key} was {_show(old.get(key))} and is {_show(new.get(key))}")
+    return found
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,240 @@
+"""What is left to do when shards are done: telling how far a scan is, and joining its shards."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...io.writing import replacing
+from ..results.matrix import finish_matrix
+from ..results.merging import merge_shards
+from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS, read_metadata
+from ..results.store import THRESHOLDS, finish_store
+from .folder import MATRIX, Folder, Record
+
+OTHER_SUFFIXES = (".csv", ".txt", ".xlsx", ".json", ".h5", ".npz", ".zarr", ".gz", ".bgz", ".zst", ".zip")
+
+__all__ = ["Status", "folder_of", "merge", "status"]
+
+
+class Status(NamedTuple):
+    """How far a scan is."""
+
+    n_shards: int
+    n_done: int
+    """Shards that are done."""
+    n_held: int
+    """Shards that some process is at."""
+    n_rows: int
+    """Alleles or regions."""
+    counts: dict[str, int]
+    """Those of the shards that are done, by status."""
+    seconds_left: float | None
+    """At the rate of the last shards; None if that is not known."""
+
+
+def merge(out: str | os.PathLike[str], *, format: str | None = None, force: bool = False) -> Path:  # noqa: A002
+    """Join the shards of a scan into one table.
+
+    Parameters
+    ----------
+    out : path
+        As in `score_variants` or `attribute_regions`.
+    format : str, optional
+        Of the table of variants in a folder: "parquet" (by default), "tsv", "tsv.gz", "vcf", "vcf.gz" or "bcf".
+    force : bool
+        Replace a file that exists.
+
+    Returns
+    -------
+    Path
+        Of the table. Beside it are, in a Zarr store, the scores of more than 16 targets, or the attributions.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no scan.
+    RuntimeError
+        If shards are missing or damaged; it says how many.
+
+    Examples
+    --------
+    >>> merge("scan", format="vcf.gz")  # doctest: +SKIP
+    """
+    folder, out = _existing(out), Path(out)
+    record = folder.record
+    assert record is not None
+    if record["kind"] != "variants" and format is not None:
+        raise ValueError("attributions have one format; leave it away, and call export for others")
+    place = check_place(out, format, force=force or folder.path == out or _is_of(out, record))
+    with folder.changing():
+        if _is_of(out, record):  # ended after the table was written and before all the rest was done
+            _clear_away(folder, out)
+            return out
+        numbers = range(record["shards"])
+        missing = [number for number in numbers if not folder.is_whole(number)]
+        if missing:
+            raise RuntimeError(
+                f"{len(missing)} of {len(numbers)} shards of {folder.path} are not done (the first is {missing[0]}); "
+                f"go on with it first (--resume)"
+            )
+        metadata = record | _sum_up([folder.manifest(number) for number in numbers])
+        lengths = metadata.pop("contigs")
+        shards = [folder.shard(number) for number in numbers]
+        if record["kind"] == "variants":
+            if (folder.path / MATRIX).exists():
+                finish_matrix(folder.path / MATRIX, metadata)
+            merge_shards(shards, place, metadata=metadata, contig_lengths=lengths, force=True)
+            if folder.path != out:
+                _clear_away(folder, out)
+            return place
+        metadata["contig_lengths"] = lengths
+        finish_store(folder.path / STORE, metadata)
+        merge_shards(shards, folder.path / REGIONS, metadata=metadata, force=True)
+        return folder.path / REGIONS
+
+
+def check_place(out: Path, format: str | None, *, force: bool) -> Path:  # noqa: A002
+    """Return where the table of variants goes, if it can go there."""
+    suffix = _suffix(out)
+    if format is not None and format not in TABLE_FORMATS.values():
+        raise ValueError(f"format must be one of {', '.join(TABLE_FORMATS.values())}; got {format!r}")
+    if not suffix:
+        if out.suffix.lower() in OTHER_SUFFIXES and not out.is_dir():
+            raise ValueError(f"there is no format {out.suffix}; end {out} with one of {', '.join(TABLE_FORMATS)}")
+        return out / f"{TABLE}.{format or 'parquet'}"
+    if format is not None and TABLE_FORMATS[suffix] != format:
+        raise ValueError(f"{out} says another format than {format}; leave the format away")
+    for place in (out, matrix_beside(out)):
+        if place.exists() and not force:
+            raise FileExistsError(f"{place} exists already; force (--force) replaces it")
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder; give the table another name")
+    return out
+
+
+def matrix_beside(out: Path) -> Path:
+    """Where the scores of many targets are, beside a table."""
+    return out.with_name(f"{out.name.removesuffix(_suffix(out))}.zarr")
+
+
+def _is_of(out: Path, record: Record) -> bool:
+    """Whether a file is the table of a scan."""
+    if not out.is_file():
+        return False
+    try:
+        return bool(read_metadata(out).get("id") == record["id"])
+    except (ValueError, OSError):
+        return False
+
+
+def _clear_away(folder: Folder, out: Path) -> None:
+    """Put the matrix of a scan beside its table, and remove the folder that it worked in, its record first."""
+    matrix, place = folder.path / MATRIX, matrix_beside(out)
+    if matrix.exists():
+        with replacing([place], force=True) as (temporary,):
+            os.replace(matrix, temporary)
+    (folder.path / RUN_FILE).unlink()
+    shutil.rmtree(folder.path)
+
+
+def status(out: str | os.PathLike[str]) -> Status:
+    """Tell how far a scan is, whoever works on it.
+
+    Parameters
+    ----------
+    out : path
+        As in `score_variants`.
+
+    Returns
+    -------
+    Status
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no scan.
+
+    Examples
+    --------
+    >>> status("scan").n_done  # doctest: +SKIP
+    """
+    if Path(out).is_file() and Folder(folder_of(out)).record is None:
+        metadata = read_metadata(Path(out))
+        n, n_rows = metadata["shards"], sum(metadata["counts"].values())
+        return Status(n, n, 0, n_rows, metadata["counts"], 0.0)
+    folder = _existing(out)
+    record = folder.record
+    assert record is not None
+    done, held = [], 0
+    for number in range(record["shards"]):
+        manifest = folder.manifest(number)
+        if manifest is not None:
+            done.append(manifest)
+        else:
+            held += folder.is_held(number)
+    n_left = sum(record["counts"].values()) - sum(manifest["rows"] for manifest in done)
+    recent = done[-10:]
+    rate = sum(m["seconds"] for m in recent) / max(sum(m["rows"] for m in recent), 1)
+    return Status(
+        n_shards=record["shards"],
+        n_done=len(done),
+        n_held=held,
+        n_rows=sum(record["counts"].values()),
+        counts=_sum_up(done)["counts"],
+        seconds_left=n_left * rate / max(held, 1) if done else None,
+    )
+
+
+def _sum_up(manifests: Sequence[Any]) -> dict[str, Any]:
+    """Add up what the manifests of shards tell."""
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for manifest in manifests:
+        counts.update(manifest["counts"])
+        reasons.update(manifest["reasons"])
+    agreements = [manifest["agreement"] for manifest in manifests if "agreement" in manifest]
+    n, x, y, xx, yy, xy = np.sum(agreements, 0).T if agreements else np.zeros((6, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
+        error = np.sqrt((xx - 2 * xy + yy) / n)
+    found: dict[str, Any] = {"counts": dict(counts)}
+    if reasons:
+        found["reasons"] = dict(reasons)
+    if angles := [manifest["angles"] for manifest in manifests if "angles" in manifest]:
+        positions, *above = np.sum(angles, 0).tolist()
+        shares = {f"above_{t}": count / max(positions, 1) for t, count in zip(THRESHOLDS, above, strict=True)}
+        found["angles"] = {"positions": positions, **shares}
+    if np.any(n > 1):
+        found["agreement"] = {
+            "n": n.astype(int).tolist(),
+            "pearson": [_plain(value) for value in correlation],
+            "root_mean_square_difference": [_plain(value) for value in error],
+        }
+    return found
+
+
+def _plain(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _existing(out: str | os.PathLike[str]) -> Folder:
+    folder = Folder(folder_of(out))
+    if folder.record is None:
+        raise FileNotFoundError(f"there is no scan in {folder.path}; begin one with score, plan or attribute")
+    return folder
+
+
+def _suffix(out: str | os.PathLike[str]) -> str:
+    name = Path(out).name.lower()
+    return next((suffix for suffix in sorted(TABLE_FORMATS, key=len, reverse=True) if name.endswith(suffix)), "")
+
+
+def folder_of(out: str | os.PathLike[str]) -> Path:
+    """Where a scan works: in a folder, or beside a file."""
+    path = Path(out)
+    return path.with_name(f"{path.name}.run") if _suffix(path) else path

@@ -1,0 +1,183 @@
+"""What a scan may be asked: names, defaults, checks, and the form in which it is recorded."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, TypedDict
+
+from ... import targets
+from ..._types import PathLike, TargetLike, Unchecked
+from ...hooks._options import (
+    COMMON,
+    METHODS,
+    DrawOptions,
+    Option,
+    PathSettings,
+    PresetSetting,
+    RunOptions,
+    SampleSettings,
+    as_json,
+    check_count,
+    check_names,
+    check_size,
+    complete,
+    owners_of,
+    read_size,
+    table_of,
+)
+from ..results.tables import SCORES, check_scores
+from .folder import file_digest
+
+
+def as_targets(name: str, value: Unchecked) -> tuple[TargetLike, ...]:
+    """Return one or several targets, or their text, as a tuple."""
+    is_one = isinstance(value, str) or callable(value) or not hasattr(value, "__iter__")
+    wanted = (value,) if is_one else value
+    checked = tuple(targets.parse(t) if isinstance(t, str) else targets.as_target(t) for t in wanted)
+    if not checked:
+        raise ValueError(f"there is nothing to compute; ask for a target ({name}=)")
+    return checked
+
+
+def name_targets(wanted: Sequence[TargetLike]) -> list[str]:
+    """Return the text of each target; a function of the user's is called by its name."""
+    return [str(target) if targets.is_plain(target) else as_json(target) for target in wanted]
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(text.split(",")) if text else ()
+
+
+def record_regions(regions: Unchecked) -> Any:
+    """Return what tells regions from others: the digest of a file, else their texts."""
+    if isinstance(regions, str | os.PathLike) and Path(regions).is_file():
+        return {"sha256": file_digest(Path(regions))}
+    return None if regions is None else [str(region) for region in regions]
+
+
+class ModelOptions(RunOptions, total=False):
+    """Options of every scan."""
+
+    length: Annotated[
+        int | None,
+        Option(help="Window, bp; by default the length of the model's input if it tells.", check=check_count),
+    ]
+    axis: Annotated[int | None, Option(help="Letter axis of the model's input: 1 for (N, 4, L), -1 for (N, L, 4).")]
+    targets: Annotated[
+        Sequence[TargetLike],
+        Option(
+            (0,), "Of the output, such as 3 or mean(); repeatable.", flags=("--target", "-t"), is_repeatable=True,
+            check=as_targets, record=name_targets,
+        ),
+    ]  # fmt: skip
+    edges: Annotated[str, Option("pad", "Windows that leave the contig.", choices=("pad", "reject"))]
+    max_n: Annotated[float, Option(0.05, "Largest share of N in a window that is used.")]
+    shard_size: Annotated[
+        int | str,
+        Option("auto", "Rows that are done whole or not at all.", check=check_size, read=read_size, metavar="N|auto"),
+    ]
+
+
+class ScanOptions(ModelOptions, total=False):
+    """Options of a scan of variants; `score_variants` describes them."""
+
+    scores: Annotated[
+        Sequence[str],
+        Option(tuple(SCORES), "What is computed, with commas between.", read=read_names, metavar="NAME,NAME,..."),
+    ]
+    windows: Annotated[str, Option("centred", "centred, or grid:STEP to share reference windows.")]
+    top: Annotated[
+        int | None,
+        Option(help="Score exactly only the K largest of each reference window.", check=check_count, metavar="K"),
+    ]
+    flank: Annotated[str, Option("right", "Side that an indel's window follows.", choices=("right", "both"))]
+    chroms: Annotated[
+        Sequence[str] | None, Option(help="Only variants there; repeatable.", flags=("--chrom",), is_repeatable=True)
+    ]
+    regions: Annotated[
+        PathLike | Sequence[Any] | None,
+        Option(help="Only variants in this BED file, or in chr:start-end.", record=record_regions),
+    ]
+
+
+class StoreOptions(TypedDict, total=False):
+    """Which maps of regions are stored, and how."""
+
+    method: Annotated[str, Option("saliency", "Of attribution.", choices=tuple(METHODS))]
+    dtype: Annotated[str, Option("float16", "Of the maps.", choices=("float16", "float32"))]
+    keep_uncorrected: Annotated[bool, Option(False, "Store the maps before the correction too.")]
+
+
+class RegionOptions(
+    StoreOptions, PathSettings, SampleSettings, PresetSetting, DrawOptions, ModelOptions, total=False
+):  # fmt: skip
+    """Options of a scan of regions; `attribute_regions` describes them."""
+
+
+def scan_table(kind: type) -> dict[str, Option]:
+    """Return the options of a scan; of those that only some methods have, None is what the method has by default."""
+    table = table_of(kind)
+    return {name: replace(option, default=None) if owners_of(name) else option for name, option in table.items()}
+
+
+FOR_METHODS = tuple(name for name in table_of(RegionOptions) if owners_of(name))
+"""Options that only some attribution methods have."""
+FOR_ANY = table_of(ScanOptions) | table_of(RegionOptions)
+"""Options of all scans."""
+MAY_CHANGE = tuple(name for name, option in FOR_ANY.items() if option.may_change)
+"""Options that may be others when a scan goes on."""
+FOR_MODEL = ("length", *(name for name in FOR_ANY if name in COMMON))
+"""Options that the hooks take; not every scan has them all."""
+
+
+def check_variant_options(given: ScanOptions) -> MappingProxyType[str, Any]:
+    """Fill in defaults and check what the model and the genome do not; what is returned cannot be written to."""
+    options = _check(given, ScanOptions)
+    scores = (options["scores"],) if isinstance(options["scores"], str) else options["scores"]
+    options["scores"] = tuple(check_scores(scores, target_names(options)))
+    if not options["scores"]:
+        raise ValueError(f"there is nothing to compute; ask for some of {', '.join(SCORES)}")
+    return MappingProxyType(options)
+
+
+def check_region_options(given: RegionOptions) -> MappingProxyType[str, Any]:
+    """Fill in defaults and check what the model and the genome do not; what is returned cannot be written to."""
+    options = _check(given, RegionOptions)
+    shape = getattr(options["references"], "shape", (0, 0, 0))
+    if len(shape) != 3:
+        raise ValueError(
+            f"references have shape {tuple(shape)}; give an array that serves all regions, (R, 4, L) or (R, L, 4)"
+        )
+    return MappingProxyType(options)
+
+
+def _check(given: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    table = scan_table(kind)
+    check_names(given, table)
+    options = complete(given, table)
+    check_scores([], target_names(options))
+    return options
+
+
+def grid_step(windows: str) -> int | None:
+    """Return the step of "grid:STEP" in bp, None for "centred"."""
+    name, _, step = windows.partition(":")
+    if windows == "centred":
+        return None
+    if name != "grid" or not step.isdigit() or int(step) < 1:
+        raise ValueError(f'windows must be "centred" or "grid:STEP" with a number of bp; got {windows!r}')
+    return int(step)
+
+
+def target_names(options: Mapping[str, Any]) -> list[str]:
+    """Return the text of each target."""
+    return name_targets(options["targets"])
+
+
+def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as JSON keeps them, but for those that are not recorded."""
+    records = {name: FOR_ANY[name].record for name in options}
+    return {name: record(options[name]) for name, record in records.items() if record is not None}
