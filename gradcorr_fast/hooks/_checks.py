@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from .._types import AnyArray, Array
 from .._warn import warn
 from ..backends import find_backend
 from ..io.misuse import Evidence
+from ._ready import Found, Framework
 from ._request import PLAIN, OwnPosition, Request
 
 N_SAMPLED = 16
@@ -21,7 +23,7 @@ NO_PATH = (
 )
 
 
-def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any], mend: str = "") -> None:
+def check_one_hot(request: Request, X: AnyArray, read: Callable[[AnyArray], Array], mend: str = "") -> None:
     """Refuse sequences that are not one-hot, and count the positions; unknown letters may be all 0 or all equal."""
     n_bad, sequences = 0, []
     for start in range(0, len(X), request.batch_size):
@@ -39,20 +41,20 @@ def check_one_hot(request: Request, X: Any, read: Callable[[Any], Any], mend: st
 class Checks:
     """Looks at the results of each group when the next one is under way, so that a device need not wait."""
 
-    def __init__(self, framework: Any, request: Request, has_gradients: bool) -> None:
+    def __init__(self, framework: Framework, request: Request, has_gradients: bool) -> None:
         self._framework, self._request, self._has_gradients = framework, request, has_gradients
-        self._pending: list[tuple[int, Any, Any]] = []
-        self._inputs: Any = None
+        self._pending: list[tuple[int, AnyArray, AnyArray]] = []
+        self._inputs: tuple[Any, ...] = ()
         self._n_saturated = 0
         self._evidence: Evidence | None = None
 
-    def add(self, start: int, found: Any) -> None:
+    def add(self, start: int, found: Found) -> None:
         """Take in the values and maps of a group, and check the one before."""
         if start < N_SAMPLED and self._has_gradients and {"angle", PLAIN}.intersection(self._request.fields or ()):
             self._look_at(found.maps[0][: N_SAMPLED - start])
         sizes = [_size(grad) for grad in found.maps]
         self._check_pending()
-        self._pending = [(start, *each) for each in zip(found.values, sizes, strict=True)]
+        self._pending = [(start, value, size) for value, size in zip(found.values, sizes, strict=True)]
         self._inputs = found.inputs
 
     def finish(self) -> None:
@@ -61,15 +63,15 @@ class Checks:
         if self._evidence is not None and self._evidence.is_centred:
             warn(
                 "the gradient comes out of the model centred already, as behind SimplexProjection, attach or fold, so "
-                "its angles are 0 within rounding and say nothing of the model; take them from the model without it",
+                "its angles are 0 within rounding and say nothing of the model; take them from the model without it"
             )
         if self._n_saturated:
             warn(
                 f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
-                f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it",
+                f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it"
             )
 
-    def _look_at(self, grad: Any) -> None:
+    def _look_at(self, grad: AnyArray) -> None:
         rows = np.asarray(self._framework.read(grad))
         if rows.size:
             self._evidence = self._evidence or Evidence(ROUNDING * float(np.finfo(rows.dtype).eps))
@@ -97,7 +99,7 @@ class Checks:
                 self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
 
 
-def _size(grad: Any) -> Any:
+def _size(grad: AnyArray) -> AnyArray:
     """Largest magnitude of each sequence; on the CPU by NumPy, since waking a framework's threads takes longer."""
     backend, axes = find_backend(grad=grad), tuple(range(1, len(grad.shape)))
     if 0 in grad.shape[1:]:

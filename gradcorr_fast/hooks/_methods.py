@@ -1,105 +1,24 @@
-"""The attribution methods as weighted means of gradients: where they are taken, and with which weights.
+"""The attribution methods by name: where their gradients are taken, and with which weights."""
 
-A method is a list of points; each makes of a group of sequences one input of the model for every sequence. The engine
-in `_batches` runs them, whatever the framework.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from .._types import AnyArray, Array
 from .._warn import warn
 from ..backends import library
+from ._averages import Average, Point
+from ._mutagenesis import Mutagenesis
 from ._options import METHODS, Options, SampleOptions, check_names, complete, own_table, settings
-from ._request import MAPS, Request
+from ._ready import FindReference, Group, Method
+from ._request import MAPS
 
-Read: TypeAlias = Callable[[AnyArray], Array]
-"""Turns an array into a NumPy array."""
 SOFT = "soft=True takes them as they are"
 
 
-class Point(NamedTuple):
-    """One gradient of each sequence."""
-
-    weight: float
-    step: float | None = None
-    """Where it lies on a path from the reference, 0, to the sequence, 1; None for a sample around the sequence."""
-    number: int = 0
-    """Of the reference, or of the sample."""
-
-
-class Method(NamedTuple):
-    """A mean of gradients at some points."""
-
-    points: tuple[Point, ...]
-    make: Callable[["Group", Point], Any]
-    """The input of the model at a point."""
-    is_path: bool = False
-    multiply_by_inputs: bool = False
-    """Whether each gradient is multiplied by the difference of sequence and reference."""
-    needs_one_hot: bool = False
-    """Whether input that is not one-hot is refused."""
-    reference: Callable[["Group", int], Any] | None = None
-    """The reference with a number, of a path."""
-    n_rows: int = 0
-    """Rows for each sequence where they are not the points."""
-    mend: str = ""
-    """What to do about input that is refused since it is not one-hot."""
-
-
-class Group:
-    """Some sequences on the device, with what is made of them once: codes, keys of the draws, the last reference."""
-
-    def __init__(
-        self, request: Request, rows: slice, x: AnyArray, array: Callable[[Array], AnyArray], read: Read
-    ) -> None:
-        self.request, self.rows, self.x = request, rows, x
-        self.array = array
-        """Turns a NumPy array into one like x."""
-        self._read = read
-        self._host: Array | None = None
-        self._codes: Array | None = None
-        self._keys: Array | None = None
-        self._reference: tuple[int, Any, Any] = (-1, None, None)
-
-    @property
-    def size(self) -> int:
-        return int(self.rows.stop - self.rows.start)
-
-    @property
-    def host(self) -> Array:
-        """The sequences as a NumPy array."""
-        if self._host is None:
-            self._host = np.asarray(self._read(self.x))
-        return self._host
-
-    @property
-    def codes(self) -> Array:
-        if self._codes is None:
-            self._codes, _ = self.request.layout.codes(self.host)
-        return self._codes
-
-    @property
-    def keys(self) -> Array:
-        """Keys of the random draws, which depend on the seed and each sequence's codes alone."""
-        if self._keys is None:
-            from ..kernels import cpu_sequences
-
-            self._keys = cpu_sequences.digest(self.codes, self.request.seed)
-        return self._keys
-
-    def reference(self, method: Method, number: int) -> tuple[Any, Any]:
-        """A reference, and what leads from it to the sequence; kept, since the steps of a path follow each other."""
-        if self._reference[0] != number and method.reference is not None:
-            reference = method.reference(self, number)
-            self._reference = number, reference, self.x - reference
-        return self._reference[1:]
-
-
-def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method | None, Options]:
-    """Return the method with a name, None being mutagenesis, and the options that are not its own."""
+def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method, Options]:
+    """Return the method with a name, and the options that are not its own."""
     table, kind = own_table(name), METHODS[name].options
     check_names(options, kind.__annotations__, name)
     checked = complete(options, table)
@@ -112,7 +31,7 @@ def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method | N
             f"as they are",
         )
     if name == "saturation_mutagenesis":
-        return None, rest
+        return Mutagenesis(), rest
     if kind is Options:
         return saliency(), rest
     return samples(**own) if kind is SampleOptions else path(name, X, **own), rest
@@ -122,9 +41,9 @@ def _asks_for_maps(outputs: Sequence[str] | str | None) -> bool:
     return outputs is None or any(field in MAPS for field in ((outputs,) if isinstance(outputs, str) else outputs))
 
 
-def saliency() -> Method:
+def saliency() -> Average:
     """The gradient at the sequence itself."""
-    return Method((Point(1.0, 1.0),), lambda group, point: group.x)
+    return Average((Point(1.0, 1.0),), lambda group, point: group.x)
 
 
 def path(
@@ -138,16 +57,16 @@ def path(
     rule: str,
     multiply_by_inputs: bool,
     soft: bool,
-) -> Method:
+) -> Average:
     """Means of gradients along straight paths from references to the sequence; what is None is as in the preset."""
     given = settings(preset, name, references=references, n_references=n_references, n_steps=n_steps)
     steps, weights = place_steps(rule, given["n_steps"])
     find, n, needs_codes = _find_references(X, given["references"], given["n_references"])
 
-    def make(group: Group, point: Point) -> Any:
+    def make(group: Group, point: Point) -> AnyArray:
         if point.step == 1:
             return group.x
-        reference, difference = group.reference(method, point.number)
+        reference, difference = group.reference(find, point.number)
         way = difference * point.step
         return way if isinstance(reference, float) and reference == 0 else way + reference
 
@@ -162,8 +81,7 @@ def path(
             f'references="{given["references"]}" shuffles letters, which soft sequences do not have; pass '
             f'references="zero", "uniform" or an array with soft=True'
         )
-    method = Method(points, make, True, bool(multiply_by_inputs), needs_codes or not soft, find, mend=mend)
-    return method
+    return Average(points, make, needs_codes or not soft, mend, find, bool(multiply_by_inputs))
 
 
 def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
@@ -187,9 +105,7 @@ def place_steps(rule: str, n_steps: int) -> tuple[Array, Array]:
     return (np.arange(n_steps) + (rule == "midpoint") / 2) / n_steps, weights
 
 
-def _find_references(
-    X: AnyArray, references: str | AnyArray, n_references: int
-) -> tuple[Callable[[Group, int], AnyArray], int, bool]:
+def _find_references(X: AnyArray, references: str | AnyArray, n_references: int) -> tuple[FindReference, int, bool]:
     """Return the function that finds a reference of a group, their number, and whether it needs codes."""
     if isinstance(references, str):
         if references in ("zero", "uniform"):
@@ -209,7 +125,7 @@ def _find_references(
     )
 
 
-def _constant(group: Group, kind: str) -> Any:
+def _constant(group: Group, kind: str) -> AnyArray:
     """The same number for every letter; channels that are no letters stay as they are."""
     layout = group.request.layout
     value = 0.0 if kind == "zero" else 1.0 / layout.n_letters
@@ -219,24 +135,24 @@ def _constant(group: Group, kind: str) -> Any:
     return group.array(layout.put(whole, np.full((len(whole), layout.n_positions, layout.n_letters), value)))
 
 
-def _shuffled(group: Group, kind: str, number: int) -> Any:
+def _shuffled(group: Group, kind: str, number: int) -> AnyArray:
     from ..kernels import cpu_sequences
 
     codes = cpu_sequences.shuffle(group.codes, 1, kind, group.request.seed, number)[:, 0]
     return _with_letters(group, codes)
 
 
-def _with_letters(group: Group, codes: Array) -> Any:
+def _with_letters(group: Group, codes: Array) -> AnyArray:
     """The group's sequences with the letters of other codes."""
     layout = group.request.layout
     letters = np.eye(layout.n_letters + 1, layout.n_letters, dtype=group.host.dtype)
     return group.array(layout.put(group.host.copy(), letters[np.minimum(codes, layout.n_letters)]))
 
 
-def noise(n_samples: int, sd: float, soft: bool) -> Method:
+def noise(n_samples: int, sd: float, soft: bool) -> Average:
     """Gradients at the sequence with Gaussian noise on every letter of every position."""
 
-    def make(group: Group, point: Point) -> Any:
+    def make(group: Group, point: Point) -> AnyArray:
         from ..kernels import cpu_sequences
 
         layout = group.request.layout
@@ -249,13 +165,13 @@ def noise(n_samples: int, sd: float, soft: bool) -> Method:
         return group.x + group.array(whole) * sd
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
-    return Method(points, make, needs_one_hot=not soft, mend=SOFT)
+    return Average(points, make, needs_one_hot=not soft, mend=SOFT)
 
 
-def mutations(n_samples: int, rate: float) -> Method:
+def mutations(n_samples: int, rate: float) -> Average:
     """Gradients at the sequence with some letters replaced by others."""
 
-    def make(group: Group, point: Point) -> Any:
+    def make(group: Group, point: Point) -> AnyArray:
         from ..kernels import cpu_sequences
 
         layout = group.request.layout
@@ -269,12 +185,12 @@ def mutations(n_samples: int, rate: float) -> Method:
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
     mend = 'kind="mutation" replaces letters, which soft sequences do not have; pass kind="gaussian" with soft=True'
-    return Method(points, make, needs_one_hot=True, mend=mend)
+    return Average(points, make, needs_one_hot=True, mend=mend)
 
 
 def samples(
     *, kind: str, preset: str, n_samples: int | None, sd: float | None, rate: float | None, soft: bool
-) -> Method:
+) -> Average:
     """Gradients at samples around the sequence."""
     if kind == "gaussian" and rate is not None:
         raise ValueError('rate is the share of letters that mutate; pass kind="mutation", or sd for Gaussian noise')

@@ -18,8 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from . import _engine, _methods, _mutagenesis
+from .._types import AnyArray, Model
+from ._attempts import Memory
+from ._engine import attribute, count_rows
 from ._options import Options, PathOptions, SampleOptions, takes_options
+from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 
 __all__ = [
@@ -34,7 +37,9 @@ __all__ = [
 ]
 
 
-def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
+def project_gradient(
+    x: jax.Array, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None
+) -> jax.Array:
     """Return `x` unchanged; the gradient that comes back through it is corrected.
 
     Works under jit, vmap, and derivatives of any mode and order.
@@ -77,7 +82,7 @@ class SimplexProjection:
     letters: slice | None = None
     n_letters: int | None = None
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Return `x`, whose gradient will be corrected."""
         return project_gradient(x, self.axis, letters=self.letters, n_letters=self.n_letters)
 
@@ -89,7 +94,7 @@ class _Attached:
         self._model, self._projection = model, projection
         self._attached = True
 
-    def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+    def __call__(self, x: jax.Array, *args: Any, **options: Any) -> Any:
         return self._model(self._projection(x) if self._attached else x, *args, **options)
 
     def remove(self) -> None:
@@ -103,7 +108,7 @@ class _Attached:
         self.remove()
 
 
-def attach(model: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
+def attach(model: Model, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
     """Correct the gradients of a model's input, until removed.
 
     Parameters
@@ -132,8 +137,32 @@ def attach(model: Any, axis: int = -1, *, letters: slice | None = None, n_letter
     return _Attached(model, SimplexProjection(axis, letters, n_letters))
 
 
+@contextmanager
+def prepare(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: Options
+) -> Iterator[ReadyModel]:
+    """Check a call and make the model ready for it; see `_engine.Prepare`."""
+    given: Options = {"axis": -1, "precision": "float32", "device": None}
+    given.update(options)
+    request = make_request(X, args, "jax", extra=method.extra, **given)
+    if given["precision"] != "float32":
+        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
+    if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
+        raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
+    several = count_rows(request, method) > request.batch_size
+
+    def make(wanted: Request) -> Framework:
+        return _framework(_step_of(model, wanted, several), X, given["device"])
+
+    with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
+        yield ReadyModel(request, make)
+
+
+_attribute = partial(attribute, prepare)
+
+
 @takes_options(axis=-1)
-def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -164,80 +193,56 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     >>> saliency(lambda x: (x * jnp.array([1.0, 2.0, 3.0, 6.0])).sum((1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    return _attribute(model, X, args, *_methods.take("saliency", X, options))
+    return _attribute("saliency", model, X, args, options)
 
 
 @takes_options(axis=-1, options=PathOptions)
-def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def integrated_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average the gradient along a path to each sequence, corrected. See `hooks.torch.integrated_gradients`."""
-    return _attribute(model, X, args, *_methods.take("integrated_gradients", X, options))
+    return _attribute("integrated_gradients", model, X, args, options)
 
 
 @takes_options(axis=-1, options=PathOptions)
-def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def expected_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average integrated gradients over several references, corrected. See `hooks.torch.expected_gradients`."""
-    return _attribute(model, X, args, *_methods.take("expected_gradients", X, options))
+    return _attribute("expected_gradients", model, X, args, options)
 
 
 @takes_options(axis=-1, options=SampleOptions)
-def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[SampleOptions]) -> Any:
+def smoothgrad(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[SampleOptions]
+) -> Any:
     """Average the gradient over samples around each sequence, corrected. See `hooks.torch.smoothgrad`."""
-    return _attribute(model, X, args, *_methods.take("smoothgrad", X, options))
+    return _attribute("smoothgrad", model, X, args, options)
 
 
 @takes_options(axis=-1)
-def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saturation_mutagenesis(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]
+) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
-    return _attribute(model, X, args, *_methods.take("saturation_mutagenesis", X, options))
+    return _attribute("saturation_mutagenesis", model, X, args, options)
 
 
-def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
-    """Run a method, None being mutagenesis."""
-    with opened(model, X, args, method, options) as (request, make):
-        return _engine.run(request, X, make, *_mutagenesis.choose(request, method))
-
-
-@contextmanager
-def opened(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
-) -> Iterator[tuple[Request, _engine.Make]]:
-    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
-    given: Options = {"axis": -1, "precision": "float32", "device": None}
-    given.update(options)
-    extra = ("convergence_delta",) if method is not None and method.is_path else ()
-    request = make_request(X, args, "jax", extra=extra, **given)
-    if given["precision"] != "float32":
-        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
-    if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
-        raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
-    several = _engine.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
-
-    def make(wanted: Request) -> _engine.Framework:
-        return _framework(_step_of(model, wanted, several), X, given["device"])
-
-    with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
-        yield request, make
-
-
-Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
-"""From input, arguments and positions to values and gradients."""
-
-
-def _framework(step: Step, X: Any, device: Any) -> _engine.Framework:
-    def has_path(x: Any, args: tuple[Any, ...], positions: list[Any], target: int) -> bool:
+def _framework(step: Step, X: AnyArray, device: jax.Device | None) -> Framework:
+    def has_path(x: jax.Array, args: tuple[jax.Array, ...], positions: Positions, target: int) -> bool:
         return _depends(lambda x: step(x, args, positions)[1][target], x)
 
-    return _engine.Framework(
+    return Framework(
         enter=lambda rows: jax.device_put(rows, device),
         gradients=step,
         leave=lambda array: array if isinstance(X, jax.Array) else np.asarray(array),
         read=np.asarray,
-        memory=_engine.Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
+        memory=Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
         has_path=has_path,
     )
 
 
-def _depends(function: Callable[[Any], Any], x: Any) -> bool:
+def _depends(function: Callable[[Any], Any], x: jax.Array) -> bool:
     """Whether the result of a function is computed from anything, its argument or a constant array."""
     jaxpr = jax.make_jaxpr(function)(x).jaxpr
     needed = {id(jaxpr.outvars[0])}
@@ -254,7 +259,7 @@ def _depends(function: Callable[[Any], Any], x: Any) -> bool:
 def _step(call: Callable[..., Any], request: Request) -> Step:
     """Values and gradients, from one run of the model `call`."""
 
-    def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
+    def step(x: jax.Array, args: tuple[jax.Array, ...], positions: Positions) -> tuple[Arrays, Arrays]:
         if request.forward_only:
             return request.values(call(x, *args), positions), []
         values, pullback = jax.vjp(lambda x: request.values(call(x, *args), positions), x)
@@ -268,7 +273,7 @@ _kept: weakref.WeakKeyDictionary[Any, dict[Any, Step]] = weakref.WeakKeyDictiona
 """Programs made for functions that users compiled themselves."""
 
 
-def _step_of(model: Any, request: Request, several: bool) -> Step:
+def _step_of(model: Model, request: Request, several: bool) -> Step:
     """The step of a model, compiled where that pays and cannot go stale."""
     if is_keras(model):
         return _keras_step(model, request)
@@ -310,12 +315,14 @@ class _Program(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _pytree_step(program: _Program, arrays: list[Any], x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
+def _pytree_step(
+    program: _Program, arrays: list[Any], x: jax.Array, args: tuple[jax.Array, ...], positions: Positions
+) -> Any:
     leaves = [other if array is None else array for array, other in zip(arrays, program.rest, strict=True)]
     return _step(jax.tree.unflatten(program.structure, leaves), program.request)(x, args, positions)
 
 
-def _keras_step(model: Any, request: Request) -> Step:
+def _keras_step(model: Model, request: Request) -> Step:
     """The step of a Keras model; compiled with its weights as arguments, and kept with the model."""
     from . import keras
 
@@ -324,8 +331,8 @@ def _keras_step(model: Any, request: Request) -> Step:
     request = request.program
 
     def build(reference: Callable[[], Any]) -> Any:
-        def step(weights: list[Any], x: Any, args: tuple[Any, ...], positions: list[Any]) -> Any:
-            def call(x: Any, *args: Any) -> Any:
+        def step(weights: Arrays, x: jax.Array, args: tuple[jax.Array, ...], positions: Positions) -> Any:
+            def call(x: jax.Array, *args: jax.Array) -> Any:
                 model = reference()
                 with keras.stateless(model, weights):
                     if request.before_activation:

@@ -1,7 +1,7 @@
 """TensorFlow functions and Keras models: corrected attributions, and the projection that corrects what passes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Unpack
 
@@ -13,9 +13,13 @@ except ModuleNotFoundError as error:
     raise missing_backend("TensorFlow", "tensorflow") from error
 
 from .. import ops
-from . import _checks, _engine, _methods, _mutagenesis
+from .._types import AnyArray, Model
+from . import _checks
 from . import keras as keras_hooks
+from ._attempts import Memory
+from ._engine import attribute, count_rows
 from ._options import Options, PathOptions, SampleOptions, takes_options
+from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 from .keras import SimplexProjection, attach
 
@@ -31,7 +35,9 @@ __all__ = [
 ]
 
 
-def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None) -> Any:
+def project_gradient(
+    x: tf.Tensor, axis: int = -1, *, letters: slice | None = None, n_letters: int | None = None
+) -> tf.Tensor:
     """Return `x` unchanged; the gradient that comes back through it is corrected.
 
     Works eagerly, in tf.function, under XLA, in saved models and to second order.
@@ -63,8 +69,48 @@ def project_gradient(x: Any, axis: int = -1, *, letters: slice | None = None, n_
     return tf.stop_gradient(x) + (corrected - tf.stop_gradient(corrected))
 
 
+def prepare(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: Options
+) -> AbstractContextManager[ReadyModel]:
+    """Check a call and make the model ready for it, a Keras model on its own backend; see `_engine.Prepare`."""
+    backend = keras_hooks.backend(model) if is_keras(model) else "tensorflow"
+    if backend == "tensorflow":
+        return _prepare(model, X, args, method, options)
+    options = {"axis": -1, **options}
+    if backend == "jax":
+        from . import jax
+
+        return jax.prepare(model, X, args, method, options)
+    if backend == "torch":
+        from .torch import _running
+
+        return _running.prepare(model, X, args, method, options)
+    raise ValueError(f"{model.name} is a Keras model on the {backend} backend, which has no gradients")
+
+
+@contextmanager
+def _prepare(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: Options
+) -> Iterator[ReadyModel]:
+    given: Options = {"axis": -1, "precision": "float32", "device": None}
+    given.update(options)
+    if given["precision"] != "float32":
+        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
+    request = make_request(X, args, "tensorflow", extra=method.extra, **given)
+    several = count_rows(request, method) > request.batch_size
+
+    def make(wanted: Request) -> Framework:
+        return _framework(X, _step_of(model, X, wanted, several))
+
+    with nullcontext() if given["device"] is None else tf.device(given["device"]):
+        yield ReadyModel(request, make)
+
+
+_attribute = partial(attribute, prepare)
+
+
 @takes_options(axis=-1)
-def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -96,78 +142,42 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     >>> saliency(lambda x: tf.reduce_sum(x * [1.0, 2.0, 3.0, 6.0], axis=(1, 2)), np.eye(4, dtype="float32")[None])[0, 0]
     array([-2., -1.,  0.,  3.], dtype=float32)
     """
-    return _attribute(model, X, args, *_methods.take("saliency", X, options))
+    return _attribute("saliency", model, X, args, options)
 
 
 @takes_options(axis=-1, options=PathOptions)
-def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def integrated_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average the gradient along a path to each sequence, corrected. See `hooks.torch.integrated_gradients`."""
-    return _attribute(model, X, args, *_methods.take("integrated_gradients", X, options))
+    return _attribute("integrated_gradients", model, X, args, options)
 
 
 @takes_options(axis=-1, options=PathOptions)
-def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def expected_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average integrated gradients over several references, corrected. See `hooks.torch.expected_gradients`."""
-    return _attribute(model, X, args, *_methods.take("expected_gradients", X, options))
+    return _attribute("expected_gradients", model, X, args, options)
 
 
 @takes_options(axis=-1, options=SampleOptions)
-def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[SampleOptions]) -> Any:
+def smoothgrad(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[SampleOptions]
+) -> Any:
     """Average the gradient over samples around each sequence, corrected. See `hooks.torch.smoothgrad`."""
-    return _attribute(model, X, args, *_methods.take("smoothgrad", X, options))
+    return _attribute("smoothgrad", model, X, args, options)
 
 
 @takes_options(axis=-1)
-def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saturation_mutagenesis(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]
+) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
-    return _attribute(model, X, args, *_methods.take("saturation_mutagenesis", X, options))
+    return _attribute("saturation_mutagenesis", model, X, args, options)
 
 
-def _attribute(model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options) -> Any:
-    """Run a method, None being mutagenesis."""
-    if is_keras(model) and keras_hooks.backend(model) != "tensorflow":
-        return _other_backend(model)(model, X, args, method, {"axis": -1, **options})
-    with opened(model, X, args, method, options) as (request, make):
-        return _engine.run(request, X, make, *_mutagenesis.choose(request, method))
-
-
-@contextmanager
-def opened(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: Options
-) -> Iterator[tuple[Request, _engine.Make]]:
-    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
-    given: Options = {"axis": -1, "precision": "float32", "device": None}
-    given.update(options)
-    if given["precision"] != "float32":
-        raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
-    extra = ("convergence_delta",) if method is not None and method.is_path else ()
-    request = make_request(X, args, "tensorflow", extra=extra, **given)
-    several = _engine.count_rows(request, method or _mutagenesis.mutagenesis(request)) > request.batch_size
-
-    def make(wanted: Request) -> _engine.Framework:
-        return _framework(X, _step_of(model, X, wanted, several))
-
-    with nullcontext() if given["device"] is None else tf.device(given["device"]):
-        yield request, make
-
-
-def _other_backend(model: Any) -> Any:
-    """Return the same function for the framework that a Keras model runs on."""
-    name = keras_hooks.backend(model)
-    if name == "jax":
-        from .jax import _attribute as other
-    elif name == "torch":
-        from .torch._running import attribute as other
-    else:
-        raise ValueError(f"{model.name} is a Keras model on the {name} backend, which has no gradients")
-    return other
-
-
-Step = Callable[[Any, tuple[Any, ...], list[Any]], tuple[list[Any], list[Any]]]
-"""From input, arguments and positions to values and gradients."""
-
-
-def _step_of(model: Any, X: Any, request: Request, several: bool) -> Step:
+def _step_of(model: Model, X: AnyArray, request: Request, several: bool) -> Step:
     """The step of a model, as a graph where that pays and cannot go stale."""
     if is_keras(model):
         shapes = [tuple(array.shape)[1:] for array in (X, *request.args)]  # of each, TensorFlow relaxes the batch alone
@@ -190,7 +200,7 @@ def _graph(reference: Callable[[], Any], request: Request) -> Step:
 def _step(reference: Callable[[], Any], request: Request) -> Step:
     """Values and gradients of a batch, for a model that `reference` returns."""
 
-    def step(x: Any, args: tuple[Any, ...], positions: list[Any]) -> tuple[list[Any], list[Any]]:
+    def step(x: tf.Tensor, args: tuple[tf.Tensor, ...], positions: Positions) -> tuple[Arrays, Arrays]:
         model = reference()
         if request.forward_only:
             return request.values(_call(model, x, args, request), positions), []
@@ -205,19 +215,19 @@ def _step(reference: Callable[[], Any], request: Request) -> Step:
     return step
 
 
-def _call(model: Any, x: Any, args: tuple[Any, ...], request: Request) -> Any:
+def _call(model: Model, x: tf.Tensor, args: tuple[tf.Tensor, ...], request: Request) -> Any:
     if request.before_activation:
         return keras_hooks.call_before_activation(model, x, args, request.output)
     return keras_hooks.call(model, x, args) if is_keras(model) else model(x, *args)
 
 
-def _framework(X: Any, step: Step) -> _engine.Framework:
-    return _engine.Framework(
+def _framework(X: AnyArray, step: Step) -> Framework:
+    return Framework(
         enter=tf.convert_to_tensor,
         gradients=lambda x, args, positions: step(
             x, args, [None if p is None else tf.convert_to_tensor(p) for p in positions]
         ),
         leave=lambda tensor: tensor if tf.is_tensor(X) else tensor.numpy(),
         read=lambda tensor: tensor.numpy(),
-        memory=_engine.Memory((tf.errors.ResourceExhaustedError,)),
+        memory=Memory((tf.errors.ResourceExhaustedError,)),
     )

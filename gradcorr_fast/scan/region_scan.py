@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .. import model_files
 from .._types import Array
+from ..hooks._ready import Method
 from ..io.writing import replacing
 from .placing.region_windows import ROW, cut_regions, place_regions
 from .placing.windows import WindowOptions
@@ -118,7 +119,7 @@ def _probe(scan: Scan, codes: Array) -> Array:
     return scan.session.values(codes[: model_files.inspect_model(scan.loaded).batch_size or N_PROBED])
 
 
-def _method(scan: Scan) -> Any:
+def _method(scan: Scan) -> Method:
     given = {name: scan.options[name] for name in FOR_METHODS if scan.options[name] is not None}
     return scan.session.method(scan.options["method"], given)
 
@@ -130,8 +131,8 @@ def _run_of(scan: Scan) -> Run:
 
 def _shard_size(scan: Scan) -> int:
     """Return how many regions make a shard: memory, and what is lost when a process is killed, are bounded."""
-    options, length, method = scan.options, scan.session.length, _method(scan)
-    n_rows = (3 * length if method is None else len(method.points)) * len(options["shifts"]) * (1 + options["rc"])
+    options, length = scan.options, scan.session.length
+    n_rows = scan.session.count_rows(_method(scan))
     n_values = 4 * length * len(options["targets"])
     size: int = min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows)
     batch_size = scan.session.batch_size

@@ -1,6 +1,7 @@
 """PyTorch models: corrected attributions, and the projection that corrects every gradient that passes through it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from ..._check import missing_backend
@@ -11,11 +12,12 @@ except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
 from ... import ops
-from .. import _methods
+from ..._types import AnyArray, Model
+from .._engine import attribute
 from .._options import Options, PathOptions, SampleOptions, takes_options
 from ._folding import fold
 from ._penalty import angle_penalty
-from ._running import attribute
+from ._running import prepare
 
 __all__ = [
     "SimplexProjection",
@@ -146,8 +148,11 @@ class attach:
         self.remove()
 
 
+_attribute = partial(attribute, prepare)
+
+
 @takes_options(axis=1)
-def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]) -> Any:
     """Compute the gradient of a model's output with respect to its input, corrected.
 
     Parameters
@@ -235,11 +240,13 @@ def saliency(model: Any, X: Any, args: Sequence[Any] | None = None, **options: U
     >>> saliency(model, torch.eye(4)[None, :, :2], target=1).shape
     torch.Size([1, 4, 2])
     """
-    return attribute(model, X, args, *_methods.take("saliency", X, options))
+    return _attribute("saliency", model, X, args, options)
 
 
 @takes_options(axis=1, options=PathOptions)
-def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def integrated_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average the gradient along the straight path from a reference to each sequence, and correct the mean.
 
     Parameters
@@ -277,11 +284,13 @@ def integrated_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, 
     >>> integrated_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None], corrected=False)[0, :, 0]
     tensor([1., 0., 0., 0.])
     """
-    return attribute(model, X, args, *_methods.take("integrated_gradients", X, options))
+    return _attribute("integrated_gradients", model, X, args, options)
 
 
 @takes_options(axis=1, options=PathOptions)
-def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[PathOptions]) -> Any:
+def expected_gradients(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[PathOptions]
+) -> Any:
     """Average integrated gradients over several references for each sequence, and correct the mean.
 
     Parameters
@@ -300,11 +309,13 @@ def expected_gradients(model: Any, X: Any, args: Sequence[Any] | None = None, **
     >>> expected_gradients(lambda x: (x**2).sum((1, 2)), torch.eye(4)[None]).shape
     torch.Size([1, 4, 4])
     """
-    return attribute(model, X, args, *_methods.take("expected_gradients", X, options))
+    return _attribute("expected_gradients", model, X, args, options)
 
 
 @takes_options(axis=1, options=SampleOptions)
-def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[SampleOptions]) -> Any:
+def smoothgrad(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[SampleOptions]
+) -> Any:
     """Average the gradient over samples around each sequence, and correct the mean.
 
     Parameters
@@ -332,11 +343,13 @@ def smoothgrad(model: Any, X: Any, args: Sequence[Any] | None = None, **options:
     >>> smoothgrad(lambda x: 3 * x[:, 0].sum(1), torch.eye(4)[None], kind="mutation")[0, :, 0]
     tensor([ 2.2500, -0.7500, -0.7500, -0.7500])
     """
-    return attribute(model, X, args, *_methods.take("smoothgrad", X, options))
+    return _attribute("smoothgrad", model, X, args, options)
 
 
 @takes_options(axis=1)
-def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None, **options: Unpack[Options]) -> Any:
+def saturation_mutagenesis(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]
+) -> Any:
     """Compute the change of a model's output for every substitution in each sequence.
 
     Parameters
@@ -357,4 +370,4 @@ def saturation_mutagenesis(model: Any, X: Any, args: Sequence[Any] | None = None
     >>> saturation_mutagenesis(lambda x: 4 * x[:, 0].sum(1), torch.eye(4)[None], end=1)[0, :, 0]
     tensor([ 3., -1., -1., -1.])
     """
-    return attribute(model, X, args, *_methods.take("saturation_mutagenesis", X, options))
+    return _attribute("saturation_mutagenesis", model, X, args, options)

@@ -10,9 +10,12 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ... import ops
+from ..._types import AnyArray, Array, Device, Model
 from ..._warn import warn
-from .. import _checks, _engine, _methods, _mutagenesis, _options, _request
+from .. import _checks, _options, _request
+from .._attempts import Memory
 from .._layout import Layout
+from .._ready import Framework, Method, Positions, ReadyModel
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POSITIONS = 1 << 20
@@ -23,19 +26,11 @@ N_PROBED = 8
 """Sequences on which reduced precision is compared with float32."""
 
 
-def attribute(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _options.Options
-) -> Any:
-    """Run a method, None being mutagenesis."""
-    with opened(model, X, args, method, options) as (request, make):
-        return _engine.run(request, X, make, *_mutagenesis.choose(request, method))
-
-
 @contextmanager
-def opened(
-    model: Any, X: Any, args: Sequence[Any] | None, method: _methods.Method | None, options: _options.Options
-) -> Iterator[tuple[_request.Request, _engine.Make]]:
-    """Check a call and make the model ready: what is asked for, and how rows like those of `X` reach the model."""
+def prepare(
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None, method: Method, options: _options.Options
+) -> Iterator[ReadyModel]:
+    """Check a call, make the model ready for it, and put it back at the end; see `_engine.Prepare`."""
     if _request.is_keras(model):
         from .. import keras
 
@@ -44,8 +39,7 @@ def opened(
     given: _options.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
     given.update(options)
     precision = given["precision"]
-    extra = ("convergence_delta",) if method is not None and method.is_path else ()
-    request = _request.make_request(X, args, "torch", extra=extra, **given)
+    request = _request.make_request(X, args, "torch", extra=method.extra, **given)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     with (
@@ -54,17 +48,17 @@ def opened(
         without_autocast(place := torch.device(where or X.device)),
     ):
 
-        def make(wanted: _request.Request) -> _engine.Framework:
+        def make(wanted: _request.Request) -> Framework:
             return _make_framework(model, X, wanted, where, precision)
 
         if given["batch_size"] == "auto" and place.type == "cuda" and len(X):
             request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
             _probe(model, X, request, where, precision)
-        yield request, make
+        yield ReadyModel(request, make)
 
 
-def _probe(model: Any, X: Any, request: _request.Request, device: torch.device | None, precision: str) -> None:
+def _probe(model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str) -> None:
     """Compare gradients of a few sequences in reduced precision with those in float32."""
     n = min(len(X), request.batch_size, N_PROBED)
     found = []
@@ -79,16 +73,16 @@ def _probe(model: Any, X: Any, request: _request.Request, device: torch.device |
 
 
 def _make_framework(
-    model: Any, X: Any, request: _request.Request, device: torch.device | None, precision: str
-) -> _engine.Framework:
+    model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str
+) -> Framework:
     """Return how rows of `X` reach a model on a device, and what comes back."""
 
-    def enter(rows: Any) -> torch.Tensor:
+    def enter(rows: AnyArray) -> torch.Tensor:
         tensor = rows.detach() if isinstance(rows, torch.Tensor) else _from_numpy(rows)
         return tensor.to(tensor.device if device is None else device)
 
     def gradients(
-        x: torch.Tensor, args: tuple[Any, ...], positions: list[Any]
+        x: torch.Tensor, args: tuple[Any, ...], positions: Positions
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
         if request.forward_only:
@@ -102,13 +96,13 @@ def _make_framework(
             grads = [gradient(value, x, retain_graph=k + 1 < len(values)) for k, value in enumerate(values)]
         return [_own(value, x) for value in values], grads
 
-    def leave(tensor: torch.Tensor) -> Any:
+    def leave(tensor: torch.Tensor) -> AnyArray:
         return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
 
-    return _engine.Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty)
+    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty)
 
 
-def unwrap(model: Any) -> Any:
+def unwrap(model: Model) -> Model:
     """Return the module inside a DistributedDataParallel one, whose calls wait for those of all other processes."""
     return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
 
@@ -137,7 +131,7 @@ def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device)
 
 
-def _substitute(rows: torch.Tensor, places: Any, letters: Any, layout: Layout) -> torch.Tensor:
+def _substitute(rows: torch.Tensor, places: tuple[Array, ...], letters: Array, layout: Layout) -> torch.Tensor:
     """Write one letter into each row."""
     index = [torch.as_tensor(where, device=rows.device) for where in (np.arange(len(letters)), *places, letters)]
     channels = rows.movedim(layout.axis, -1)[..., layout.letters]
@@ -146,16 +140,18 @@ def _substitute(rows: torch.Tensor, places: Any, letters: Any, layout: Layout) -
     return rows
 
 
-def _to_numpy(tensor: torch.Tensor) -> Any:
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)  # NumPy has no bfloat16
+def _to_numpy(tensor: torch.Tensor) -> Array:
+    is_unknown = tensor.dtype == torch.bfloat16  # to NumPy
+    numbers: Array = (tensor.float() if is_unknown else tensor).numpy(force=True)
+    return numbers
 
 
-def _from_numpy(rows: Any) -> torch.Tensor:
+def _from_numpy(rows: Array) -> torch.Tensor:
     """As a tensor, on the same memory where torch can use it: it knows no read-only, reversed or foreign numbers."""
     return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), ["C", "W"]))
 
 
-def forward(model: Any, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
+def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
     """What the model returns, or what goes into its last activation."""
     activations = _Activations()
     inputs = ([x, *args],) if args and _request.is_keras(model) else (x, *args)  # Keras takes several in one list
@@ -258,7 +254,7 @@ def _explain(error: Exception) -> None:
 
 
 @contextmanager
-def _prepared(model: Any, device: Any) -> Iterator[torch.device | None]:
+def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
     """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
     wanted = None if device is None else torch.device(device)
     if not isinstance(model, torch.nn.Module):
@@ -321,7 +317,7 @@ def without_autocast(device: torch.device) -> Any:
     return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
-def _report_precision(exact: Any, rounded: Any, precision: str, letters: dict[str, Any]) -> None:
+def _report_precision(exact: torch.Tensor, rounded: torch.Tensor, precision: str, letters: dict[str, Any]) -> None:
     """Warn of how far angles and corrected gradients in reduced precision are from those in float32."""
     angles = [ops.simplex_angle(grad.float(), **letters) for grad in (exact, rounded)]
     error = (angles[0] - angles[1]).abs().double().flatten()
@@ -332,7 +328,7 @@ def _report_precision(exact: Any, rounded: Any, precision: str, letters: dict[st
     middle, high = (float(np.quantile(error.cpu().numpy(), q)) for q in (0.5, 0.99))
     warn(
         f"{precision} differs from float32 on {len(exact)} sequences: angles by {middle:.2g} degrees in the median and "
-        f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %",
+        f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %"
     )
 
 
@@ -354,10 +350,10 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-MEMORY = _engine.Memory((MemoryError, RuntimeError), _is_exhausted, _describe_memory, _release_memory)
+MEMORY = Memory((MemoryError, RuntimeError), _is_exhausted, _describe_memory, _release_memory)
 
 
-def _fit_batch(framework: _engine.Framework, request: _request.Request, X: Any, device: torch.device) -> int:
+def _fit_batch(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device) -> int:
     """Return how many rows a GPU has memory for, from what one row takes and what two take.
 
     Of what is kept beside the model there are about six arrays as large as the batch, and one more for each target.
@@ -373,7 +369,7 @@ def _fit_batch(framework: _engine.Framework, request: _request.Request, X: Any, 
     return max(1, min(most, int((SHARE * free - max(2 * one - two, 0)) // each)))
 
 
-def _peak(framework: _engine.Framework, request: _request.Request, X: Any, device: torch.device, n: int) -> int:
+def _peak(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device, n: int) -> int:
     """Memory that the gradients of one sequence, `n` times, take."""
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(device)

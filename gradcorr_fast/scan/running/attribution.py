@@ -11,10 +11,15 @@ import numpy as np
 
 from ... import ops
 from ..._types import Array
+from ...hooks._attempts import Batches, Failure, Memory, attempt
+from ...hooks._ready import Method
 from ...hooks._session import Session
 from ...summary import angle_summary
 from ..results.store import THRESHOLDS
-from .failures import NOT_FINITE, check_model, reason_of
+from .failures import NOT_FINITE, random_codes
+
+HANDLED = Memory(errors=())
+"""Memory that is exhausted within a run has been seen to there."""
 
 Run = Callable[[Array], Mapping[str, Array]]
 """From codes (n, L) to "codes", "uncorrected", maps (n, T, 4, L), and "prediction", (n, T)."""
@@ -31,14 +36,14 @@ class Attributed(NamedTuple):
     """Why, with the number of sequences."""
 
 
-def make_run(session: Session, method: Any, axis: int, only: int | None) -> Run:
+def make_run(session: Session, method: Method, axis: int, only: int | None) -> Run:
     """Return what runs a method of the hooks.
 
     Parameters
     ----------
     session : Session
         A model made ready.
-    method : Method or None
+    method : Method
         Of the session.
     axis : int
         Letter axis of the model's input.
@@ -114,41 +119,22 @@ def attribute(codes: Array, run: Run, session: Session) -> Attributed:
     """
     has_failed, reasons = np.zeros(len(codes), bool), Counter[str]()
     parts: list[dict[str, Array]] = []
-    waiting, is_checked = [slice(0, len(codes))] if len(codes) else [], False
-    while waiting:
-        part = waiting.pop()
-        n = part.stop - part.start
-        reason = _try(run, codes[part], parts)
-        if reason is None:
-            is_bad = has_failed[part] = ~np.isfinite(parts[-1]["prediction"]).reshape(n, -1).all(1)
-            if is_bad.any():
-                parts[-1] = {name: found[~is_bad] for name, found in parts[-1].items()}
-                reasons[NOT_FINITE] += int(is_bad.sum())
+    attempts = attempt(
+        slice(0, len(codes)), lambda rows: run(codes[rows]), Batches(session.batch_size, HANDLED),
+        cut=lambda rows: iter([rows] if rows.start < rows.stop else []),
+        check=lambda: run(random_codes(1, session.length)),
+    )  # fmt: skip
+    for rows, outcome in attempts:
+        if isinstance(outcome, Failure):
+            has_failed[rows] = True
+            reasons[outcome.reason] += 1
             continue
-        if not is_checked:
-            check_model(run, 1, codes.shape[1])
-            is_checked = True
-        if n == 1:
-            has_failed[part] = True
-            reasons[reason] += 1
-            continue
-        half, batch_size = (n + 1) // 2, session.batch_size
-        middle = part.start + (-(-half // batch_size) * batch_size if n > batch_size else half)
-        waiting += [slice(middle, part.stop), slice(part.start, middle)]
+        is_bad = has_failed[rows] = ~np.isfinite(outcome["prediction"]).reshape(rows.stop - rows.start, -1).all(1)
+        reasons[NOT_FINITE] += int(is_bad.sum())
+        parts.append({name: array[~is_bad] for name, array in outcome.items()} if is_bad.any() else dict(outcome))
     if len(parts) > 1:
         parts = [{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}]
-    return Attributed(parts[0] if parts else {}, has_failed, reasons)
-
-
-def _try(run: Run, codes: Array, parts: list[dict[str, Array]]) -> str | None:
-    """Run the method, and keep what it found; or return why it failed."""
-    try:
-        parts.append(dict(run(codes)))
-    except Exception as error:
-        if isinstance(error, MemoryError):
-            raise
-        return reason_of(error)
-    return None
+    return Attributed(parts[0] if parts else {}, has_failed, +reasons)
 
 
 @contextmanager

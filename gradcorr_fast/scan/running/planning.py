@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from ... import model_files, runtime, sequences
 from ..._types import Array
 from ..._warn import warn
+from ...hooks._attempts import reason_of
 from ...hooks._session import Session, open_session
 from ..inputs.genome import Genome
 from ..placing.windows import WindowOptions
 from ..results.metadata import KEY
-from .failures import random_codes, reason_of
+from .failures import random_codes
 from .folder import PLAN, Folder, file_digest, find_changes, identify, work
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
@@ -217,7 +218,7 @@ def _probe(kind: Kind, scan: Scan) -> Array:
     try:
         return kind.probe(scan, codes[:size])
     except Exception as error:
-        memory = scan.session.memory
+        memory = scan.session.batches.memory
         if isinstance(error, memory.errors) and memory.is_exhausted(error):
             return np.empty((0, scan.session.n_targets))  # nothing to compare; the scan finds out what fits
         if isinstance(error, TypeError | ValueError):

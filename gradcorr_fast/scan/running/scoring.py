@@ -1,9 +1,8 @@
 """From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,23 +10,20 @@ import pyarrow.compute as pc
 
 from ... import ops
 from ..._types import Array
-from ..._warn import warn
+from ...hooks._attempts import Ahead, Failure, attempt
 from ...hooks._session import Session
 from ..results.tables import SCORES
-from .failures import NOT_FINITE, check_model, reason_of
+from .failures import NOT_FINITE, random_codes
+
+Result = TypeVar("Result")
 
 FROM_GRADIENT = frozenset(("taylor", "grad_times_input", "angle"))
 FROM_ALTERNATIVE = frozenset(("alt_score", "delta"))
-N_AHEAD = 2
-"""Batches whose windows are cut while the model runs."""
-
-EXHAUSTED = "memory was exhausted"
-
 Cut = Callable[[Array, str, str], Array]
 """From numbers of rows, "ref" or "alt", and the side that the window of an indel follows, to codes (n, length)."""
 
-Start = Callable[[Array, slice], Callable[[], None]]
-"""Sets the model to work on codes; what it returns waits for the results, and writes them where a slice belongs."""
+Begin: TypeAlias = Callable[[slice, Array], Callable[[], Result]]
+"""Sets the model to work on the codes of a part; what it returns waits for the results."""
 
 
 class Scored(NamedTuple):
@@ -175,9 +171,9 @@ def _agreement(taylor: Array, delta: Array, has_failed: Array) -> Array:
 
 
 class _Runner:
-    """Runs the model on batches of one shape, whatever befalls it."""
+    """Runs the model on batches of one shape, and counts the rows on which it fails."""
 
-    def __init__(self, session: Session, advance: Callable[[int], Any]) -> None:
+    def __init__(self, session: Session, advance: Callable[[int], object]) -> None:
         self._session, self._advance = session, advance
         self.reasons: Counter[str] = Counter()
 
@@ -185,15 +181,11 @@ class _Runner:
         """Return the values of sequences, (n, T); NaN where the model fails."""
         values = np.full((n, self._session.n_targets), np.nan)
 
-        def start(codes: Array, part: slice) -> Callable[[], None]:
-            wait = self._session.start_values(codes)
+        def begin(part: slice, codes: Array) -> Callable[[], Array]:
+            return self._session.start_values(codes)
 
-            def finish() -> None:
-                values[part] = wait()[: part.stop - part.start]
-
-            return finish
-
-        self._run(n, cut, start, values)
+        for part, found in self._run(n, cut, begin):
+            values[part] = self._keep(found, part)
         return values
 
     def references(self, n: int, cut: Callable[[slice], Array], changes: Changes | None) -> tuple[Array, Array]:
@@ -203,92 +195,41 @@ class _Runner:
         values = np.full((n, self._session.n_targets), np.nan)
         columns = np.full((self._session.n_targets, len(changes.row), 4), np.nan)
 
-        def start(codes: Array, part: slice) -> Callable[[], None]:
-            entries = slice(*np.searchsorted(changes.window, (part.start, part.stop)))
-            rows, positions = changes.window[entries] - part.start, changes.position[entries]
-            wait = self._session.start_columns(codes, rows, positions)
+        def entries(part: slice) -> slice:
+            return slice(*np.searchsorted(changes.window, (part.start, part.stop)))
 
-            def finish() -> None:
-                found, columns[:, entries] = wait()
-                values[part] = found[: part.stop - part.start]
+        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, Array]]:
+            here = entries(part)
+            return self._session.start_columns(codes, changes.window[here] - part.start, changes.position[here])
 
-            return finish
-
-        self._run(n, cut, start, values)
+        for part, (found, at_changes) in self._run(n, cut, begin):
+            columns[:, entries(part)] = at_changes
+            values[part] = self._keep(found, part)
         return values, columns
 
-    def _run(self, n: int, cut: Callable[[slice], Array], start: Start, values: Array) -> None:
-        """Run the model on all rows: windows are cut a few batches ahead, results are read when the next batch runs."""
-        size = self._session.batch_size
-        parts = [slice(first, min(first + size, n)) for first in range(0, n, size)]
-        before: list[Any] = []
-        with ThreadPoolExecutor(1) as reader:
-            waiting = deque(reader.submit(cut, part) for part in parts[:N_AHEAD])
-            for k, part in enumerate(parts):
-                codes = waiting.popleft().result()
-                waiting.extend(reader.submit(cut, later) for later in parts[k + N_AHEAD : k + N_AHEAD + 1])
-                most = self._session.batch_size  # which may have been halved since the parts were cut
-                finish = self._attempt(start, self._filled(codes), part)[0] if len(codes) <= most else None
-                self._settle(before, start, values)
-                before = [codes, part, finish if self._session.batch_size == most else None]  # or begun too large
-            self._settle(before, start, values)
+    def _run(self, n: int, cut: Callable[[slice], Array], begin: Begin[Result]) -> Iterator[tuple[slice, Result]]:
+        """Yield what the model makes of all rows but those on which it fails."""
+        session = self._session
 
-    def _settle(self, batch: list[Any], start: Start, values: Array) -> None:
-        """Wait for a batch; where it failed, run it again."""
-        if not batch:
-            return
-        codes, part, finish = batch
-        n_raised = 0
-        if finish is None or self._attempt(finish)[1] is not None:
-            n_raised = self._fill(codes, part, start)
-            if n_raised == len(codes):
-                check_model(self._session.values, self._session.batch_size, self._session.length)
-        n_bad = int((~np.isfinite(values[part])).any(1).sum())
-        if n_bad > n_raised:
-            self.reasons[NOT_FINITE] += n_bad - n_raised
-        self._advance(len(codes))
+        def begin_filled(part: slice, codes: Array) -> Callable[[], Result]:
+            # the last row is repeated, so that all batches have one shape
+            return begin(part, codes[np.minimum(np.arange(session.batches.size), len(codes) - 1)])
 
-    def _fill(self, codes: Array, part: slice, start: Start) -> int:
-        """Run the model on rows, and where it fails on halves of them; return the number of rows at fault."""
-        if len(codes) <= self._session.batch_size:
-            _, error = self._attempt(lambda: start(self._filled(codes), part)())
-            if error is None:
-                return 0
-            if error == EXHAUSTED:
-                self._shrink()
-            elif len(codes) == 1:
-                self.reasons[error] += 1
-                return 1
-        half = (len(codes) + 1) // 2
-        middle = part.start + half
-        n_raised = self._fill(codes[:half], slice(part.start, middle), start)
-        return n_raised + (self._fill(codes[half:], slice(middle, part.stop), start) if len(codes) > half else 0)
+        def check() -> Array:
+            return session.values(random_codes(session.batches.size, session.length))
 
-    def _filled(self, codes: Array) -> Array:
-        """Repeat the last row up to the shape of all batches."""
-        return codes[np.minimum(np.arange(max(self._session.batch_size, len(codes))), len(codes) - 1)]
+        with Ahead(cut, begin_filled, session.batches, n) as run:
+            for part, outcome in attempt(slice(0, n), run, session.batches, cut=run.cut, check=check):
+                if isinstance(outcome, Failure):
+                    self.reasons[outcome.reason] += 1
+                else:
+                    yield part, outcome
+                self._advance(part.stop - part.start)
 
-    def _attempt(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
-        """Return what comes of it, or None and why the model failed."""
-        memory = self._session.memory
-        try:
-            return work(*arguments), None
-        except Exception as error:  # a model may raise anything; which rows are at fault is found out
-            if not (isinstance(error, memory.errors) and memory.is_exhausted(error)):
-                return None, reason_of(error)
-            if self._session.batch_size == 1:
-                raise MemoryError(
-                    f"one sequence does not fit in memory: {memory.describe(error)}; shorten the windows, or use a "
-                    f"device with more memory"
-                ) from error
-            return None, EXHAUSTED
-
-    def _shrink(self) -> None:
-        """Halve all batches from now on, also those of other shards."""
-        size = self._session.batch_size // 2
-        self._session.shrink(size)
-        self._session.memory.release()
-        warn(
-            f"memory was exhausted; batches have {size} rows from now on, pass that as the batch size to save the "
-            f"attempts",
-        )
+    def _keep(self, values: Array, part: slice) -> Array:
+        """Return the values of the rows of a part, without those that only fill the batch."""
+        kept = values[: part.stop - part.start]
+        n_bad = int((~np.isfinite(kept)).any(1).sum())
+        if n_bad:
+            self.reasons[NOT_FINITE] += n_bad
+        return kept
