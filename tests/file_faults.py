@@ -62,17 +62,16 @@ class Counter:
         """Let audit hooks see what is no event of Python's own."""
         import pyarrow.parquet as pq
 
-        from gradcorr_fast.io import leftovers, writing
+        from gradcorr_fast.io import replacing
 
         for place, name in (
             (os, "fsync"),
             (pq.ParquetWriter, "__init__"),
             (pq.ParquetWriter, "write_table"),
             (pq.ParquetWriter, "close"),
-            (leftovers, "exchange"),
+            (replacing, "exchange"),
         ):
             setattr(place, name, _audited(getattr(place, name), self.folder))
-        writing.exchange = leftovers.exchange
 
     def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in OPERATIONS or not isinstance(arguments[0], str | bytes | os.PathLike):

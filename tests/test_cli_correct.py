@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import gradcorr_fast as gf
 from gradcorr_fast import io
 from gradcorr_fast.cli import main
-from gradcorr_fast.io import maps
+from gradcorr_fast.io import maps, replacing
 from tests.conftest import require
 from tests.test_io import CODES, GRAD, ONE_HOT, write
 
@@ -338,6 +338,6 @@ def test_a_full_disk_fails_with_status_1_and_leaves_nothing(monkeypatch: pytest.
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(io.writing, "sync", fail)
+    monkeypatch.setattr(replacing, "sync", fail)
     assert "No space left on device" in run("in.npy", "-o", "out.npy", status=1).output
     assert [path.name for path in Path().iterdir()] == ["in.npy"]

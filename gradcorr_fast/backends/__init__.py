@@ -7,7 +7,7 @@ import numpy as np
 
 from .._types import AnyArray, Array
 from ._contract import Backend, Namespace, Place
-from ._registry import IN_MEMORY, Registry, backend_among, library_among
+from ._registry import BACKENDS, find_backend, library
 
 __all__ = ["BACKENDS", "Backend", "Namespace", "Place", "find_backend", "library", "to_host"]
 
@@ -18,18 +18,7 @@ def _dask() -> Backend:
     return dask
 
 
-BACKENDS: Registry = {**IN_MEMORY, "dask": _dask}
-"""The supported libraries by name, and how to get the backend of each."""
-
-
-def library(array: object) -> str | None:
-    """Name of the array library that an object's class, or one it inherits from, comes from."""
-    return library_among(BACKENDS, array)
-
-
-def find_backend(**arrays: AnyArray) -> Backend:
-    """Return the backend of the library of all `arrays`; after the first, those that are None do not count."""
-    return backend_among(BACKENDS, arrays)
+BACKENDS["dask"] = _dask
 
 
 def to_host(array: AnyArray) -> Array:

@@ -11,8 +11,8 @@ from dask.array.core import slices_from_chunks
 from .._check import Call, check_mask, check_x
 from .._types import AnyArray, Array
 from ..kernels import reference
-from ._contract import Backend, Namespace, Operation, Place
-from ._registry import IN_MEMORY, backend_among
+from ._contract import Namespace, Operation, Place
+from ._registry import find_backend
 
 IS_LAZY = True
 DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {}
@@ -168,16 +168,11 @@ def angle_summary(
 def _summarize(
     grad: AnyArray, axis: int, thresholds: tuple[float, ...], bins: int, mask: AnyArray
 ) -> tuple[Array, ...]:
-    return _backend(grad=grad, mask=mask).angle_summary(grad, axis, thresholds, bins, mask)
-
-
-def _backend(**blocks: AnyArray) -> Backend:
-    """The backend of the library of blocks."""
-    return backend_among(IN_MEMORY, blocks)
+    return find_backend(grad=grad, mask=mask).angle_summary(grad, axis, thresholds, bins, mask)
 
 
 def _to_host(block: AnyArray) -> Array:
-    return _backend(block=block).to_host(block)
+    return find_backend(block=block).to_host(block)
 
 
 def _check_letters(name: str, array: AnyArray, axis: int) -> None:
@@ -189,7 +184,7 @@ def _check_letters(name: str, array: AnyArray, axis: int) -> None:
 
 
 def _maps(grad: AnyArray, x: AnyArray = None, *, call: Call) -> tuple[AnyArray, ...]:
-    return tuple(_backend(grad=grad, x=x).run(call, grad, x, (None,) * len(call.fields)))
+    return tuple(find_backend(grad=grad, x=x).run(call, grad, x, (None,) * len(call.fields)))
 
 
 def _map(grad: AnyArray, x: AnyArray = None, *, call: Call) -> AnyArray:
@@ -201,7 +196,7 @@ def _pick(maps: AnyArray, *, number: int) -> AnyArray:
 
 
 def _embed(grad: AnyArray, part: AnyArray, *, index: tuple[slice, ...]) -> AnyArray:
-    return _backend(grad=grad).embed(_only(part), index, grad, None)
+    return find_backend(grad=grad).embed(_only(part), index, grad, None)
 
 
 def _only(block: AnyArray) -> AnyArray:

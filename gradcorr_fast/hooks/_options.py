@@ -341,6 +341,12 @@ def complete(given: Mapping[str, Any], table: Mapping[str, Option]) -> dict[str,
     return {name: option.take(name, given.get(name, option.default)) for name, option in table.items()}
 
 
+def records_of(options: Mapping[str, Any], table: Mapping[str, Option]) -> dict[str, Any]:
+    """Return options as JSON keeps them, but for those that are not recorded."""
+    records = {name: table[name].record for name in options}
+    return {name: record(options[name]) for name, record in records.items() if record is not None}
+
+
 def settings(preset: str, name: str, **given: Any) -> dict[str, Any]:
     """Return the settings of a preset, but for those that are given."""
     return PRESETS[preset][name] | {key: value for key, value in given.items() if value is not None}

@@ -17,8 +17,9 @@ from ..sequences import one_hot
 from ..summary import AngleSummary, angle_summary, merge
 from .misuse import Evidence
 from .reading import Entry, Rows
+from .replacing import replacing
 from .streaming import BLOCK, stream
-from .writing import create, replacing
+from .writing import create
 
 CHUNK = 1 << 20  # bytes of a new chunk, which is what the cache of HDF5 holds
 MOST_LOST = 0.001

@@ -18,7 +18,7 @@ from .._types import AnyArray, Array
 from .._warn import warn
 from ..backends import to_host
 from . import hdf5
-from .leftovers import restore
+from .replacing import restore
 
 ARRAY_FORMATS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hdf": "hdf5", ".zarr": "zarr"}
 LISTED = 20  # arrays of a file that an error names

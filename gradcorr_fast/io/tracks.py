@@ -10,7 +10,7 @@ import numpy as np
 from .._check import optional
 from .._types import AnyArray, Array
 from .reading import as_numpy, file_behind
-from .writing import replacing
+from .replacing import replacing
 
 OVERLAPS = ("mean", "max", "first", "nearest-summit")
 BATCH = 1 << 16  # intervals that are Python's numbers at a time

@@ -1,11 +1,9 @@
 """Arrays into npy, npz, HDF5 and Zarr files, a block of rows at a time; files that are whole or not there."""
 
 import math
-import os
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -14,90 +12,13 @@ import numpy as np
 
 from .._check import optional
 from .._types import AnyArray, Array
-from .leftovers import exchange, hidden, remove, restore, sweep
 from .reading import Entry
 
 NAMES = {"npy": "", "npz": "arr_0", "hdf5": "attributions", "zarr": ""}
 """Names of arrays that came without one."""
-ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 Writer = Callable[[Array], None]
 """Appends rows to an array in a file."""
-
-
-@contextmanager
-def replacing(paths: Sequence[Path], inputs: Sequence[Path] = (), *, force: bool = False) -> Iterator[list[Path]]:
-    """Yield temporary paths beside `paths`, whose files take their places together, or vanish after an error.
-
-    Files that exist are replaced with `force` only, and what is read in the meantime, `inputs`, never. What processes
-    left that were killed here is put back before, and removed afterwards.
-    """
-    targets = [Path(os.path.realpath(path)) for path in paths]
-    for k, target in enumerate(targets):
-        restore(target)
-        _check_target(target, [*inputs, *targets[:k]], force)
-    temporaries = [hidden(target, "partial") for target in targets]
-    try:
-        yield temporaries
-        for temporary in temporaries:
-            sync(temporary)
-        for temporary, target in zip(temporaries, targets, strict=True):
-            _put(temporary, target)
-    finally:
-        for temporary in temporaries:
-            remove(temporary)
-    for folder in {target.parent for target in targets}:
-        sweep(folder)
-
-
-def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
-    for other in (Path(os.path.realpath(path)) for path in others):
-        same = target == other or (target.exists() and other.exists() and target.samefile(other))
-        if same or target in other.parents or other in target.parents:
-            raise ValueError(f"{target} would be written while {other} is in use; give the output another path")
-    if any((target.parent / mark).exists() for mark in ZARR_MARKS):
-        raise ValueError(f"{target} lies inside the Zarr store {target.parent}; give the output another path")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder {target.parent} does not exist; make it, or write elsewhere")
-    if not target.exists():
-        return
-    if not force:
-        raise FileExistsError(f"{target} exists already; force (--force) replaces it")
-    is_store = target.is_dir() and any((target / mark).exists() for mark in ZARR_MARKS)
-    if is_store != (target.suffix == ".zarr") or is_store != target.is_dir():
-        raise FileExistsError(f"{target} is {'a folder' if target.is_dir() else 'a file'}; move it away first")
-    if is_store and sum((part / mark).exists() for part in target.iterdir() for mark in ZARR_MARKS) > 1:
-        raise FileExistsError(f"{target} is a Zarr group of several arrays, which would all go; move it away first")
-
-
-def sync(path: Path) -> None:
-    """Have a file, or all in a folder, on the disk before its name is changed."""
-    for part in path.rglob("*") if path.is_dir() else [path]:
-        if part.is_file():
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
-
-
-def _put(temporary: Path, target: Path) -> None:
-    if target.exists():
-        shutil.copymode(target, temporary)
-    if not target.is_dir():
-        os.replace(temporary, target)
-    elif not exchange(temporary, target):  # on file systems that cannot, `restore` mends what is between two renames
-        old = hidden(target, "replaced")
-        os.replace(target, old)
-        try:
-            os.replace(temporary, target)
-        finally:
-            if not target.exists():
-                os.replace(old, target)
-        remove(old)
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def create(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._check import optional
-from ..io.writing import replacing
+from ..io.replacing import replacing
 
 CHECKSUMS = "checksums.json"
 CHUNK = 1 << 20  # bytes that are written at once

@@ -13,7 +13,7 @@ from .. import sequences
 from .._check import optional
 from .._types import AnyArray, Array
 from ..io import hdf5
-from ..io.writing import replacing
+from ..io.replacing import replacing
 
 __all__ = ["Dataset", "Split", "load", "random_split", "save"]
 

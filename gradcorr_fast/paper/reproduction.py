@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._check import optional
-from ..io.writing import replacing
+from ..io.replacing import replacing
 from .figures import FIGURES, Reproduction, Study, draw
 from .figures.scale import CPU, PAPER, QUICK, Scale
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from .. import model_files
 from .._types import Array
 from ..hooks._ready import Method
-from ..io.writing import replacing
+from ..io.replacing import replacing
 from .placing.region_windows import ROW, cut_regions, place_regions
 from .placing.windows import WindowOptions
 from .results.matrix import shard_files

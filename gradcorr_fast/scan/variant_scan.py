@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .._types import Array
-from ..io.writing import replacing
+from ..io.replacing import replacing
 from .inputs.genome import Genome
 from .inputs.substitutions import every_substitution
 from .inputs.variants import read_variants

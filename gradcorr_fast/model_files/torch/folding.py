@@ -10,7 +10,7 @@ import torch
 
 from ...hooks.torch._folding import Differences, check_model, differences, fold
 from ...hooks.torch._tracing import excess, make_example
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from .. import inspect_model, load_model
 from . import load_file, read_state, safetensors, shapes
 

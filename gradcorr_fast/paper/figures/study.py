@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import targets
 from ..._types import Array
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from ...scan.running.progress import show_seconds
 from ...summary import AngleSummary
 from .. import synthetic

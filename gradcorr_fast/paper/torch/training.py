@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 from ... import metrics
 from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from .._kept import reading
 from ..datasets import Dataset
 from ..recipes import Epoch, Recipe, Training

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
         raise
     raise missing_backend("PyTorch", "paper") from error
 
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from .. import models, training
 from ..datasets import Dataset
 from ..recipes import RECIPES, Training

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from ... import ops, targets
 from ..._types import Array
 from ...io.motifs import save_contribs_h5, save_modisco
+from ...io.replacing import replacing
 from ...io.tracks import save_bigwig
-from ...io.writing import replacing
 from .parquet import WRITING
 from .store import ANGLES, Attributions
 

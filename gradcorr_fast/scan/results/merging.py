@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
 from .digests import LINES, ROWS, TextDigest, seal
 from .metadata import KEY, TABLE_FORMATS, format_of, sidecar

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from ..._check import optional
 from ..._types import Array
-from ...io.writing import checked_chunks, replacing
+from ...io.replacing import replacing
+from ...io.writing import checked_chunks
 from .digests import unsealed
 from .matrix import check_group, chunk_rows, finish_group
 from .metadata import KEY, REGIONS, STORE

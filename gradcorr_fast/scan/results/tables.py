@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..._types import Array
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from .parquet import open_checked, write_whole
 
 SCORES = {

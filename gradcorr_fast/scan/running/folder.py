@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ...io.writing import replacing, sync
+from ...io.replacing import replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...io.writing import replacing
+from ...io.replacing import replacing
 from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
 from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS, read_metadata

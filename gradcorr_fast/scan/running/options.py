@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
@@ -25,6 +26,7 @@ from ...hooks._options import (
     complete,
     owners_of,
     read_size,
+    records_of,
     table_of,
 )
 from ..results.tables import SCORES, check_scores
@@ -53,8 +55,8 @@ def read_names(text: str) -> tuple[str, ...]:
 
 def record_regions(regions: Unchecked) -> Any:
     """Return what tells regions from others: the digest of a file, else their texts."""
-    if isinstance(regions, str | os.PathLike) and Path(regions).is_file():
-        return {"sha256": file_digest(Path(regions))}
+    if isinstance(regions, str | os.PathLike):
+        return {"sha256": file_digest(Path(regions))} if Path(regions).is_file() else [str(regions)]
     return None if regions is None else [str(region) for region in regions]
 
 
@@ -117,6 +119,7 @@ class RegionOptions(
     """Options of a scan of regions; `attribute_regions` describes them."""
 
 
+@cache
 def scan_table(kind: type) -> dict[str, Option]:
     """Return the options of a scan; of those that only some methods have, None is what the method has by default."""
     table = table_of(kind)
@@ -179,5 +182,4 @@ def target_names(options: Mapping[str, Any]) -> list[str]:
 
 def recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as JSON keeps them, but for those that are not recorded."""
-    records = {name: FOR_ANY[name].record for name in options}
-    return {name: record(options[name]) for name, record in records.items() if record is not None}
+    return records_of(options, FOR_ANY)

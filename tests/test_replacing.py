@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradcorr_fast.io import leftovers, writing
+from gradcorr_fast.io import replacing
 from tests.conftest import require
 
 DEAD = 2**22 + 1
@@ -17,15 +17,15 @@ DEAD = 2**22 + 1
 KILLED = """
 import os, signal
 from pathlib import Path
-from gradcorr_fast.io import writing
+from gradcorr_fast.io import replacing
 
 def replace(a, b, move=os.replace):
     move(a, b)
     os.kill(os.getpid(), signal.SIGKILL)
 
-writing.exchange = lambda a, b: False
-writing.os.replace = replace
-with writing.replacing([Path("maps.zarr")], force=True) as (temporary,):
+replacing.exchange = lambda a, b: False
+replacing.os.replace = replace
+with replacing.replacing([Path("maps.zarr")], force=True) as (temporary,):
     temporary.mkdir()
     (temporary / "zarr.json").write_text("new")
 """
@@ -34,7 +34,7 @@ with writing.replacing([Path("maps.zarr")], force=True) as (temporary,):
 @pytest.fixture(autouse=True)
 def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(leftovers, "_swept", set())
+    monkeypatch.setattr(replacing, "_swept", set())
 
 
 def make_store(text: str) -> Path:
@@ -45,7 +45,7 @@ def make_store(text: str) -> Path:
 
 
 def left_by(process: int, kind: str = "partial", host: int | None = None) -> Path:
-    number = leftovers._host() if host is None else host
+    number = replacing._host() if host is None else host
     place = Path(f".maps.{number:04x}{process:08x}abcd.{kind}.npy")
     place.write_text("rest")
     return place
@@ -55,12 +55,12 @@ def left_by(process: int, kind: str = "partial", host: int | None = None) -> Pat
 def test_a_folder_is_replaced_in_one_step() -> None:
     """A store that was replaced by two renames was gone when the process was killed between them."""
     make_store("old")
-    with writing.replacing([Path("maps.zarr")], force=True) as (temporary,):
+    with replacing.replacing([Path("maps.zarr")], force=True) as (temporary,):
         temporary.mkdir()
         (temporary / "zarr.json").write_text("new")
-        assert leftovers.exchange(temporary, Path("maps.zarr"))
+        assert replacing.exchange(temporary, Path("maps.zarr"))
         assert (temporary / "zarr.json").read_text() == "old"
-        assert leftovers.exchange(temporary, Path("maps.zarr"))
+        assert replacing.exchange(temporary, Path("maps.zarr"))
     assert Path("maps.zarr/zarr.json").read_text() == "new"
     assert os.listdir() == ["maps.zarr"]
 
@@ -75,11 +75,11 @@ def test_what_a_kill_between_two_renames_moved_away_comes_back() -> None:
     with (
         pytest.warns(UserWarning, match="what was there is back"),
         pytest.raises(FileExistsError, match="exists already"),
-        writing.replacing([store]),
+        replacing.replacing([store]),
     ):
         pass
     assert (store / "zarr.json").read_text() == "old"
-    with writing.replacing([Path("other.npy")]) as (temporary,):
+    with replacing.replacing([Path("other.npy")]) as (temporary,):
         temporary.write_text("whole")
     assert sorted(os.listdir()) == ["maps.zarr", "other.npy"]
 
@@ -87,19 +87,19 @@ def test_what_a_kill_between_two_renames_moved_away_comes_back() -> None:
 @pytest.mark.parametrize("kind", ["partial", "replaced"])
 def test_leftovers_of_killed_processes_go_with_the_next_run_that_succeeds(kind: str) -> None:
     """Files of 100 GB that a killed run had half written stayed for ever."""
-    rest, mine, elsewhere = left_by(DEAD, kind), left_by(os.getpid(), kind), left_by(DEAD, kind, leftovers._host() ^ 1)
+    rest, mine, elsewhere = left_by(DEAD, kind), left_by(os.getpid(), kind), left_by(DEAD, kind, replacing._host() ^ 1)
     Path("maps.npy").write_text("old")
-    with pytest.raises(ZeroDivisionError), writing.replacing([Path("maps.npy")], force=True):
+    with pytest.raises(ZeroDivisionError), replacing.replacing([Path("maps.npy")], force=True):
         raise ZeroDivisionError
     assert rest.exists()
-    with writing.replacing([Path("maps.npy")], force=True) as (temporary,):
+    with replacing.replacing([Path("maps.npy")], force=True) as (temporary,):
         temporary.write_text("whole")
     assert sorted(os.listdir()) == sorted([mine.name, elsewhere.name, "maps.npy"])
 
 
 def test_a_replaced_file_whose_name_is_free_is_not_removed() -> None:
     rest = left_by(DEAD, "replaced")
-    with writing.replacing([Path("other.npy")]) as (temporary,):
+    with replacing.replacing([Path("other.npy")]) as (temporary,):
         temporary.write_text("whole")
     assert rest.exists()
 
@@ -109,7 +109,7 @@ def test_a_reader_finds_what_was_moved_away(tmp_path: Path) -> None:
     from gradcorr_fast import io
 
     np.save("maps.npy", np.ones((1, 2, 4)))
-    place = Path(f".maps.{leftovers._host():04x}{DEAD:08x}abcd.replaced.npy")
+    place = Path(f".maps.{replacing._host():04x}{DEAD:08x}abcd.replaced.npy")
     os.replace("maps.npy", place)
     with pytest.warns(UserWarning, match="what was there is back"):
         assert io.load("maps.npy").shape == (1, 2, 4)
