@@ -1,11 +1,12 @@
-"""What is checked of inputs and results: letters that are not one-hot, gradients that are not finite, or saturated."""
+"""What is checked of inputs and results: letters that are not one-hot, numbers that are not finite, flat outputs."""
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._types import AnyArray, Array
+from .._types import AnyArray, Array, TargetLike
 from .._warn import warn
 from ..backends import find_backend
 from ..io.misuse import Evidence
@@ -20,6 +21,10 @@ ROUNDING = 16
 NO_PATH = (
     "the model's output does not depend on its input by a differentiable path; look for detach, stop_gradient, "
     "argmax, or a conversion to NumPy or integers on the way"
+)
+FLAT = (
+    "the gradient of all sequences is zero although the predictions differ, so the output is made of steps; look for "
+    "sign, round, argmax, a comparison or a conversion to integers on the way, and differentiate what lies before it"
 )
 
 
@@ -38,6 +43,53 @@ def check_one_hot(request: Request, X: AnyArray, read: Callable[[AnyArray], Arra
         )
 
 
+class Seen(NamedTuple):
+    """What was seen of a target so far."""
+
+    n_sequences: int = 0
+    has_gradient: bool = False
+    """Whether any was not zero."""
+    least: float = math.inf
+    most: float = -math.inf
+    """Of the predictions."""
+    n_zero: int = 0
+    n_one: int = 0
+    """Predictions that are exactly 0 or 1 and have no gradient."""
+
+    def and_more(self, values: Array, sizes: Array) -> "Seen":
+        """Return it with more sequences, values (n,) and the largest of each gradient (n,)."""
+        if not len(values):
+            return self
+        is_flat = sizes == 0
+        return Seen(
+            self.n_sequences + len(values),
+            self.has_gradient or not is_flat.all(),
+            min(self.least, float(values.min())),
+            max(self.most, float(values.max())),
+            self.n_zero + int(np.sum(is_flat & (values == 0))),
+            self.n_one + int(np.sum(is_flat & (values == 1))),
+        )
+
+    def warnings(self) -> list[str]:
+        """Say what is wrong with an output that has no gradient, or raise an error if it has none by its making."""
+        n_flat = self.n_zero + self.n_one
+        if self.n_sequences and not self.has_gradient and n_flat < self.n_sequences and self.least != self.most:
+            raise ValueError(FLAT)
+        is_probability = self.least >= 0 and self.most <= 1
+        if self.n_one and is_probability:
+            return [
+                f"{n_flat} predictions are exactly 0 or 1 and have no gradient, as from a saturated sigmoid; "
+                f"target=gf.targets.before_activation() differentiates what lies before it"
+            ]
+        if self.n_zero:
+            why = ", or a sigmoid that is saturated" if is_probability else ""
+            return [
+                f"{self.n_zero} predictions are exactly 0 and have no gradient, as of a ReLU at the end that is off "
+                f"there{why}; target=gf.targets.before_activation() differentiates what lies before it"
+            ]
+        return []
+
+
 class Checks:
     """Looks at the results of each group when the next one is under way, so that a device need not wait."""
 
@@ -45,7 +97,7 @@ class Checks:
         self._framework, self._request, self._has_gradients = framework, request, has_gradients
         self._pending: list[tuple[int, AnyArray, AnyArray]] = []
         self._inputs: tuple[Any, ...] = ()
-        self._n_saturated = 0
+        self._seen = [Seen()] * len(request.targets)
         self._evidence: Evidence | None = None
 
     def add(self, start: int, found: Found) -> None:
@@ -58,18 +110,15 @@ class Checks:
         self._inputs = found.inputs
 
     def finish(self) -> None:
-        """Check what is left, and warn of results that say nothing: of saturated sigmoids, angles of a projection."""
+        """Check what is left, and warn of results that say nothing: flat outputs, angles behind a projection."""
         self._check_pending()
         if self._evidence is not None and self._evidence.is_centred:
             warn(
                 "the gradient comes out of the model centred already, as behind SimplexProjection, attach or fold, so "
                 "its angles are 0 within rounding and say nothing of the model; take them from the model without it"
             )
-        if self._n_saturated:
-            warn(
-                f"{self._n_saturated} predictions are exactly 0 or 1 and have no gradient, as from a saturated "
-                f"sigmoid; target=gf.targets.before_activation() differentiates what lies before it"
-            )
+        for text in dict.fromkeys(text for seen in self._seen for text in seen.warnings()):
+            warn(text)
 
     def _look_at(self, grad: AnyArray) -> None:
         rows = np.asarray(self._framework.read(grad))
@@ -88,15 +137,19 @@ class Checks:
             if isinstance(target, OwnPosition) and np.isnan(values).any() and np.isfinite(sizes).all():
                 names = some(start + int(n) for n in np.flatnonzero(np.isnan(values)))
                 raise ValueError(f"the positions given as target for the sequences {names} do not exist in the output")
-            bad = [start + int(n) for n in np.flatnonzero(~np.isfinite(sizes))]
+            self._check_finite(start, values, sizes, target)
+            if self._has_gradients:
+                self._seen[k] = self._seen[k].and_more(np.asarray(values), np.asarray(sizes))
+
+    def _check_finite(self, start: int, values: Array, sizes: Array, target: TargetLike) -> None:
+        of_gradient = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
+        for is_bad, what in ((~np.isfinite(sizes), of_gradient), (np.isnan(values), "what the model returns for")):
+            bad = [start + int(n) for n in np.flatnonzero(is_bad)]
             if bad:
-                what = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
                 raise ValueError(
                     f"{what} {len(bad)} sequences is not finite ({some(bad)}; target {target}); look at what the "
                     f"model returns for them, or leave them out"
                 )
-            if self._has_gradients:
-                self._n_saturated += int(np.sum((sizes == 0) & ((values == 0) | (values == 1))))
 
 
 def _size(grad: AnyArray) -> AnyArray:

@@ -22,6 +22,8 @@ POSITIONS = 1 << 20
 """Most input positions of a batch on a GPU: more is no faster, and some kernels count elements in 32 bits."""
 SHARE = 0.8
 """Of the free memory of a GPU, the part that a batch may take."""
+FLAT_STEP = re.compile(r"(Sign|Sgn|Round|Floor|Ceil|Trunc|Heaviside)Backward")
+"""Nodes of autograd whose derivative is zero everywhere."""
 N_PROBED = 8
 """Sequences on which reduced precision is compared with float32."""
 
@@ -87,9 +89,10 @@ def _make_framework(
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
         if request.forward_only:
             with torch.no_grad(), _autocast(x, precision):
-                return [_own(value, x) for value in request.values(forward(model, x, args, request), own)], []
+                seen, *rest = (tensor.clone() for tensor in (x, *args))  # which a model may write over
+                return [_own(value, x) for value in request.values(forward(model, seen, tuple(rest), request), own)], []
         with torch.inference_mode(False), torch.enable_grad():
-            x, *rest = (usable(tensor) for tensor in (x, *args))
+            x, *rest = (tensor.detach().clone() for tensor in (x, *args))  # which a model may write over
             x.requires_grad_()
             with _autocast(x, precision):
                 values = request.values(forward(model, x, tuple(rest), request), own)
@@ -99,7 +102,28 @@ def _make_framework(
     def leave(tensor: torch.Tensor) -> AnyArray:
         return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
 
-    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty)
+    def has_path(x: torch.Tensor, args: tuple[Any, ...], positions: Positions, target: int) -> bool:
+        own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
+        with torch.inference_mode(False), torch.enable_grad(), _autocast(x, precision):
+            leaf = usable(x).clone().requires_grad_()
+            values = request.values(forward(model, leaf * 1, args, request), own)
+        return _is_reached(values[target].grad_fn)
+
+    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path)
+
+
+def _is_reached(node: Any) -> bool:
+    """Whether a graph leads to a leaf by a way on which no step has a derivative that is zero everywhere."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen or FLAT_STEP.match(node.name()):
+            continue
+        if node.name().endswith("AccumulateGrad"):
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 def unwrap(model: Model) -> Model:
