@@ -116,3 +116,45 @@ def test_predictions_that_are_not_a_number_are_refused(framework: Framework) -> 
     model = framework.model(lambda output: output + framework.array(np.full(output.shape[-1], np.nan, np.float32)))
     with pytest.raises(ValueError, match=r"what the model returns for 7 sequences is not finite \(0, 1, 2"):
         framework.hooks.saliency(model, framework.lay(frameworks.X))
+
+
+def network() -> Any:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * LENGTH, 1), torch.nn.Tanh())
+
+
+def off_simplex(grad: Any) -> float:
+    return float(grad.mean(1).abs().max() / grad.abs().max())
+
+
+@pytest.mark.parametrize("of", [lambda model: model, lambda model: model.forward], ids=["model", "forward"])
+def test_attach_corrects_what_captum_calls(of: Callable[[Any], Any]) -> None:
+    """Captum's tutorials pass model.forward, which went around the hook: 1.15 of the gradient was off the simplex."""
+    captum = pytest.importorskip("captum.attr")
+    model = network()
+    with gf.hooks.torch.attach(model):
+        grad = captum.Saliency(of(model)).attribute(X.clone().requires_grad_(), abs=False)
+    assert off_simplex(grad) < 1e-6
+    assert "forward" not in vars(model)
+    assert off_simplex(captum.Saliency(of(model)).attribute(X.clone().requires_grad_(), abs=False)) > 0.1
+
+
+def test_attach_warns_if_it_was_gone_around() -> None:
+    model = network()
+    forward = model.forward
+    x = X.clone().requires_grad_()
+    message = r"no call of the model went through attach.*model\.forward"
+    with pytest.warns(UserWarning, match=message), gf.hooks.torch.attach(model):
+        forward(x)
+
+
+def test_attachments_come_and_go_in_any_order() -> None:
+    model = network()
+    model.forward = own = lambda x: torch.nn.Sequential.forward(model, x)
+    first, second = gf.hooks.torch.attach(model), gf.hooks.torch.attach(model)
+    first.remove()
+    (grad,) = torch.autograd.grad(model(x := X.clone().requires_grad_()).sum(), x)
+    assert off_simplex(grad) < 1e-6
+    second.remove()
+    first.remove()
+    assert model.forward is own

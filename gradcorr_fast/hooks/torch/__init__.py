@@ -7,16 +7,16 @@ from typing import Any, Unpack
 from ..._check import missing_backend
 
 try:
-    import torch
+    import torch  # noqa: F401  (before what needs it)
 except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "torch") from error
 
-from ... import ops
 from ..._types import AnyArray, Model
 from .._engine import attribute
 from .._options import Options, PathOptions, SampleOptions, takes_options
 from ._folding import fold
 from ._penalty import angle_penalty
+from ._projection import SimplexProjection, attach, project_gradient
 from ._running import prepare
 
 __all__ = [
@@ -31,121 +31,6 @@ __all__ = [
     "saturation_mutagenesis",
     "smoothgrad",
 ]
-
-
-def project_gradient(
-    x: torch.Tensor, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None
-) -> torch.Tensor:
-    """Return `x` unchanged; the gradient that comes back through it is corrected.
-
-    In front of a model it corrects saliency, integrated gradients and every other method that is linear in the input
-    gradient, of any library. It holds under torch.compile, torch.func, double backward and forward-mode derivatives.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (N, n_letters, L) or any other
-        Input of the model, floating point.
-    axis : int
-        Letter axis.
-    letters, n_letters
-        See `ops.correct`.
-
-    Returns
-    -------
-    torch.Tensor
-        The values of `x`.
-
-    Notes
-    -----
-    ``stop(x) + (c(x) - stop(c(x)))``, where c is `ops.correct`, which is linear and self-adjoint: its derivative is
-    itself. What drops `detach` from a graph drops the projection too: torch.jit.freeze and run_decompositions do.
-
-    Examples
-    --------
-    >>> x = torch.zeros(1, 4, 1, requires_grad=True)
-    >>> (project_gradient(x) * torch.tensor([1.0, 2.0, 3.0, 6.0])[None, :, None]).sum().backward()
-    >>> x.grad[0, :, 0]
-    tensor([-2., -1.,  0.,  3.])
-    """
-    corrected = ops.correct(x, axis=axis, letters=letters, n_letters=n_letters)
-    return x.detach() + (corrected - corrected.detach())
-
-
-class SimplexProjection(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """Layer that does `project_gradient`; put it in front of a model.
-
-    Correcting the gradient once more changes nothing, but angles measured behind the layer are 0.
-
-    Examples
-    --------
-    >>> SimplexProjection()
-    SimplexProjection(axis=1)
-    """
-
-    def __init__(self, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None) -> None:
-        super().__init__()
-        self.axis, self.letters, self.n_letters = axis, letters, n_letters
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `x`, whose gradient will be corrected."""
-        return project_gradient(x, self.axis, letters=self.letters, n_letters=self.n_letters)
-
-    def extra_repr(self) -> str:
-        """Return the arguments, for printing."""
-        return f"axis={self.axis}" + (f", letters={self.letters}" if self.letters else "")
-
-
-class attach:
-    """Correct the input gradients of an existing model, until removed; the model is not edited.
-
-    The first positional argument of every call of the model goes through `project_gradient`; of a tuple there, its
-    first element, since Captum's DeepLift passes such. What torch.compile made of the model before does not see it:
-    attach to the compiled object, or attach first. Attaching twice does what attaching once does.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Model of one-hot sequences.
-    axis, letters, n_letters
-        See `project_gradient`.
-
-    Examples
-    --------
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 1))
-    >>> x = torch.rand(3, 4, 2, requires_grad=True)
-    >>> with attach(model):
-    ...     (grad,) = torch.autograd.grad(model(x).sum(), x)
-    >>> bool(grad.sum(1).abs().max() < 1e-6)
-    True
-    """
-
-    def __init__(
-        self, model: torch.nn.Module, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None
-    ) -> None:
-        if not isinstance(model, torch.nn.Module):
-            raise TypeError(
-                f"model must be a torch.nn.Module; got a {type(model).__name__}, use project_gradient in it"
-            )
-        self._model = model
-        self._projection = SimplexProjection(axis, letters=letters, n_letters=n_letters)
-        self._handle = model.register_forward_pre_hook(self._project)
-
-    def _project(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not args:
-            raise ValueError("attach corrects the first positional argument; call the model as model(x, ...)")
-        if isinstance(args[0], tuple):
-            return (self._projection(args[0][0]), *args[0][1:]), *args[1:]
-        return self._projection(args[0]), *args[1:]
-
-    def remove(self) -> None:
-        """Leave the model as it was."""
-        self._handle.remove()
-
-    def __enter__(self) -> torch.nn.Module:
-        return self._model
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
 
 
 _attribute = partial(attribute, prepare)
