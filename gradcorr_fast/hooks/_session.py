@@ -211,7 +211,7 @@ def open_session(
     else:
         name = framework
         options.setdefault("axis", 1 if framework == "torch" else -1)
-    hooks: Any = import_module("._models.torch" if name == "torch" else f".{name}", __package__)
+    hooks: Any = import_module(".torch._running" if name == "torch" else f".{name}", __package__)
     codes = np.random.default_rng(0).integers(0, 4, (1, length)).astype(np.uint8)
     example = sequences.one_hot(codes, dtype, options["axis"])
     X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
