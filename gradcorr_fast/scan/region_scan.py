@@ -58,7 +58,7 @@ def attribute_regions(
         `n_references`, `n_steps`, `rule`, `n_samples`, `kind`, `sd`, `rate` and `preset`.
     random_state : int
         Seed of the methods that draw at random; what is drawn depends on it and on each sequence alone.
-    length, axis, targets, output, edges, max_n
+    length, axis, targets, output, edges, max_n, contigs
         See `score_variants`. A window begins at centre - length // 2. The centre is the summit of a narrowPeak that
         tells one, and (start + stop) // 2 of every other region.
     batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
@@ -112,6 +112,7 @@ def attribute_regions(
         scan = begin_or_join(folder, ready, record, regions, placed, resume=joins, force=force)
         with open_checked(folder.plan) as planned:
             _attribute_shards(scan, ready, run, planned, shard, verbose)
+        ready.genome.check_unchanged()
     return merge(path) if shard is None else None
 
 
@@ -189,6 +190,7 @@ def _attribute_shards(
 def _attribute_shard(ready: Ready, run: Run, rows: pa.Table) -> Shard:
     start, is_ok = time.monotonic(), pc.equal(rows["status"], "ok").to_numpy()
     codes = cut_regions(rows.filter(is_ok), ready.genome, ready.session.length)
+    ready.genome.check_unchanged()
     attributed = attribute(codes, run, ready.session)
     return Shard(rows, attributed, time.monotonic() - start)
 

@@ -90,6 +90,8 @@ def score_variants(
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.
+    contigs : path or mapping, optional
+        Other names of contigs; see `Genome`.
     batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
         See `hooks.torch.saliency`. Scores are means over strands and shifts.
     windows : str
@@ -171,6 +173,7 @@ def _scan(
         try:
             with open_checked(folder.plan) as planned:
                 _score_shards(scan, ready, planned, shard, verbose)
+            ready.genome.check_unchanged()
             return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
             if out.is_file() and read_metadata(out)["id"] == scan.record["id"]:  # another process was faster
@@ -303,6 +306,7 @@ def _score_shard(ready: Ready, rows: pa.Table, progress: Progress) -> Shard:
     index = np.flatnonzero(status == "ok")
     progress.advance(len(rows) - len(index))
     scored = _score(ready, rows.take(pa.array(index)), progress.advance)
+    ready.genome.check_unchanged()
     status[index[scored.has_failed]] = "model_failed"
     rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(status, pa.string()))
     values = {}

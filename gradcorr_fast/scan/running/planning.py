@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import model_files, runtime, sequences
-from ..._types import Array, Device, FastaLike, Model, SourceLike
+from ..._types import Array, Device, FastaLike, Model, PathLike, SourceLike
 from ..._warn import warn
 from ...hooks._session import Session, open_session
+from ..inputs.contigs import missing_contigs
 from ..inputs.genome import Genome
+from ..placing.alleles import tell_unscored
 from ..results.metadata import KEY
 from ..results.parquet import WRITING
 from .failures import random_codes, reason_of
@@ -77,7 +79,7 @@ def prepare(
         options = _completed(options, sizes)
     loaded = as_loaded(model, options["device"])
     options = _completed(options, _guess(loaded, options, tell))
-    with _genome(fasta) as genome, _session(loaded, options) as session:
+    with _genome(fasta, options["contigs"]) as genome, _session(loaded, options) as session:
         yield Ready(loaded, session, genome, _completed(options, {"batch_size": session.batch_size}))
 
 
@@ -113,10 +115,15 @@ def begin_or_join(
             return Scan(folder, before)
         with tempfile.TemporaryDirectory(dir=folder.path, prefix=".plan.", suffix=".partial") as place:
             planned = Path(place) / PLAN
-            record = record | _plan(ready.genome, source, shards, planned)
+            n_records: Counter[str] = Counter()
+            record = record | _plan(ready.genome, source, shards, planned, n_records)
             record["id"] = identify(record)
             folder.clear(keep=Path(place))  # not before all is there that takes its place
             folder.begin(record, planned)
+    told = tell_unscored(record["counts"]) if record["kind"] == "variants" else None
+    for message in (missing_contigs(n_records, ready.genome), told):
+        if message is not None:
+            warn(message)
     return Scan(folder, record)
 
 
@@ -140,10 +147,10 @@ def _completed(options: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[s
 
 
 @contextmanager
-def _genome(source: FastaLike) -> Iterator[Genome]:
+def _genome(source: FastaLike, contigs: PathLike | Mapping[str, str] | None) -> Iterator[Genome]:
     """Open a FASTA file, or sequences by name."""
     if not isinstance(source, Mapping):
-        with Genome(source) as genome:
+        with Genome(source, contigs=contigs) as genome:
             yield genome
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +158,7 @@ def _genome(source: FastaLike) -> Iterator[Genome]:
         with open(path, "w") as file:
             for name, letters in source.items():
                 file.write(f">{name}\n{letters if isinstance(letters, str) else sequences.decode(letters)}\n")
-        with Genome(path) as genome:
+        with Genome(path, contigs=contigs) as genome:
             yield genome
 
 
@@ -207,7 +214,7 @@ def describe(ready: Ready, kind: str, run: Callable[[Array], Array]) -> Record:
             "code_digest": loaded.code_digest,
         },
         "probe": values[:N_PROBED].tolist(),
-        "genome": {"path": str(genome.path), "digest": genome.digest()},
+        "genome": {"path": str(genome.path), "digest": genome.digest(), "aliases": genome.aliases or None},
         "options": recorded(ready.options),
         "versions": {name: found.get(name) for name in packages},
         "device": ready.session.device,
@@ -238,8 +245,13 @@ def _probe(ready: Ready, run: Callable[[Array], Array]) -> Array:
     ) from failure
 
 
-def _plan(genome: Genome, source: SourceLike, shards: Iterator[pa.Table], path: Path) -> Record:
-    """Write what is placed with one row group for each shard, and return what is to be recorded of it."""
+def _plan(
+    genome: Genome, source: SourceLike, shards: Iterator[pa.Table], path: Path, n_records: Counter[str]
+) -> Record:
+    """Write what is placed with one row group for each shard, and return what is to be recorded of it.
+
+    In `n_records` the records of each name of a contig are counted.
+    """
     counts: Counter[str] = Counter()
     contigs: dict[str, int] = {}
     n_shards, first = 0, next(shards)
@@ -247,8 +259,10 @@ def _plan(genome: Genome, source: SourceLike, shards: Iterator[pa.Table], path: 
         for rows in chain([first], shards):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
-            for name in pc.unique(rows["chrom"]).to_pylist():
-                contig = genome.resolve(name)
+            readable = rows.filter(pc.not_equal(rows["status"], "unreadable"))
+            for entry in pc.value_counts(readable["chrom"]).to_pylist():
+                name, contig = entry["values"], genome.resolve(entry["values"])
+                n_records[name] += entry["counts"]
                 if contig is not None:
                     contigs[name] = genome.lengths[contig]
             writer.write_table(rows, row_group_size=max(1, len(rows)))
@@ -286,7 +300,7 @@ def check_same(
     digest = before["input"]["digest"] if isinstance(source, str) and source == STDIN else _input_digest(source)
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:
-            digest = _plan(ready.genome, source, shards, Path(other) / PLAN)["input"]["digest"]
+            digest = _plan(ready.genome, source, shards, Path(other) / PLAN, Counter())["input"]["digest"]
     changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}}, MAY_CHANGE)
     is_here = all(before[part] == now[part] for part in ("versions", "device"))
     old, new = (np.array(record["probe"], float) for record in (before, now))
