@@ -1,6 +1,7 @@
 """Names for what users pass and libraries return, where the class itself cannot be imported or does not matter."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,3 +24,7 @@ VariantsLike: TypeAlias = Any
 """What `scan.read_variants` takes: a path, a data frame, or an iterable of texts, tuples or dicts."""
 RegionsLike: TypeAlias = Any
 """What `scan.read_regions` takes: a path, texts, tuples or a table."""
+SourceLike: TypeAlias = Any
+"""What a scan goes over: variants or regions, or None."""
+FastaLike: TypeAlias = PathLike | Mapping[str, Any]
+"""The path of a genome, or sequences by name, as text or codes."""

@@ -14,6 +14,7 @@ import gradcorr_fast as gf
 from gradcorr_fast.hooks._session import Session
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* alleles are not scored")
 
 LENGTH, N = 24, 120
 GENOME = "".join(np.random.default_rng(2).choice(list("ACGT"), 2000))

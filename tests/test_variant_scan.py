@@ -12,6 +12,7 @@ import pytest
 import gradcorr_fast as gf
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* alleles are not scored")
 
 LENGTH = 40
 RNG = np.random.default_rng(5)

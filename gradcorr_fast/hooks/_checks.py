@@ -143,7 +143,8 @@ class Checks:
 
     def _check_finite(self, start: int, values: Array, sizes: Array, target: TargetLike) -> None:
         of_gradient = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
-        for is_bad, what in ((~np.isfinite(sizes), of_gradient), (np.isnan(values), "what the model returns for")):
+        is_nan = np.isnan(values) & (PLAIN not in (self._request.fields or ()))  # sessions look at values themselves
+        for is_bad, what in ((~np.isfinite(sizes), of_gradient), (is_nan, "what the model returns for")):
             bad = [start + int(n) for n in np.flatnonzero(is_bad)]
             if bad:
                 raise ValueError(

@@ -1,11 +1,11 @@
 """Attributions of regions from a model, a genome and regions to a Zarr store: planned once, done by shards, joined."""
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -13,18 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import model_files
-from .._types import Array
+from .._types import Array, FastaLike, Model, PathLike, RegionsLike
 from ..hooks._ready import Method
 from ..io.replacing import replacing
 from .placing.region_windows import ROW, cut_regions, place_regions
 from .placing.windows import WindowOptions
 from .results.matrix import shard_files
 from .results.metadata import STORE
+from .results.parquet import group_sizes, open_checked, write_whole
 from .results.store import create_store, fields, write_store_shard
 from .running.attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
+from .running.folder import Folder, Record
 from .running.joining import folder_of, merge
 from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
-from .running.planning import N_PROBED, Kind, Scan, do_shards, opened
+from .running.planning import N_PROBED, Ready, Scan, begin_or_join, begun, describe, in_shards, prepare, shards_of
 from .running.progress import Progress
 
 MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
@@ -34,7 +36,7 @@ __all__ = ["attribute_regions"]
 
 
 def attribute_regions(
-    model: Any, fasta: Any, regions: Any, out: str | os.PathLike[str], *, shard: tuple[int, int] | None = None,
+    model: Model, fasta: FastaLike, regions: RegionsLike, out: PathLike, *, shard: tuple[int, int] | None = None,
     resume: bool = False, force: bool = False, verbose: bool = False, **options: Unpack[RegionOptions],
 ) -> Path | None:  # fmt: skip
     """Attribute regions of a genome: which letters in a window about each of them a model's output depends on.
@@ -57,7 +59,7 @@ def attribute_regions(
         `n_references`, `n_steps`, `rule`, `n_samples`, `kind`, `sd`, `rate` and `preset`.
     random_state : int
         Seed of the methods that draw at random; what is drawn depends on it and on each sequence alone.
-    length, axis, targets, output, edges, max_n
+    length, axis, targets, output, edges, max_n, contigs
         See `score_variants`. A window begins at centre - length // 2. The centre is the summit of a narrowPeak that
         tells one, and (start + stop) // 2 of every other region.
     batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
@@ -102,86 +104,111 @@ def attribute_regions(
     path = Path(out)
     if folder_of(path) != path:
         raise ValueError(f"{path} is named like a table, and attributions are a folder; leave the suffix away")
-    checked, joins = check_region_options(options), resume or shard is not None
-    with opened(REGIONS, model, fasta, regions, path, checked, resume=joins, force=force, tell=verbose) as scan:
-        _attribute_shards(scan, shard, verbose)
+    folder, checked, joins = Folder(path), check_region_options(options), resume or shard is not None
+    before = begun(folder, resume=joins, force=force)
+    with prepare(model, fasta, checked, before, tell=verbose) as ready:
+        ready = ready.sized(_shard_size(ready))
+        run = _run_of(ready)
+        record, placed = _describe(ready, run), _place(ready, regions)
+        scan = begin_or_join(folder, ready, record, regions, placed, resume=joins, force=force)
+        with open_checked(folder.plan) as planned:
+            _attribute_shards(scan, ready, run, planned, shard, verbose)
+        ready.genome.check_unchanged()
     return merge(path) if shard is None else None
 
 
-def _windows(options: RegionOptions) -> WindowOptions:
-    assert options["length"] is not None
-    return WindowOptions(length=options["length"], edges=options["edges"], max_n=options["max_n"])
-
-
-def _probe(scan: Scan, codes: Array) -> Array:
-    # what is compiled for this, the thread that writes would compile while warnings are caught, which no two may do
-    finish_values(_run_of(scan)(codes[:1]), scan.options)
-    return scan.session.values(codes[: model_files.inspect_model(scan.loaded).batch_size or N_PROBED])
-
-
-def _method(scan: Scan) -> Method:
-    given = {name: scan.options[name] for name in FOR_METHODS if scan.options[name] is not None}
-    return scan.session.method(scan.options["method"], given)
-
-
-def _run_of(scan: Scan) -> Run:
-    only = model_files.inspect_model(scan.loaded).batch_size
-    return make_run(scan.session, _method(scan), scan.options["axis"], only)
-
-
-def _shard_size(scan: Scan) -> int:
+def _shard_size(ready: Ready) -> int:
     """Return how many regions make a shard: memory, and what is lost when a process is killed, are bounded."""
-    options, length = scan.options, scan.session.length
-    n_rows = scan.session.count_rows(_method(scan))
+    options, length = ready.options, ready.session.length
+    n_rows = ready.session.count_rows(_method(ready))
     n_values = 4 * length * len(options["targets"])
     size: int = min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows)
-    batch_size = scan.session.batch_size
+    batch_size = ready.session.batch_size
     return max(1, size - size % batch_size if size > batch_size else size)
 
 
-REGIONS = Kind("regions", ROW, _windows, place_regions, _probe, _shard_size)
+def _method(ready: Ready) -> Method:
+    given = {name: ready.options[name] for name in FOR_METHODS if ready.options[name] is not None}
+    return ready.session.method(ready.options["method"], given)
 
 
-def _attribute_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> None:
-    options, store = scan.options, scan.folder.path / STORE
-    run = _run_of(scan)
+def _run_of(ready: Ready) -> Run:
+    only = model_files.inspect_model(ready.loaded).batch_size
+    return make_run(ready.session, _method(ready), ready.options["axis"], only)
+
+
+def _describe(ready: Ready, run: Run) -> Record:
+    """Run the model as the scan will, and return what that says about itself."""
+    n_probed = model_files.inspect_model(ready.loaded).batch_size or N_PROBED
+
+    def probe(codes: Array) -> Array:
+        # what is compiled for this, the thread that writes would compile while warnings are caught, which no two may do
+        finish_values(run(codes[:1]), ready.options)
+        return ready.session.values(codes[:n_probed])
+
+    return describe(ready, "regions", probe)
+
+
+def _place(ready: Ready, regions: RegionsLike) -> Iterator[pa.Table]:
+    """Read regions and find their windows, when that is iterated over; a table for each shard."""
+    options = ready.options
+    windows = WindowOptions(length=options["length"], edges=options["edges"], max_n=options["max_n"])
+    return in_shards(place_regions(regions, ready.genome, windows), ROW, options["shard_size"])
+
+
+class Shard(NamedTuple):
+    """The regions of a shard, attributed."""
+
+    rows: pa.Table
+    attributed: Attributed
+    seconds: float
+
+
+def _attribute_shards(
+    scan: Scan, ready: Ready, run: Run, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool
+) -> None:
+    """Attribute the regions of each shard that is not done; a thread puts it on disk meanwhile."""
+    options, store, sizes = ready.options, scan.folder.path / STORE, group_sizes(planned)
     names = ["corrected", "prediction"]
     names += ["angle_summary"] if options["method"] != "saturation_mutagenesis" else []
     names += ["uncorrected"] if options["keep_uncorrected"] else []
     targets = target_names(options)
-    arrays = fields(scan.session.length, len(targets), names, options["dtype"])
+    arrays = fields(ready.session.length, len(targets), names, options["dtype"])
     with scan.folder.changing():
         scan.folder.check_id(scan.record["id"])
         if not store.exists():
-            create_store(store, sum(scan.sizes()), options["shard_size"], arrays, targets)
-
-    def do(number: int, progress: Progress) -> Callable[[], None]:
-        start, rows = time.monotonic(), scan.rows(number)
-        is_ok = pc.equal(rows["status"], "ok").to_numpy()
-        codes = cut_regions(rows.filter(is_ok), scan.genome, scan.session.length)
-        found = attribute(codes, run, scan.session)
-
-        def write() -> None:
-            _write_shard(scan, number, rows, found, time.monotonic() - start)
-            progress.advance(len(rows))
-
-        return write
-
-    do_shards(scan, do, share, what="regions", verbose=verbose)
+            create_store(store, sum(sizes), options["shard_size"], arrays, targets)
+    with shards_of(scan, sizes, share, what="regions", verbose=verbose) as (shards, progress):
+        for number in shards:  # what is attributed has no name here, which would keep it in memory
+            shards.write(
+                partial(
+                    _write_shard, scan, number, options, progress,
+                    _attribute_shard(ready, run, planned.read_row_group(number)),
+                )
+            )  # fmt: skip
 
 
-def _write_shard(scan: Scan, number: int, rows: pa.Table, found: Attributed, seconds: float) -> None:
+def _attribute_shard(ready: Ready, run: Run, rows: pa.Table) -> Shard:
+    start, is_ok = time.monotonic(), pc.equal(rows["status"], "ok").to_numpy()
+    codes = cut_regions(rows.filter(is_ok), ready.genome, ready.session.length)
+    ready.genome.check_unchanged()
+    attributed = attribute(codes, run, ready.session)
+    return Shard(rows, attributed, time.monotonic() - start)
+
+
+def _write_shard(scan: Scan, number: int, options: Mapping[str, Any], progress: Progress, shard: Shard) -> None:
     """Put a shard on disk: its arrays, its rows, and last what says that it is done."""
+    rows, attributed, seconds = shard
     store, status = scan.folder.path / STORE, np.array(rows["status"].to_pylist(), object)
     index = np.flatnonzero(status == "ok")
-    status[index[found.has_failed]] = "model_failed"
-    values = finish_values(found.values, scan.options) if found.values else {}
-    write_store_shard(store, number, index[~found.has_failed], len(rows), values)
+    status[index[attributed.has_failed]] = "model_failed"
+    values = finish_values(attributed.values, options) if attributed.values else {}
+    write_store_shard(store, number, index[~attributed.has_failed], len(rows), values)
     table = rows.set_column(ROW.get_field_index("status"), "status", pa.array(status, pa.string()))
     manifest: dict[str, Any] = {
         "rows": len(rows),
         "counts": Counter(status.tolist()),
-        "reasons": found.reasons,
+        "reasons": attributed.reasons,
         "seconds": round(seconds, 3),
     }
     if "angle_summary" in values:
@@ -189,8 +216,9 @@ def _write_shard(scan: Scan, number: int, rows: pa.Table, found: Attributed, sec
     scan.folder.commit(
         number, scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
     )
+    progress.advance(len(rows))
 
 
 def _write(path: Path, rows: pa.Table) -> None:
     with replacing([path], force=True) as (temporary,):
-        pq.write_table(rows, temporary, compression="zstd", row_group_size=max(1, len(rows)))
+        write_whole(rows, temporary)

@@ -1,10 +1,10 @@
 """Variant scoring from a model, a genome and variants to a table: planned once, scored by shards, merged."""
 
-import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .._types import Array
+from .._types import Array, FastaLike, Model, PathLike, VariantsLike
 from ..io.replacing import replacing
-from .inputs.genome import Genome
 from .inputs.substitutions import every_substitution
 from .inputs.variants import read_variants
 from .placing.alleles import place_all
 from .placing.windows import WindowOptions, cut_windows
 from .results.matrix import create_matrix, shard_files, write_matrix_shard
 from .results.metadata import read_metadata
+from .results.parquet import group_sizes, open_checked
 from .results.tables import MAX_TARGETS, ROW, add_scores, write_shard
-from .running.folder import MATRIX, Folder
+from .running.folder import MATRIX, Folder, Record
 from .running.joining import check_place, folder_of, merge
 from .running.options import ScanOptions, check_variant_options, grid_step, target_names
-from .running.planning import Kind, Scan, do_shards, opened
+from .running.planning import Ready, Scan, begin_or_join, begun, check_same, describe, in_shards, prepare, shards_of
 from .running.progress import Progress
 from .running.scoring import FROM_GRADIENT, Cut, Scored, score
 
@@ -51,35 +51,8 @@ class Plan(NamedTuple):
     """Estimated size of the table."""
 
 
-def _windows(options: ScanOptions) -> WindowOptions:
-    assert options["length"] is not None
-    return WindowOptions(
-        length=options["length"], edges=options["edges"], max_n=options["max_n"], step=grid_step(options["windows"]),
-        chroms=options["chroms"], regions=options["regions"],
-    )  # fmt: skip
-
-
-def _probe(scan: Scan, codes: Array) -> Array:
-    if set(scan.options["scores"]) & FROM_GRADIENT or scan.options["top"]:
-        rows = np.arange(len(codes))
-        return scan.session.columns(codes, rows, np.full_like(rows, scan.session.length // 2))[0]
-    return scan.session.values(codes)
-
-
-def _place(source: Any, genome: Genome, windows: WindowOptions) -> Iterable[Any]:
-    variants = every_substitution(windows.regions, genome) if source is None else read_variants(source)
-    return place_all(variants, genome, windows)
-
-
-def _shard_size(scan: Scan) -> int:
-    return max(1, min(MOST_ALLELES, MOST_SCORES // scan.session.n_targets))
-
-
-VARIANTS = Kind("variants", ROW, _windows, _place, _probe, _shard_size)
-
-
 def score_variants(
-    model: Any, fasta: Any, variants: Any, out: str | os.PathLike[str] | None = None, *,
+    model: Model, fasta: FastaLike, variants: VariantsLike, out: PathLike | None = None, *,
     shard: tuple[int, int] | None = None, resume: bool = False, force: bool = False, format: str | None = None,  # noqa: A002
     verbose: bool = False, **options: Unpack[ScanOptions],
 ) -> Any:  # fmt: skip
@@ -117,6 +90,8 @@ def score_variants(
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.
+    contigs : path or mapping, optional
+        Other names of contigs; see `Genome`.
     batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
         See `hooks.torch.saliency`. Scores are means over strands and shifts.
     windows : str
@@ -163,23 +138,42 @@ def score_variants(
     checked = check_variant_options(options)
     if variants is None and checked["regions"] is None:
         raise ValueError("there are no variants; give them, or regions= whose every substitution is scored (--regions)")
-    if out is None:
-        if shard or resume or force or format or len(checked["targets"]) > MAX_TARGETS:
-            raise ValueError(
-                f"shard, resume, force, format and more than {MAX_TARGETS} targets need a place; give out="
-            )
-        with tempfile.TemporaryDirectory() as temporary:
-            return pq.read_table(score_variants(model, fasta, variants, temporary, verbose=verbose, **options))
-    out, folder = Path(out), Folder(folder_of(out))
-    joins, goes_on = resume or shard is not None, folder.record is not None
-    finished = read_metadata(out) if joins and not goes_on and out.is_file() else None
-    check_place(out, format, force=force or (joins and (goes_on or finished is not None)))
-    given = VARIANTS, model, fasta, variants, folder.path, checked
-    with opened(*given, resume=joins, force=force, tell=verbose, finished=finished) as scan:
+    if out is not None:
+        return _scan(
+            model, fasta, variants, Path(out), checked, shard=shard, resume=resume, force=force, format=format,
+            verbose=verbose,
+        )  # fmt: skip
+    if shard or resume or force or format or len(checked["targets"]) > MAX_TARGETS:
+        raise ValueError(f"shard, resume, force, format and more than {MAX_TARGETS} targets need a place; give out=")
+    with tempfile.TemporaryDirectory() as temporary:
+        table = _scan(model, fasta, variants, Path(temporary), checked, verbose=verbose)
+        assert table is not None
+        with open_checked(table) as file:
+            return file.read()
+
+
+def _scan(
+    model: Model, fasta: FastaLike, variants: VariantsLike, out: Path, options: Mapping[str, Any], *,
+    shard: tuple[int, int] | None = None, resume: bool = False, force: bool = False, format: str | None = None,  # noqa: A002
+    verbose: bool = False,
+) -> Path | None:  # fmt: skip
+    """Do what `score_variants` does, whose options are checked, with a place for the table."""
+    folder, joins = Folder(folder_of(out)), resume or shard is not None
+    before = begun(folder, resume=joins, force=force)
+    finished = read_metadata(out) if joins and before is None and out.is_file() else None
+    goes_on = before is not None or finished is not None
+    check_place(out, format, force=force or goes_on)
+    with prepare(model, fasta, options, before or finished, tell=verbose) as ready:
+        ready = _sized(ready)
+        record, placed = _describe(ready), _place(ready, variants)
         if finished is not None:
+            check_same(folder.path, finished, ready, record, variants, placed)
             return out
+        scan = begin_or_join(folder, ready, record, variants, placed, resume=joins, force=force)
         try:
-            _score_shards(scan, shard, verbose)
+            with open_checked(folder.plan) as planned:
+                _score_shards(scan, ready, planned, shard, verbose)
+            ready.genome.check_unchanged()
             return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
             if out.is_file() and read_metadata(out)["id"] == scan.record["id"]:  # another process was faster
@@ -187,8 +181,40 @@ def score_variants(
             raise
 
 
+def _sized(ready: Ready) -> Ready:
+    """Choose how many alleles make a shard, if that was not given."""
+    return ready.sized(max(1, min(MOST_ALLELES, MOST_SCORES // ready.session.n_targets)))
+
+
+def _describe(ready: Ready) -> Record:
+    """Run the model as the scan will, and return what that says about itself."""
+    session, needs_gradient = ready.session, set(ready.options["scores"]) & FROM_GRADIENT or ready.options["top"]
+
+    def run(codes: Array) -> Array:
+        if not needs_gradient:
+            return session.values(codes)
+        rows = np.arange(len(codes))
+        return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
+
+    return describe(ready, "variants", run)
+
+
+def _windows(options: Mapping[str, Any]) -> WindowOptions:
+    return WindowOptions(
+        length=options["length"], edges=options["edges"], max_n=options["max_n"], step=grid_step(options["windows"]),
+        chroms=options["chroms"], regions=options["regions"],
+    )  # fmt: skip
+
+
+def _place(ready: Ready, variants: VariantsLike) -> Iterator[pa.Table]:
+    """Read variants and find their windows, when that is iterated over; a table for each shard."""
+    windows, genome = _windows(ready.options), ready.genome
+    batches = every_substitution(windows.regions, genome) if variants is None else read_variants(variants)
+    return in_shards(place_all(batches, genome, windows), ROW, ready.options["shard_size"])
+
+
 def plan(
-    model: Any, fasta: Any, variants: Any, out: str | os.PathLike[str], *, resume: bool = False,
+    model: Model, fasta: FastaLike, variants: VariantsLike, out: PathLike, *, resume: bool = False,
     force: bool = False, verbose: bool = False, seconds: float = PROBE_SECONDS, **options: Unpack[ScanOptions],
 ) -> Plan:  # fmt: skip
     """Place all variants, cut the work into shards, and estimate what scoring will take.
@@ -208,67 +234,85 @@ def plan(
     --------
     >>> plan(model, "genome.fa", "variants.vcf.gz", "scan", length=200).counts  # doctest: +SKIP
     """
-    path = folder_of(out)
-    checked = check_variant_options(options)
-    with opened(VARIANTS, model, fasta, variants, path, checked, resume=resume, force=force, tell=verbose) as scan:
-        counts, names = scan.record["counts"], target_names(scan.options)
-        n_ok, n_windows = counts.get("ok", 0), 0
-        with pq.ParquetFile(scan.folder.plan) as file:
-            for batch in file.iter_batches(columns=["chrom", "window_start", "status"]):
-                placed = pa.table(batch).filter(pc.equal(batch["status"].cast(pa.string()), "ok"))
-                n_windows += len(placed.group_by(["chrom", "window_start"]).aggregate([]))
-        n_probed, taken = 0, 0.0
-        size = 8 * scan.session.batch_size
-        sample = ROW.empty_table()
-        for number in range(scan.record["shards"]):  # the first may hold none
-            sample = pa.concat_tables([sample, _placed(scan.rows(number))])
-            if len(sample) >= size:
-                break
-        size = min(size, len(sample))
-        while size and n_probed < n_ok and taken < seconds:
-            start = time.monotonic()
-            _score(scan, sample.slice(0, size))
-            taken += time.monotonic() - start
-            n_probed += size
-        n_scores = len(scan.options["scores"]) * len(names)
-        return Plan(
-            counts=dict(counts),
-            n_windows=n_windows,
-            n_shards=scan.record["shards"],
-            seconds=n_ok * taken / n_probed if n_probed else 0.0,
-            n_bytes=scan.folder.plan.stat().st_size + 4 * n_scores * n_ok,
-        )
+    folder, checked = Folder(folder_of(out)), check_variant_options(options)
+    before = begun(folder, resume=resume, force=force)
+    with prepare(model, fasta, checked, before, tell=verbose) as ready:
+        ready = _sized(ready)
+        record, placed = _describe(ready), _place(ready, variants)
+        scan = begin_or_join(folder, ready, record, variants, placed, resume=resume, force=force)
+        with open_checked(folder.plan) as planned:
+            return _estimate(scan, ready, planned, seconds)
 
 
-def _score_shards(scan: Scan, share: tuple[int, int] | None, verbose: bool) -> None:
-    names = target_names(scan.options)
+def _estimate(scan: Scan, ready: Ready, planned: pq.ParquetFile, seconds: float) -> Plan:
+    """Score for a while, and say what all will take."""
+    counts = scan.record["counts"]
+    n_ok, n_windows = counts.get("ok", 0), 0
+    for batch in planned.iter_batches(columns=["chrom", "window_start", "status"]):
+        placed = _placed(pa.table(batch))
+        n_windows += len(placed.group_by(["chrom", "window_start"]).aggregate([]))
+    n_probed, taken = 0, 0.0
+    size = 8 * ready.session.batch_size
+    sample = ROW.empty_table()
+    for number in range(scan.record["shards"]):  # the first may hold none
+        sample = pa.concat_tables([sample, _placed(planned.read_row_group(number))])
+        if len(sample) >= size:
+            break
+    size = min(size, len(sample))
+    while size and n_probed < n_ok and taken < seconds:
+        start = time.monotonic()
+        _score(ready, sample.slice(0, size))
+        taken += time.monotonic() - start
+        n_probed += size
+    n_scores = len(ready.options["scores"]) * len(ready.options["targets"])
+    return Plan(
+        counts=dict(counts),
+        n_windows=n_windows,
+        n_shards=scan.record["shards"],
+        seconds=n_ok * taken / n_probed if n_probed else 0.0,
+        n_bytes=scan.folder.plan.stat().st_size + 4 * n_scores * n_ok,
+    )
+
+
+class Shard(NamedTuple):
+    """The alleles of a shard, scored."""
+
+    rows: pa.Table
+    values: dict[str, Array]
+    manifest: Record
+
+
+def _score_shards(
+    scan: Scan, ready: Ready, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool
+) -> None:  # fmt: skip
+    """Score the alleles of each shard that is not done; a thread puts it on disk meanwhile."""
+    names, sizes = target_names(ready.options), group_sizes(planned)
     if len(names) > MAX_TARGETS:
-        sizes = scan.sizes()
         with scan.folder.changing():
             place = scan.folder.path / MATRIX
             if not place.exists():
                 with replacing([place]) as (temporary,):
-                    create_matrix(temporary, sum(sizes), sizes[0], names, scan.options["scores"])
+                    create_matrix(temporary, sum(sizes), sizes[0], names, ready.options["scores"])
+    with shards_of(scan, sizes, share, what="alleles", verbose=verbose) as (shards, progress):
+        for number in shards:  # what is scored has no name here, which would keep it in memory
+            shards.write(
+                partial(_write, scan, number, names, _score_shard(ready, planned.read_row_group(number), progress))
+            )
 
-    def do(number: int, progress: Progress) -> Callable[[], None]:
-        return _score_shard(scan, number, names, progress)
 
-    do_shards(scan, do, share, what="alleles", verbose=verbose)
-
-
-def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progress) -> Callable[[], None]:
-    """Score the alleles of a shard, and return what puts them on disk."""
-    start, rows = time.monotonic(), scan.rows(number)
+def _score_shard(ready: Ready, rows: pa.Table, progress: Progress) -> Shard:
+    start = time.monotonic()
     status = np.array(rows["status"].to_pylist(), object)
     index = np.flatnonzero(status == "ok")
     progress.advance(len(rows) - len(index))
-    scored = _score(scan, rows.take(pa.array(index)), progress.advance)
+    scored = _score(ready, rows.take(pa.array(index)), progress.advance)
+    ready.genome.check_unchanged()
     status[index[scored.has_failed]] = "model_failed"
     rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(status, pa.string()))
     values = {}
-    for name, found in scored.scores.items():
-        values[name] = np.full((len(rows), found.shape[1]), np.nan, np.float32)
-        values[name][index] = found
+    for name, numbers in scored.scores.items():
+        values[name] = np.full((len(rows), numbers.shape[1]), np.nan, np.float32)
+        values[name][index] = numbers
     manifest = {
         "rows": len(rows),
         "counts": Counter(status.tolist()),
@@ -276,35 +320,39 @@ def _score_shard(scan: Scan, number: int, names: Sequence[str], progress: Progre
         "agreement": scored.agreement.tolist(),
         "seconds": round(time.monotonic() - start, 3),
     }
+    return Shard(rows, values, manifest)
 
-    def write() -> None:
-        matrix, others = scan.folder.path / MATRIX, []
-        if len(names) > MAX_TARGETS:
-            write_matrix_shard(matrix, number, values)
-            others = shard_files(matrix, number)
-        scan.folder.commit(
-            number, scan.record["id"], lambda path: write_shard(path, add_scores(rows, values, names)), manifest, others
-        )
 
-    return write
+def _write(scan: Scan, number: int, names: Sequence[str], shard: Shard) -> None:
+    """Put a shard on disk: its matrix, its table, and last what says that it is done."""
+    matrix, others = scan.folder.path / MATRIX, []
+    if len(names) > MAX_TARGETS:
+        write_matrix_shard(matrix, number, shard.values)
+        others = shard_files(matrix, number)
+
+    def write(path: Path) -> None:
+        write_shard(path, add_scores(shard.rows, shard.values, names))
+
+    scan.folder.commit(number, scan.record["id"], write, shard.manifest, others)
 
 
 def _placed(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.equal(rows["status"].cast(pa.string()), "ok"))
 
 
-def _score(scan: Scan, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
-    options = scan.options
+def _score(ready: Ready, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
+    options = ready.options
     return score(
-        scan.session, rows, _cut_from(scan, rows), options["scores"], top=options["top"], flank=options["flank"],
+        ready.session, rows, _cut_from(ready, rows), options["scores"], top=options["top"], flank=options["flank"],
         advance=advance,
     )  # fmt: skip
 
 
-def _cut_from(scan: Scan, rows: pa.Table) -> Cut:
+def _cut_from(ready: Ready, rows: pa.Table) -> Cut:
     """Return what cuts windows of some rows."""
+    windows = _windows(ready.options)
 
     def cut(index: Array, allele: str, side: str) -> Array:
-        return cut_windows(rows.take(pa.array(index)), scan.genome, scan.windows, allele=allele, side=side)
+        return cut_windows(rows.take(pa.array(index)), ready.genome, windows, allele=allele, side=side)
 
     return cut

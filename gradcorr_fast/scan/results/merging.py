@@ -14,7 +14,7 @@ from ...io.replacing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
 from .digests import LINES, ROWS, TextDigest, seal
 from .metadata import KEY, TABLE_FORMATS, format_of, sidecar
-from .parquet import WRITING
+from .parquet import WRITING, open_checked
 from .tables import read_batches, read_shard
 
 
@@ -97,18 +97,23 @@ def _sealed(metadata: Mapping[str, Any], rows: TextDigest) -> str:
 def _common_schema(paths: Sequence[Path]) -> pa.Schema:
     if not paths:
         raise ValueError("there are no shards to merge; name at least one")
-    schema = pq.read_schema(paths[0])
+    schema = _schema(paths[0])
     for path in paths[1:]:
-        if pq.read_schema(path) != schema:
+        if _schema(path) != schema:
             raise ValueError(f"{path} has other columns than {paths[0]}; merge shards of one run")
     return schema
+
+
+def _schema(path: Path) -> pa.Schema:
+    with open_checked(path) as file:
+        return file.schema_arrow
 
 
 def _contigs(paths: Sequence[Path]) -> list[str]:
     """Names of chromosomes in the order of their first records."""
     names: dict[str, None] = {}
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with open_checked(path) as file:
             rows = file.read(["chrom", "pos"])
             names |= dict.fromkeys(rows.filter(pc.is_valid(rows["pos"]))["chrom"].unique().to_pylist())
     return list(names)

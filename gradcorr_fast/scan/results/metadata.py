@@ -7,10 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
 from ..._check import optional
 from .digests import unsealed
+from .parquet import open_checked
 
 KEY = "gradcorr_fast"
 """Where the metadata lie: key of Parquet and Zarr, line of a VCF header; and in them, the version of this package."""
@@ -114,7 +113,7 @@ def _n_rows(metadata: Metadata) -> int | None:
 
 
 def _read_parquet(path: Path) -> Contents | None:
-    with pq.ParquetFile(path) as file:
+    with open_checked(path) as file:
         schema = file.schema_arrow
         text = (schema.metadata or {}).get(KEY.encode())
         return None if text is None else Contents(json.loads(text), schema.names, file.metadata.num_rows)

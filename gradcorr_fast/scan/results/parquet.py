@@ -18,3 +18,8 @@ def open_checked(path: str | Path) -> pq.ParquetFile:
 def write_whole(table: pa.Table, path: str | Path) -> None:
     """Write a table as one row group."""
     pq.write_table(table, path, row_group_size=max(1, len(table)), **WRITING)
+
+
+def group_sizes(file: pq.ParquetFile) -> list[int]:
+    """Return the number of rows of each row group of an open file."""
+    return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]

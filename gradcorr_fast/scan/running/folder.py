@@ -49,11 +49,11 @@ class Folder:
     def record(self) -> Record | None:
         """What the scan says about itself, or None where there is none."""
         file = self.path / RUN_FILE
-        if not file.exists():
-            return None
         try:
             record = dict(json.loads(file.read_text()))
             is_whole = record["id"] == identify({key: value for key, value in record.items() if key != "id"})
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (ValueError, KeyError):
             is_whole = False
         if not is_whole:
@@ -115,9 +115,11 @@ class Folder:
         write_json(self.path / RUN_FILE, record)
 
     def check_id(self, identity: str) -> None:
-        """Raise an error if the scan in the folder is another than it was."""
+        """Raise an error if the scan in the folder is another than it was, FileNotFoundError if there is none."""
         record = self.record
-        if record is None or record["id"] != identity:
+        if record is None:
+            raise FileNotFoundError(f"the scan in {self.path} is gone: another call has ended or removed it")
+        if record["id"] != identity:
             raise RuntimeError(f"the scan in {self.path} was begun anew by another call; this one ends")
 
     @property
@@ -191,31 +193,46 @@ class Folder:
         write_json(file.with_suffix(".json"), seal({"shard": number, "files": files, **manifest}))
 
 
-def work(folder: Folder, identity: str, numbers: Iterable[int], do: Callable[[int], Callable[[], None]]) -> None:
-    """Do the shards that are not done; those that another process holds last, should it leave them undone.
+class Shards:
+    """Shards of a scan at work: those that are not done, one after the other, each held until it is on disk."""
 
-    `do` computes a shard and returns what puts it on disk, which a thread does while the next shard is computed. Both
-    are held meanwhile, and no third one is begun before the first is on disk. What goes wrong there ends the work.
-    """
-    pending = list(numbers)
-    with ThreadPoolExecutor(1) as writer, ExitStack() as written:
+    def __init__(
+        self, folder: Folder, identity: str, numbers: Iterable[int], writer: ThreadPoolExecutor, written: ExitStack,
+        hold: ExitStack,
+    ) -> None:  # fmt: skip
+        self._folder, self._identity, self._numbers = folder, identity, numbers
+        self._writer, self._written, self._hold = writer, written, hold
+
+    def __iter__(self) -> Iterator[int]:
+        """Hold and yield shards that are not done; those of another process last, should it leave them undone."""
+        pending = list(self._numbers)
         while pending:
             held = []
             for number in pending:
-                with ExitStack() as hold:
-                    is_ours = hold.enter_context(folder.holding(number))
-                    folder.check_id(identity)
-                    if not is_ours:
-                        held.append(number)
-                    elif not folder.is_whole(number):
-                        write = do(number)
-                        written.close()  # waits for the shard before
-                        written.callback(writer.submit(_write, hold.pop_all(), write).result)
-                        del write  # with all that it holds
-            written.close()
+                self._folder.check_id(self._identity)  # before the lock, which would make a folder that is gone
+                is_ours = self._hold.enter_context(self._folder.holding(number))
+                self._folder.check_id(self._identity)
+                if not is_ours:
+                    held.append(number)
+                elif not self._folder.is_whole(number):
+                    yield number
+                self._hold.close()
+            self._written.close()
             pending = held
             if held:
                 time.sleep(POLL_SECONDS)
+
+    def write(self, do: Callable[[], None]) -> None:
+        """Let a thread put the shard on disk that was yielded last, once the one before it is there."""
+        self._written.close()
+        self._written.callback(self._writer.submit(_write, self._hold.pop_all(), do).result)
+
+
+@contextmanager
+def working(folder: Folder, identity: str, numbers: Iterable[int]) -> Iterator[Shards]:
+    """Work on shards: one is computed while a thread writes another. What goes wrong there ends the work."""
+    with ThreadPoolExecutor(1) as writer, ExitStack() as written, ExitStack() as hold:
+        yield Shards(folder, identity, numbers, writer, written, hold)
 
 
 def _write(hold: ExitStack, write: Callable[[], None]) -> None:

@@ -77,6 +77,10 @@ class ModelOptions(RunOptions, total=False):
     ]  # fmt: skip
     edges: Annotated[str, Option("pad", "Windows that leave the contig.", choices=("pad", "reject"))]
     max_n: Annotated[float, Option(0.05, "Largest share of N in a window that is used.")]
+    contigs: Annotated[
+        PathLike | Mapping[str, str] | None,
+        Option(help="Other names of contigs: two columns, or NCBI's report.", metavar="FILE", record=None),
+    ]
     shard_size: Annotated[
         int | str,
         Option("auto", "Rows that are done whole or not at all.", check=check_size, read=read_size, metavar="N|auto"),

@@ -6,7 +6,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,19 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import model_files, runtime, sequences
-from ..._types import Array
+from ..._types import Array, Device, FastaLike, Model, PathLike, SourceLike
 from ..._warn import warn
 from ...hooks._attempts import reason_of
 from ...hooks._session import Session, open_session
+from ..inputs.contigs import missing_contigs
 from ..inputs.genome import Genome
-from ..placing.windows import WindowOptions
+from ..placing.alleles import tell_unscored
 from ..results.metadata import KEY
+from ..results.parquet import WRITING
 from .failures import random_codes
-from .folder import PLAN, Folder, file_digest, find_changes, identify, work
+from .folder import PLAN, Folder, Record, Shards, file_digest, find_changes, identify, working
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
-
-Record = dict[str, Any]
 
 N_PROBED = 8
 """Random sequences whose outputs tell one model from another."""
@@ -39,113 +41,117 @@ STDIN = "-"
 """What cannot be read again: a scan goes on with what it was begun with."""
 
 
-class Kind(NamedTuple):
-    """What tells scans of one kind from those of another."""
+class Ready(NamedTuple):
+    """A model made ready for a scan, in this process."""
 
-    name: str
-    """What is scanned."""
-    row: pa.Schema
-    """Of what is placed."""
-    windows: Callable[[Any], WindowOptions]
-    """From the options."""
-    place: Callable[[Any, Genome, WindowOptions], Iterable[Any]]
-    """Reads what is scanned, and finds windows for it."""
-    probe: Callable[["Scan", Array], Array]
-    """Runs the model on some sequences as the scan will, and returns its outputs."""
-    shard_size: Callable[["Scan"], int] | None = None
-    """How many rows make a shard where that was not given."""
-
-
-class Scan(NamedTuple):
-    """A scan with its model made ready."""
-
-    folder: Folder
-    record: Record
     loaded: model_files.LoadedModel
     session: Session
     genome: Genome
-    options: Any
-    windows: WindowOptions
+    options: Mapping[str, Any]
+    """Complete but for the size of shards."""
 
-    def rows(self, shard: int) -> pa.Table:
-        """Return what was placed, of a shard."""
-        with pq.ParquetFile(self.folder.plan) as file:
-            return file.read_row_group(shard)
+    def sized(self, shard_size: int) -> "Ready":
+        """Return the same with a size of shards, if none was given."""
+        is_given = self.options["shard_size"] != "auto"
+        return self if is_given else self._replace(options=_completed(self.options, {"shard_size": shard_size}))
 
-    def sizes(self) -> list[int]:
-        """Return the number of rows of each shard."""
-        with pq.ParquetFile(self.folder.plan) as file:
-            return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+
+class Scan(NamedTuple):
+    """A scan on disk, which processes may pass on."""
+
+    folder: Folder
+    record: Record
+
+
+def begun(folder: Folder, *, resume: bool, force: bool) -> Record | None:
+    """Return the record of the scan to go on with, if there is one."""
+    if resume and force:
+        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
+    return folder.record if resume else None
 
 
 @contextmanager
-def opened(
-    kind: Kind, model: Any, fasta: Any, source: Any, path: Path, checked: Mapping[str, Any], *, resume: bool,
-    force: bool, tell: bool = False, finished: Record | None = None,
-) -> Iterator[Scan]:  # fmt: skip
-    """Begin the scan in a folder, or join it; see `score_variants`. The options have been checked.
-
-    With `finished`, what a table says about itself, see only whether it is the same scan.
-    """
-    if resume and force:
-        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
-    folder, options = Folder(path), dict(checked)
-    before = finished or (folder.record if resume else None)
-    for name in ("batch_size", "shard_size"):
-        if before is not None and options[name] == "auto":  # what was found out then
-            options[name] = before["options"][name]
+def prepare(
+    model: Model, fasta: FastaLike, options: Mapping[str, Any], before: Record | None, *, tell: bool = False
+) -> Iterator[Ready]:
+    """Load a model, guess what was left open, and open the genome; `before` is the record of a scan that goes on."""
+    if before is not None:  # what was found out then
+        sizes = {name: before["options"][name] for name in ("batch_size", "shard_size") if options[name] == "auto"}
+        options = _completed(options, sizes)
     loaded = as_loaded(model, options["device"])
-    _guess(loaded, options, tell)
-    windows = kind.windows(options)
-    with _genome(fasta) as genome, _session(loaded, options) as session:
-        options["batch_size"] = session.batch_size
-        scan = Scan(folder, {}, loaded, session, genome, options, windows)
-        if options["shard_size"] == "auto" and kind.shard_size is not None:
-            options["shard_size"] = kind.shard_size(scan)
-        record = _describe(kind, scan)
-        if finished is not None:
-            _compare(kind, scan, source, finished, record)
-            yield scan._replace(record=finished)
-            return
-        with folder.changing():
-            folder.check_vacant(force)
-            before = folder.record
-            if before is not None and not force:
-                if not resume:
-                    raise FileExistsError(
-                        f"{path} holds a scan already; resume (--resume) goes on with it, force (--force) begins anew"
-                    )
-                _compare(kind, scan, source, before, record)
-                record = before
-            else:
-                with tempfile.TemporaryDirectory(dir=path, prefix=".plan.", suffix=".partial") as place:
-                    record |= _plan(kind, scan, source, Path(place) / PLAN)
-                    record["id"] = identify(record)
-                    folder.clear(keep=Path(place))  # not before all is there that takes its place
-                    folder.begin(record, Path(place) / PLAN)
-        yield scan._replace(record=record)
+    options = _completed(options, _guess(loaded, options, tell))
+    with _genome(fasta, options["contigs"]) as genome, _session(loaded, options) as session:
+        yield Ready(loaded, session, genome, _completed(options, {"batch_size": session.batch_size}))
 
 
-def do_shards(
-    scan: Scan, do: Callable[[int, Progress], Callable[[], None]], share: tuple[int, int] | None, *, what: str,
-    verbose: bool,
-) -> None:  # fmt: skip
-    """Do the shards of a scan that are not done, or a share (i, n) of them, and show the progress; see `work`."""
-    sizes = scan.sizes()
+def begin_or_join(
+    folder: Folder, ready: Ready, record: Record, source: SourceLike, shards: Iterator[pa.Table], *, resume: bool,
+    force: bool,
+) -> Scan:  # fmt: skip
+    """Plan a scan in a folder, or join the one that is there if it is the same.
+
+    Parameters
+    ----------
+    folder : Folder
+    ready : Ready
+    record : dict
+        Of `describe`.
+    source
+        What is scanned.
+    shards : iterator of pyarrow.Table
+        What is placed, of `in_shards`; read only if it must be.
+    resume, force : bool
+        See `score_variants`.
+    """
+    with folder.changing():
+        folder.check_vacant(force)
+        before = folder.record
+        if before is not None and not force:
+            if not resume:
+                raise FileExistsError(
+                    f"{folder.path} holds a scan already; resume (--resume) goes on with it, force (--force) begins "
+                    f"anew"
+                )
+            check_same(folder.path, before, ready, record, source, shards)
+            return Scan(folder, before)
+        with tempfile.TemporaryDirectory(dir=folder.path, prefix=".plan.", suffix=".partial") as place:
+            planned = Path(place) / PLAN
+            n_records: Counter[str] = Counter()
+            record = record | _plan(ready.genome, source, shards, planned, n_records)
+            record["id"] = identify(record)
+            folder.clear(keep=Path(place))  # not before all is there that takes its place
+            folder.begin(record, planned)
+    told = tell_unscored(record["counts"]) if record["kind"] == "variants" else None
+    for message in (missing_contigs(n_records, ready.genome), told):
+        if message is not None:
+            warn(message)
+    return Scan(folder, record)
+
+
+@contextmanager
+def shards_of(
+    scan: Scan, sizes: Sequence[int], share: tuple[int, int] | None, *, what: str, verbose: bool
+) -> Iterator[tuple[Shards, Progress]]:
+    """Work on the shards that are not done, or on a share (i, n) of them, and show the progress; see `working`."""
     numbers: Sequence[int] = range(len(sizes))
     if share is not None:
         numbers = numbers[share[0] - 1 :: share[1]]
     done = sum(sizes[number] for number in numbers if scan.folder.manifest(number))
     progress = Progress(sum(sizes[number] for number in numbers), done, what, hidden=not verbose)
-    work(scan.folder, scan.record["id"], numbers, lambda number: do(number, progress))
+    with working(scan.folder, scan.record["id"], numbers) as shards:
+        yield shards, progress
     progress.finish()
 
 
+def _completed(options: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType({**options, **more})
+
+
 @contextmanager
-def _genome(source: Any) -> Iterator[Genome]:
+def _genome(source: FastaLike, contigs: PathLike | Mapping[str, str] | None) -> Iterator[Genome]:
     """Open a FASTA file, or sequences by name."""
     if not isinstance(source, Mapping):
-        with Genome(source) as genome:
+        with Genome(source, contigs=contigs) as genome:
             yield genome
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -153,11 +159,11 @@ def _genome(source: Any) -> Iterator[Genome]:
         with open(path, "w") as file:
             for name, letters in source.items():
                 file.write(f">{name}\n{letters if isinstance(letters, str) else sequences.decode(letters)}\n")
-        with Genome(path) as genome:
+        with Genome(path, contigs=contigs) as genome:
             yield genome
 
 
-def as_loaded(model: Any, device: Any) -> model_files.LoadedModel:
+def as_loaded(model: Model, device: Device) -> model_files.LoadedModel:
     """Return a model with what tells it from others; text is what `load_model` takes."""
     if isinstance(model, model_files.LoadedModel):
         return model
@@ -166,21 +172,23 @@ def as_loaded(model: Any, device: Any) -> model_files.LoadedModel:
     return model_files.describe_model(model)
 
 
-def _guess(loaded: model_files.LoadedModel, options: dict[str, Any], tell: bool) -> None:
-    """Fill in axis and length from what the model says of itself."""
+def _guess(loaded: model_files.LoadedModel, options: Mapping[str, Any], tell: bool) -> dict[str, Any]:
+    """Return axis, length and batch size where the model tells what was left open."""
     shape = model_files.inspect_model(loaded)
     guesses = {"length": shape.length, "axis": shape.axis, "batch_size": shape.batch_size}
     if options["axis"] is None and shape.axis is None:
         guesses["axis"] = 1 if loaded.framework == "torch" else -1
     if shape.batch_size is not None and options["batch_size"] not in ("auto", shape.batch_size):
         raise ValueError(f"{loaded.source} takes batches of {shape.batch_size} only; leave the batch size away")
-    for name, guess in guesses.items():
-        if guess is not None and options[name] in (None, "auto"):
-            options[name] = guess
-            if tell:
-                print(f"{name.replace('_', ' ')} {guess}, as the model seems to take", file=sys.stderr)
-    if options["length"] is None:
+    taken = {
+        name: guess for name, guess in guesses.items() if guess is not None and options[name] in (None, "auto")
+    }  # fmt: skip
+    for name, guess in taken.items():
+        if tell:
+            print(f"{name.replace('_', ' ')} {guess}, as the model seems to take", file=sys.stderr)
+    if options["length"] is None and "length" not in taken:
         raise ValueError(f"{loaded.source} does not tell the length of its input; give it, length=... (--length)")
+    return taken
 
 
 def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any]) -> Any:
@@ -188,15 +196,18 @@ def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any]) -> Any
     return open_session(loaded.model, loaded.framework, **given)
 
 
-def _describe(kind: Kind, scan: Scan) -> Record:
-    """Return what a scan says about itself; the model is run for it, so that what it cannot do shows first."""
-    loaded, genome = scan.loaded, scan.genome
-    values = _probe(kind, scan)
+def describe(ready: Ready, kind: str, run: Callable[[Array], Array]) -> Record:
+    """Return what a scan says about itself; the model is run for it, so that what it cannot do shows first.
+
+    `run` returns the model's outputs on codes, as the scan will have them.
+    """
+    loaded, genome = ready.loaded, ready.genome
+    values = _probe(ready, run)
     found = runtime.info()["versions"]
     packages = ("gradcorr_fast", "python", "numpy", loaded.framework.replace("keras", "tensorflow"))
     return {
         KEY: found["gradcorr_fast"],
-        "kind": kind.name,
+        "kind": kind,
         "model": {
             "source": loaded.source,
             "framework": loaded.framework,
@@ -204,49 +215,55 @@ def _describe(kind: Kind, scan: Scan) -> Record:
             "code_digest": loaded.code_digest,
         },
         "probe": values[:N_PROBED].tolist(),
-        "genome": {"path": str(genome.path), "digest": genome.digest()},
-        "options": recorded(scan.options),
+        "genome": {"path": str(genome.path), "digest": genome.digest(), "aliases": genome.aliases or None},
+        "options": recorded(ready.options),
         "versions": {name: found.get(name) for name in packages},
-        "device": scan.session.device,
+        "device": ready.session.device,
     }
 
 
-def _probe(kind: Kind, scan: Scan) -> Array:
+def _probe(ready: Ready, run: Callable[[Array], Array]) -> Array:
     """Run the model on random sequences, as the scan will run it; raise an error if it fails on all of them."""
-    length, size = scan.session.length, scan.session.batch_size
+    session = ready.session
+    length, size, memory = session.length, session.batch_size, session.batches.memory
     codes = random_codes(max(size, N_PROBED), length)
     try:
-        return kind.probe(scan, codes[:size])
+        return run(codes[:size])
     except Exception as error:
-        memory = scan.session.batches.memory
         if isinstance(error, memory.errors) and memory.is_exhausted(error):
-            return np.empty((0, scan.session.n_targets))  # nothing to compare; the scan finds out what fits
+            return np.empty((0, session.n_targets))  # nothing to compare; the scan finds out what fits
         if isinstance(error, TypeError | ValueError):
             raise
         failure = error
     for row in codes[:N_PROBED]:  # perhaps it was one of them
         try:
-            return kind.probe(scan, np.repeat(row[None], size, 0))
+            return run(np.repeat(row[None], size, 0))
         except Exception as error:  # noqa: BLE001  (as above, it is raised below)
             failure = error
     raise ValueError(
-        f"the model fails on random sequences of length {length} with the letters on axis {scan.options['axis']} "
+        f"the model fails on random sequences of length {length} with the letters on axis {ready.options['axis']} "
         f"({reason_of(failure)}); give the length and the axis that it takes (--length, --axis)"
     ) from failure
 
 
-def _plan(kind: Kind, scan: Scan, source: Any, path: Path) -> Record:
-    """Read and place all that is to be scanned, and write it with one row group for each shard."""
-    genome = scan.genome
+def _plan(
+    genome: Genome, source: SourceLike, shards: Iterator[pa.Table], path: Path, n_records: Counter[str]
+) -> Record:
+    """Write what is placed with one row group for each shard, and return what is to be recorded of it.
+
+    In `n_records` the records of each name of a contig are counted.
+    """
     counts: Counter[str] = Counter()
     contigs: dict[str, int] = {}
-    n_shards = 0
-    with pq.ParquetWriter(path, kind.row, compression="zstd") as writer:
-        for rows in _in_shards(kind.place(source, genome, scan.windows), kind.row, scan.options["shard_size"]):
+    n_shards, first = 0, next(shards)
+    with pq.ParquetWriter(path, first.schema, **WRITING) as writer:
+        for rows in chain([first], shards):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
-            for name in pc.unique(rows["chrom"]).to_pylist():
-                contig = genome.resolve(name)
+            readable = rows.filter(pc.not_equal(rows["status"], "unreadable"))
+            for entry in pc.value_counts(readable["chrom"]).to_pylist():
+                name, contig = entry["values"], genome.resolve(entry["values"])
+                n_records[name] += entry["counts"]
                 if contig is not None:
                     contigs[name] = genome.lengths[contig]
             writer.write_table(rows, row_group_size=max(1, len(rows)))
@@ -262,7 +279,7 @@ def _input_digest(source: Any) -> str | None:
     return file_digest(Path(source)) if is_file else None
 
 
-def _in_shards(batches: Iterable[Any], row: pa.Schema, size: int) -> Iterator[pa.Table]:
+def in_shards(batches: Iterable[Any], row: pa.Schema, size: int) -> Iterator[pa.Table]:
     """Cut a stream of rows into tables of `size` rows, at least one; the last may have fewer."""
     waiting = row.empty_table()
     is_first = True
@@ -275,15 +292,16 @@ def _in_shards(batches: Iterable[Any], row: pa.Schema, size: int) -> Iterator[pa
         yield waiting
 
 
-def _compare(kind: Kind, scan: Scan, source: Any, before: Record, now: Record) -> None:
+def check_same(
+    place: Path, before: Record, ready: Ready, now: Record, source: SourceLike, shards: Iterator[pa.Table]
+) -> None:
     """Raise an error if a scan that was begun is another than this one; it says what differs."""
-    place = scan.folder.path
-    if before["kind"] != kind.name:
-        raise ValueError(f"{place} holds a scan of {before['kind']}; give that of {kind.name} another folder")
+    if before["kind"] != now["kind"]:
+        raise ValueError(f"{place} holds a scan of {before['kind']}; give that of {now['kind']} another folder")
     digest = before["input"]["digest"] if isinstance(source, str) and source == STDIN else _input_digest(source)
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:
-            digest = _plan(kind, scan, source, Path(other) / PLAN)["input"]["digest"]
+            digest = _plan(ready.genome, source, shards, Path(other) / PLAN, Counter())["input"]["digest"]
     changes = find_changes(before, now | {"input": before["input"] | {"digest": digest}}, MAY_CHANGE)
     is_here = all(before[part] == now[part] for part in ("versions", "device"))
     old, new = (np.array(record["probe"], float) for record in (before, now))
