@@ -16,8 +16,8 @@ from .tables import check_scores
 
 CHUNK_BYTES = 1 << 18
 ARRAYS, ATTRIBUTES, EMPTY = "arrays", "attributes", "empty"
-"""Of the digests in a group's metadata: of what describes its arrays, what it says beside the metadata, and the files of
-shards without any value, which Zarr does not write."""
+"""In what checks a group's metadata: digests of what describes its arrays, what it says beside the metadata, and the
+files of shards without any value, which Zarr does not write."""
 
 
 def create_matrix(
