@@ -504,6 +504,6 @@ def test_a_genome_that_changes_under_a_scan_ends_it(fasta: Path, tmp_path: Path)
             fasta.write_text(fasta.read_text().replace("A", "C"))
         return output
 
-    with pytest.raises(ValueError, match="genome.fa"):
+    with pytest.raises(ValueError, match=r"genome\.fa"):
         scan(fasta, tmp_path / "scan", change)
     assert gf.scan.status(tmp_path / "scan").n_done < 8
