@@ -1,8 +1,10 @@
 """What scans survive: killed processes, full disks, models that fail, memory that ends, two runs in one folder."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -507,3 +509,19 @@ def test_a_genome_that_changes_under_a_scan_ends_it(fasta: Path, tmp_path: Path)
     with pytest.raises(ValueError, match=r"genome\.fa"):
         scan(fasta, tmp_path / "scan", change)
     assert gf.scan.status(tmp_path / "scan").n_done < 8
+
+
+def test_what_another_process_ended_first_is_the_result(fasta: Path, tmp_path: Path) -> None:
+    """It merged the shards of both and removed their folder, which this one goes on to use."""
+    out, whole = tmp_path / "scores.parquet", scan(fasta, tmp_path / "whole.parquet")
+
+    def end_first(n: int, x: Any, output: Any) -> Any:
+        if n == 25:
+            time.sleep(0.3)  # until the shard before is on disk
+            shutil.copy(whole, out)
+            shutil.rmtree(tmp_path / "scores.parquet.run")
+        return output
+
+    assert scan(fasta, out, end_first) == out
+    assert out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "scores.parquet.run").exists()
