@@ -18,7 +18,7 @@ from tests.test_dispatch import run_python
 ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
-    {"_types", "_warn", "_check", "backends"},
+    {"_types", "_warn", "_check", "_damage", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},

@@ -341,3 +341,35 @@ def test_a_full_disk_fails_with_status_1_and_leaves_nothing(monkeypatch: pytest.
     monkeypatch.setattr(replacing, "sync", fail)
     assert "No space left on device" in run("in.npy", "-o", "out.npy", status=1).output
     assert [path.name for path in Path().iterdir()] == ["in.npy"]
+
+
+def write_compressed(path: Path, grad: np.ndarray) -> Path:
+    """Write an array with checksums, and return the file in which its numbers are."""
+    if path.suffix == ".npz":
+        np.savez_compressed(path, grad=grad)
+        return path
+    require("h5py" if path.suffix == ".h5" else "zarr")
+    if path.suffix == ".h5":
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file.create_dataset("grad", data=grad, compression="gzip", fletcher32=True)
+        return path
+    import zarr
+
+    zarr.save_array(path, grad)
+    return max((part for part in path.rglob("*") if part.is_file()), key=lambda part: part.stat().st_size)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr"])
+def test_damaged_numbers_end_with_status_1_and_the_name_of_the_file(suffix: str) -> None:
+    """What libraries raise for them was told without the file, and a checksum of Zarr as an error of the call."""
+    source = Path(f"in{suffix}")
+    numbers = write_compressed(source, np.random.default_rng(0).standard_normal((50, 200, 4)))
+    data = bytearray(numbers.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    numbers.write_bytes(data)
+    message = run(str(source), "-o", "out.npy", status=1).stderr
+    assert f"{source} cannot be read to its end, it seems to be damaged" in message
+    assert not Path("out.npy").exists()

@@ -37,6 +37,19 @@ class Slow(torch.nn.Module):
         time.sleep(0.05)
         return x.sum((1, 2))[:, None] * x[:, 0].mean(1, keepdim=True)
 
+class Broken(torch.nn.Module):
+    def forward(self, x):
+        raise RuntimeError("no kernel image is available")
+
+class Lost(torch.nn.Module):
+    n = 0
+
+    def forward(self, x):
+        self.n += 1
+        if self.n > 6:
+            raise RuntimeError("the device is lost")
+        return x.sum((1, 2))[:, None]
+
 class Picky(torch.nn.Module):
     def forward(self, x):
         value = (x * torch.arange(4.0)[:, None]).sum((1, 2))[:, None]
@@ -195,3 +208,50 @@ def test_a_terminated_scan_says_how_to_go_on_and_does(call: Callable[..., Result
     assert done.exit_code == 0, done.output
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert pq.read_table("scan/scores.parquet").num_rows == 151
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "messages"),
+    [
+        ("nets:Broken", "16", ["no kernel image is available"]),
+        ("nets:Lost", "16", ["the device is lost", "shards are done and kept in scan; the same call with --resume"]),
+        ("nets:Lost", "151", ["the device is lost", "None of 1 shards is done; nothing is kept but the plan"]),
+    ],
+)
+def test_an_error_of_the_model_keeps_its_words(
+    call: Callable[..., Result], model: str, size: str, messages: list[str]
+) -> None:
+    """Every RuntimeError was told as a file that cannot be read; and how much is kept was not said."""
+    options = ["-o", "scan", "--shard-size", size, "--axis", "1", "--scores", "delta"]
+    done = call("score", *options, model=model)
+    assert done.exit_code in (1, 2), done.output
+    assert "cannot be read" not in done.stderr
+    assert [message for message in messages if message not in done.stderr] == [], done.stderr
+
+
+def test_missing_shards_are_told_by_merge_and_not_as_a_damaged_file(call: Callable[..., Result]) -> None:
+    call("plan", "-o", "scan", "--seconds", "0")
+    done = call("merge", "scan")
+    assert (done.exit_code, "1 of 1 shards of scan are not done" in done.stderr) == (1, True)
+    assert "cannot be read" not in done.stderr
+
+
+def test_a_scan_in_which_nothing_is_scored_fails_and_says_why(call: Callable[..., Result]) -> None:
+    """Variants of another genome gave a table without a score, and exit status 0."""
+    Path("variants.vcf").write_text("".join(f"chr7:{pos}:A:C\n" for pos in range(1, 4)) + "chr7:x:A:C\n")
+    Path("variants.vcf").rename("lines.txt")
+    done = call("score", "-o", "scores.parquet", "--vcf", "lines.txt")
+    assert done.exit_code == 1, done.output
+    assert "Error: there is no result at all: 4 of 4 alleles are not scored: 3 contig_missing" in done.stderr
+    assert "Warning: unreadable: line 4" in done.stderr
+    assert "3 of 3 records lie on contigs that genome.fa lacks: 'chr7' (3)" in done.stderr
+    assert pq.read_table("scores.parquet").num_rows == 4
+
+
+def test_a_scan_goes_on_with_the_same_names_of_contigs_alone(call: Callable[..., Result]) -> None:
+    Path("names.tsv").write_text("chr7\tchr1\n")
+    done = call("score", "-o", "scan", "--contigs", "names.tsv")
+    assert (done.exit_code, "contig_missing" in done.stdout) == (0, False), done.output
+    other = call("score", "-o", "scan", "--resume")
+    assert (other.exit_code, "genome aliases was" in other.stderr) == (2, True), other.stderr
+    assert call("score", "-o", "scan", "--resume", "--contigs", "names.tsv").exit_code == 0

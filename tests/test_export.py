@@ -21,7 +21,7 @@ from tests.conftest import require
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("zarr")
-pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* alleles are not scored")
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
 
 LENGTH = 30
 GENOME = {name: "".join(np.random.default_rng(k).choice(list("ACGT"), 600)) for k, name in enumerate(("chr1", "chr2"))}

@@ -15,7 +15,7 @@ from tests.region_scans import EVERY, LENGTH, REGIONS, cut, genome_fasta, one_th
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("zarr")
-pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* alleles are not scored")
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
 
 PLACED = [
     ("chr1:101-140", "ok"),

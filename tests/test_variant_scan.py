@@ -12,7 +12,7 @@ import pytest
 import gradcorr_fast as gf
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* alleles are not scored")
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
 
 LENGTH = 40
 RNG = np.random.default_rng(5)

@@ -148,10 +148,24 @@ def show_result(table: Path) -> int:
     from ..scan import read_metadata
 
     metadata = read_metadata(table)
-    click.echo(f"{table}\n{show_counts(metadata['counts'])}")
+    counts = metadata["counts"]
+    click.echo(f"{table}\n{show_counts(counts)}")
+    for line in metadata.get("unreadable", ()):
+        click.echo(f"Warning: unreadable: {line}", err=True)
     for reason, n in metadata.get("reasons", {}).items():
         click.echo(f"Warning: {reason} ({n:,} sequences)", err=True)
-    return 1 if metadata["counts"].get("model_failed") else 0
+    if not counts.get("ok"):
+        click.echo(f"Error: there is no result at all: {_tell_nothing(metadata['kind'], counts)}", err=True)
+    return 0 if counts.get("ok") and not counts.get("model_failed") else 1
+
+
+def _tell_nothing(kind: str, counts: Mapping[str, int]) -> str:
+    """Return the likely cause where nothing was scored."""
+    from ..scan.running.planning import tell_unused
+
+    if not any(counts.values()):
+        return "the input holds no records"
+    return tell_unused(kind, counts) or "no record lies in the regions and contigs that were asked for"
 
 
 @contextmanager
@@ -166,14 +180,24 @@ def ending(out: str | None = None) -> Iterator[None]:
         warnings.showwarning = show
         try:
             with told():
-                try:
-                    yield
-                except (RuntimeError, MemoryError) as error:
-                    raise click.ClickException(str(error)) from error
+                yield
         except (click.ClickException, KeyboardInterrupt) as error:
-            from ..scan import Folder, folder_of
-
-            place = None if out is None or isinstance(error, click.UsageError) else folder_of(out)
-            if place is not None and Folder(place).record is not None:
-                click.echo(f"\nWhat is done is kept in {place}; the same call with --resume goes on.", err=True)
+            if out is not None and not isinstance(error, click.UsageError):
+                _show_kept(out)
             raise
+
+
+def _show_kept(out: str) -> None:
+    """Say what an interrupted scan leaves, and how to go on."""
+    from ..scan import Folder, folder_of
+
+    folder = Folder(folder_of(out))
+    record = folder.record
+    if record is None:
+        click.echo("\nNo scan has begun, and nothing is kept.", err=True)
+        return
+    n_shards = record["shards"]
+    n_done = sum(folder.manifest(number) is not None for number in range(n_shards))
+    what = f"{n_done:,} of {n_shards:,} shards are done and kept" if n_done else f"None of {n_shards:,} shards is done"
+    rest = "" if n_done else "; nothing is kept but the plan,"
+    click.echo(f"\n{what}{rest} in {folder.path}; the same call with --resume goes on.", err=True)

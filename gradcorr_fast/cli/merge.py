@@ -17,7 +17,7 @@ def merge(context: click.Context, /, out: str, format_: str | None, force: bool)
     Example:
       gradcorr-fast merge scan --format vcf.gz
     """
-    with ending(out):
+    with ending():
         from .. import scan
 
         exit_status = show_result(scan.merge(out, format=format_, force=force))

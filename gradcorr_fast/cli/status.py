@@ -15,7 +15,7 @@ def status(context: click.Context, out: str) -> None:
     Example:
       gradcorr-fast status scan
     """
-    with ending(out):
+    with ending():
         from .. import scan
         from ..scan.running.progress import show_seconds
 

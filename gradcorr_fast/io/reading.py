@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from .._check import optional
+from .._damage import telling_damage
 from .._types import AnyArray, Array
 from .._warn import warn
 from ..backends import to_host
@@ -101,7 +102,7 @@ def load(path: str | Path, dataset: str | None = None) -> Any:
     if kind == "npy":
         return np.load(path, mmap_mode="r") if math.prod(entry.shape) else np.load(path)
     if kind == "npz":
-        with np.load(path) as archive:
+        with telling_damage(path), np.load(path) as archive:
             return archive[entry.name]
     if kind == "hdf5":
         return _readable(optional("h5py", "io").File(path, "r")[entry.name])
@@ -185,7 +186,14 @@ LISTERS = {"npy": _list_npy, "npz": _list_npz, "hdf5": _list_hdf5, "zarr": _list
 def open_rows(path: Path, entry: Entry, stack: ExitStack) -> Rows:
     """Open an array of a file for reading; leaving `stack` closes it."""
     kind = format_of(path)
-    return _open(path, kind, entry, stack)._replace(kind=kind)
+    with telling_damage(path):
+        rows = _open(path, kind, entry, stack)
+
+    def read(start: int, stop: int, out: Array) -> None:
+        with telling_damage(path, ValueError):  # Zarr's for a checksum that is wrong
+            rows.read(start, stop, out)
+
+    return rows._replace(kind=kind, read=read)
 
 
 def _open(path: Path, kind: str, entry: Entry, stack: ExitStack) -> Rows:

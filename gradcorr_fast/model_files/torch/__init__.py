@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 
 from torch.export.passes import move_to_device_pass
 
+from ..._damage import telling_damage
 from ..._types import AnyArray, Device, Model
 
 DICTS = ("dict", "collections OrderedDict")
@@ -42,7 +43,9 @@ def load_file(path: Path, trust: bool, device: Device) -> torch.nn.Module:
     if any(name.endswith("constants.pkl") for name in members):
         if not trust:
             _refuse_acts(path, members)
-        return prepare(torch.jit.load(path, map_location=device or "cpu"), None)
+        with telling_damage(path):
+            script = torch.jit.load(path, map_location=device or "cpu")
+        return prepare(script, None)
     if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in members):
         return _load_exported(path, trust, device)
     root = _root_class(path, members)
@@ -93,7 +96,7 @@ def _first_class(stream: Any) -> str | None:
 
 def _load_pickled(path: Path, device: Device) -> torch.nn.Module:
     try:
-        with current_folder_importable():
+        with telling_damage(path), current_folder_importable():
             model = torch.load(path, map_location=device or "cpu", weights_only=False)
     except (AttributeError, ImportError) as error:
         raise ValueError(
@@ -112,7 +115,8 @@ def _load_exported(path: Path, trust: bool, device: Device) -> torch.nn.Module:
             "is an exported program, which torch unpickles in several places",
             "; or give the model as module:callable and its weights as .safetensors (--weights), which run nothing",
         )
-    program = torch.export.load(path)
+    with telling_damage(path):
+        program = torch.export.load(path)
     if device is not None:
         program = move_to_device_pass(program, device)
     model = program.module()
@@ -180,7 +184,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix.lower() == ".safetensors":
         return dict(safetensors(path).load_file(path))
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with telling_damage(path):
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors; save the weights alone, by torch.save(model.state_dict(), ...)"

@@ -239,6 +239,7 @@ def place_all(batches: Iterable[pa.RecordBatch], genome: Genome, options: Window
     Yields
     ------
     pyarrow.RecordBatch
+        As `place` returns them, one for each batch.
 
     Raises
     ------
@@ -247,6 +248,18 @@ def place_all(batches: Iterable[pa.RecordBatch], genome: Genome, options: Window
         "ref_mismatch"; it names the likely cause. Variants that cannot be compared are those without a proper ALT and
         those outside of the regions. Of shorter inputs a warning says it. Or if the genome has not a contig that
         `chroms` names, or none that the regions lie on.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gradcorr_fast.scan.inputs.variants import read_variants
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = Path(folder, "tiny.fa").write_text(">1\\nACGTTTGCAGGCAT\\n")
+    ...     variants = read_variants(["1:1:A:C", "1:2:G:T"])
+    ...     batches = list(place_all(variants, Genome(f"{folder}/tiny.fa"), WindowOptions(length=8)))
+    >>> [status for batch in batches for status in batch["status"].to_pylist()]
+    ['ok', 'ref_mismatch']
     """
     _check_contigs(genome, options)
     first, n_first = [], 0
@@ -307,13 +320,17 @@ def _find_misfit(found: list[pa.Table], schema: pa.Schema, genome: Genome, optio
     return f"most of the first {len(rows):,} variants do not fit {genome.path} ({told}): {cause}"
 
 
-def tell_unscored(counts: Mapping[str, int]) -> str | None:
+def tell_unscored(
+    counts: Mapping[str, int], what: str = "alleles", statuses: Mapping[str, str] = STATUSES
+) -> str | None:
     """Say why most alleles are not scored; None if half of them or more are.
 
     Parameters
     ----------
     counts : mapping
         Numbers of alleles by their status. Those outside of the regions and contigs that were asked for do not count.
+    what, statuses
+        Those of regions, if these are told of.
 
     Examples
     --------
@@ -326,5 +343,5 @@ none), 2 no_alt (there is no ALT allele, or it equals REF)
     if 2 * n_scored >= n_asked:
         return None
     reasons = sorted(((n, status) for status, n in asked.items() if n), reverse=True)
-    told = ", ".join(f"{n:,} {status} ({STATUSES[status]})" for n, status in reasons)
-    return f"{n_asked - n_scored:,} of {n_asked:,} alleles are not scored: {told}"
+    told = ", ".join(f"{n:,} {status} ({statuses[status]})" for n, status in reasons)
+    return f"{n_asked - n_scored:,} of {n_asked:,} {what} are not {statuses['ok']}: {told}"

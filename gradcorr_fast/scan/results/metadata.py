@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..._check import optional
+from ..._damage import telling_damage
 from .digests import unsealed
 from .parquet import open_checked
 
@@ -48,13 +49,35 @@ def sidecar(path: Path) -> Path:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Read what a scan said about itself; parameters and errors as in `read_contents`.
+    """Read what a scan said about itself, without reading its scores.
+
+    Parameters
+    ----------
+    path : str or Path
+        Parquet, TSV (with its .json beside it), VCF or BCF, a Zarr matrix or store, or the folder of a scan.
 
     Returns
     -------
     dict
-        As the scan wrote it: the version under "gradcorr_fast", "command", "model", "genome", "input", "options",
-        "counts", "versions", "device", "created", as far as they are there.
+        As the scan wrote it: the version under "gradcorr_fast", "kind", "model", "genome", "input", "options",
+        "counts", "versions", "device", "id", and more, such as "reasons" why the model failed. While a scan is not
+        done, its folder has no "counts".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is of another kind, or has no metadata of this package.
+    OSError
+        If the file is damaged.
+    MissingBackendError
+        If zarr, which reads a matrix, is not installed.
+
+    Examples
+    --------
+    >>> read_metadata("scores.parquet")["options"]["length"]  # doctest: +SKIP
+    2114
     """
     return read_contents(path).metadata
 
@@ -81,6 +104,8 @@ def read_contents(path: str | Path) -> Contents:
         If the file is of another kind, or has no metadata of this package.
     MissingBackendError
         If zarr, which reads a matrix, is not installed.
+    OSError
+        If the file is damaged.
     """
     contents = read_sealed(path)
     return contents._replace(metadata=unsealed(contents.metadata, path))
@@ -91,13 +116,12 @@ def read_sealed(path: str | Path) -> Contents:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if path.is_dir():
-        found = _read_run(path) if (path / RUN_FILE).exists() else _read_zarr(path)
-    else:
-        found = READERS[format_of(path)](path)
-    if found is None:
+    reader = READERS[format_of(path)] if not path.is_dir() else _read_run if (path / RUN_FILE).exists() else _read_zarr
+    with telling_damage(path):
+        contents = reader(path)
+    if contents is None:
         raise ValueError(f"{path} has no metadata of gradcorr_fast; name a file or folder that a scan wrote")
-    return found
+    return contents
 
 
 def format_of(path: Path) -> str:
@@ -125,7 +149,9 @@ def _read_tsv(path: Path) -> Contents | None:
     metadata = json.loads(sidecar(path).read_text())
     opener = gzip.open if format_of(path) == "tsv.gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        columns = next(csv.reader(file, delimiter="\t"))
+        columns = next(csv.reader(file, delimiter="\t"), None)
+    if columns is None:
+        raise OSError(f"{path} is empty, without even the names of its columns; merge or score it again")
     return Contents(metadata, columns, _n_rows(metadata))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._types import PathLike
 from ...io.replacing import replacing
 from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
@@ -37,7 +38,7 @@ class Status(NamedTuple):
     """At the rate of the last shards; None if that is not known."""
 
 
-def merge(out: str | os.PathLike[str], *, format: str | None = None, force: bool = False) -> Path:  # noqa: A002
+def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> Path:  # noqa: A002
     """Join the shards of a scan into one table.
 
     Parameters
@@ -142,7 +143,7 @@ def _clear_away(folder: Folder, out: Path) -> None:
     shutil.rmtree(folder.path)
 
 
-def status(out: str | os.PathLike[str]) -> Status:
+def status(out: PathLike) -> Status:
     """Tell how far a scan is, whoever works on it.
 
     Parameters
@@ -222,19 +223,35 @@ def _plain(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _existing(out: str | os.PathLike[str]) -> Folder:
+def _existing(out: PathLike) -> Folder:
     folder = Folder(folder_of(out))
     if folder.record is None:
         raise FileNotFoundError(f"there is no scan in {folder.path}; begin one with score, plan or attribute")
     return folder
 
 
-def _suffix(out: str | os.PathLike[str]) -> str:
+def _suffix(out: PathLike) -> str:
     name = Path(out).name.lower()
     return next((suffix for suffix in sorted(TABLE_FORMATS, key=len, reverse=True) if name.endswith(suffix)), "")
 
 
-def folder_of(out: str | os.PathLike[str]) -> Path:
-    """Where a scan works: in a folder, or beside a file."""
+def folder_of(out: PathLike) -> Path:
+    """Return where a scan works: in a folder, or beside a file.
+
+    Parameters
+    ----------
+    out : path
+        As in `score_variants`.
+
+    Returns
+    -------
+    Path
+        `out` itself, or where its suffix names a format of tables, the folder FILE.run beside it.
+
+    Examples
+    --------
+    >>> folder_of("scan").name, folder_of("scores.vcf.gz").name
+    ('scan', 'scores.vcf.gz.run')
+    """
     path = Path(out)
     return path.with_name(f"{path.name}.run") if _suffix(path) else path

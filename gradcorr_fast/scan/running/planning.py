@@ -23,7 +23,8 @@ from ...hooks._attempts import reason_of
 from ...hooks._session import Session, open_session
 from ..inputs.contigs import missing_contigs
 from ..inputs.genome import Genome
-from ..placing.alleles import tell_unscored
+from ..placing.alleles import STATUSES, tell_unscored
+from ..placing.region_windows import REGION_STATUSES
 from ..results.metadata import KEY
 from ..results.parquet import WRITING
 from .failures import random_codes
@@ -37,6 +38,10 @@ TOLERANCE, ELSEWHERE = 1e-5, 1e-2
 """By how much they may differ, as a part of their spread: on the same device and versions, and on others."""
 
 
+TOLD = {"variants": ("alleles", STATUSES), "regions": ("regions", REGION_STATUSES)}
+"""Of each kind of scan, what is counted, and what its statuses mean."""
+N_SHOWN = 5
+"""Records that cannot be read that a scan tells of."""
 STDIN = "-"
 """What cannot be read again: a scan goes on with what it was begun with."""
 
@@ -121,11 +126,15 @@ def begin_or_join(
             record["id"] = identify(record)
             folder.clear(keep=Path(place))  # not before all is there that takes its place
             folder.begin(record, planned)
-    told = tell_unscored(record["counts"]) if record["kind"] == "variants" else None
-    for message in (missing_contigs(n_records, ready.genome), told):
+    for message in (missing_contigs(n_records, ready.genome), tell_unused(record["kind"], record["counts"])):
         if message is not None:
             warn(message)
     return Scan(folder, record)
+
+
+def tell_unused(kind: str, counts: Mapping[str, int]) -> str | None:
+    """Say why most of what is scanned gives no result; None if half of it or more does."""
+    return tell_unscored(counts, *TOLD[kind])
 
 
 @contextmanager
@@ -255,12 +264,16 @@ def _plan(
     """
     counts: Counter[str] = Counter()
     contigs: dict[str, int] = {}
+    unreadable: list[str] = []
     n_shards, first = 0, next(shards)
     with pq.ParquetWriter(path, first.schema, **WRITING) as writer:
         for rows in chain([first], shards):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
-            readable = rows.filter(pc.not_equal(rows["status"], "unreadable"))
+            is_unreadable = pc.equal(rows["status"].cast(pa.string()), "unreadable")
+            lines = rows.filter(is_unreadable)["id" if "id" in rows.column_names else "name"]
+            unreadable += lines[: N_SHOWN - len(unreadable)].to_pylist()
+            readable = rows.filter(pc.invert(is_unreadable))
             for entry in pc.value_counts(readable["chrom"]).to_pylist():
                 name, contig = entry["values"], genome.resolve(entry["values"])
                 n_records[name] += entry["counts"]
@@ -271,7 +284,8 @@ def _plan(
     digest = _input_digest(source) or file_digest(path)
     is_named = isinstance(source, str | os.PathLike)
     name = "every substitution" if source is None else str(source) if is_named else type(source).__qualname__
-    return {"input": {"path": name, "digest": digest}, "contigs": contigs, "counts": dict(counts), "shards": n_shards}
+    found = {"input": {"path": name, "digest": digest}, "contigs": contigs, "counts": dict(counts), "shards": n_shards}
+    return found | ({"unreadable": unreadable} if unreadable else {})
 
 
 def _input_digest(source: Any) -> str | None:
