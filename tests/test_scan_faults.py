@@ -525,3 +525,23 @@ def test_what_another_process_ended_first_is_the_result(fasta: Path, tmp_path: P
     assert scan(fasta, out, end_first) == out
     assert out.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "scores.parquet.run").exists()
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(0.0, 16384), (6.0, 60), (600.0, 8)])
+def test_a_shard_is_about_a_minute_of_work(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, size: int
+) -> None:
+    """At an allele a second a shard took 4.5 hours, of which Ctrl-C kept nothing."""
+    from gradcorr_fast.scan.running import planning
+
+    def probe(ready: Any, run: Any) -> Any:
+        return planning.Probe(run(np.zeros((8, LENGTH), np.uint8)), seconds)
+
+    monkeypatch.setattr("gradcorr_fast.scan.variant_scan.probe", probe)
+    scan(fasta, tmp_path / "scan", shard_size="auto", shard=(1, 10**6))
+    record = gf.scan.Folder(tmp_path / "scan").record
+    assert record is not None
+    assert record["options"]["shard_size"] == size
+    monkeypatch.undo()
+    scan(fasta, tmp_path / "scan", shard_size="auto", resume=True)  # cut alike, whatever the speed is now
+    assert gf.scan.status(tmp_path / "scan").n_shards == -(-N // size)

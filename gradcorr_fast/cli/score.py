@@ -20,8 +20,8 @@ def score(context: click.Context, /, format_: str | None, shard: tuple[int, int]
     goes on with --resume, and ends with the same bytes. --shard i/n does a part of the shards, alone, as in an array
     job; merge joins them. `gradcorr-fast info FILE` tells how a table was made.
 
-    Exit status: 0 all is scored that can be, 1 failed, incomplete, or the model failed for some alleles, 2 the call was
-    wrong.
+    Exit status: 0 all is scored that can be, 1 failed, incomplete, the model failed for some alleles, or nothing
+    could be scored, 2 the call was wrong.
 
     \b
     Example:

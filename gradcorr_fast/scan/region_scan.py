@@ -26,7 +26,19 @@ from .running.attribution import Attributed, Run, attribute, count_angles, finis
 from .running.folder import Folder, Record
 from .running.joining import folder_of, merge
 from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
-from .running.planning import N_PROBED, Ready, Scan, begin_or_join, begun, describe, in_shards, prepare, shards_of
+from .running.planning import (
+    N_PROBED,
+    Probe,
+    Ready,
+    Scan,
+    begin_or_join,
+    begun,
+    describe,
+    in_shards,
+    prepare,
+    probe,
+    shards_of,
+)
 from .running.progress import Progress
 
 MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
@@ -70,8 +82,9 @@ def attribute_regions(
     keep_uncorrected : bool
         Store the maps before the correction too.
     shard_size : int or "auto"
-        Regions of a shard, which is done whole or not at all; it bounds the memory. "auto" is 1024, fewer for long
-        windows, many targets and methods of many steps.
+        Regions of a shard, which is done whole or not at all; it bounds the memory. "auto" is about a
+        minute of work as measured at first, and at most 1024, fewer for long windows, many targets and methods of many
+        steps.
 
     Returns
     -------
@@ -107,9 +120,9 @@ def attribute_regions(
     folder, checked, joins = Folder(path), check_region_options(options), resume or shard is not None
     before = begun(folder, resume=joins, force=force)
     with prepare(model, fasta, checked, before, tell=verbose) as ready:
-        ready = ready.sized(_shard_size(ready))
         run = _run_of(ready)
-        record, placed = _describe(ready, run), _place(ready, regions)
+        ready, record = _described(ready, run)
+        placed = _place(ready, regions)
         scan = begin_or_join(folder, ready, record, regions, placed, resume=joins, force=force)
         with open_checked(folder.plan) as planned:
             _attribute_shards(scan, ready, run, planned, shard, verbose)
@@ -117,12 +130,12 @@ def attribute_regions(
     return merge(path) if shard is None else None
 
 
-def _shard_size(ready: Ready) -> int:
+def _shard_size(ready: Ready, probed: Probe) -> int:
     """Return how many regions make a shard: memory, and what is lost when a process is killed, are bounded."""
     options, length = ready.options, ready.session.length
     n_rows = ready.session.count_rows(_method(ready))
     n_values = 4 * length * len(options["targets"])
-    size: int = min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows)
+    size = probed.rows_of_a_shard(1, min(MOST_REGIONS, MOST_VALUES // n_values, MOST_ROWS // n_rows))
     batch_size = ready.session.batch_size
     return max(1, size - size % batch_size if size > batch_size else size)
 
@@ -137,16 +150,18 @@ def _run_of(ready: Ready) -> Run:
     return make_run(ready.session, _method(ready), ready.options["axis"], only)
 
 
-def _describe(ready: Ready, run: Run) -> Record:
-    """Run the model as the scan will, and return what that says about itself."""
+def _described(ready: Ready, run: Run) -> tuple[Ready, Record]:
+    """Run the model as the scan will, choose the size of shards if none was given, and say what the scan is."""
     n_probed = model_files.inspect_model(ready.loaded).batch_size or N_PROBED
 
-    def probe(codes: Array) -> Array:
+    def run_once(codes: Array) -> Array:
         # what is compiled for this, the thread that writes would compile while warnings are caught, which no two may do
         finish_values(run(codes[:1]), ready.options)
         return ready.session.values(codes[:n_probed])
 
-    return describe(ready, "regions", probe)
+    probed = probe(ready, run_once)
+    ready = ready.sized(_shard_size(ready, probed))
+    return ready, describe(ready, "regions", probed)
 
 
 def _place(ready: Ready, regions: RegionsLike) -> Iterator[pa.Table]:

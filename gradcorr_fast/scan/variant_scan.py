@@ -26,7 +26,18 @@ from .results.tables import MAX_TARGETS, ROW, add_scores, write_shard
 from .running.folder import MATRIX, Folder, Record
 from .running.joining import check_place, folder_of, merge
 from .running.options import ScanOptions, check_variant_options, grid_step, target_names
-from .running.planning import Ready, Scan, begin_or_join, begun, check_same, describe, in_shards, prepare, shards_of
+from .running.planning import (
+    Ready,
+    Scan,
+    begin_or_join,
+    begun,
+    check_same,
+    describe,
+    in_shards,
+    prepare,
+    probe,
+    shards_of,
+)
 from .running.progress import Progress
 from .running.scoring import FROM_GRADIENT, Cut, Scored, score
 
@@ -108,8 +119,8 @@ def score_variants(
     chroms, regions
         Score only variants there; see `windows.WindowOptions`.
     shard_size : int or "auto"
-        Alleles of a shard, which is done whole or not at all; it bounds the memory. "auto" is 16,384, fewer for more
-        than 256 targets.
+        Alleles of a shard, which is done whole or not at all; it bounds the memory. "auto" is about a minute of work as
+        measured at first, at least a batch and at most 16,384, fewer for more than 256 targets.
 
     Returns
     -------
@@ -164,8 +175,8 @@ def _scan(
     goes_on = before is not None or finished is not None
     check_place(out, format, force=force or goes_on)
     with prepare(model, fasta, options, before or finished, tell=verbose) as ready:
-        ready = _sized(ready)
-        record, placed = _describe(ready), _place(ready, variants)
+        ready, record = _described(ready)
+        placed = _place(ready, variants)
         if finished is not None:
             check_same(folder.path, finished, ready, record, variants, placed)
             return out
@@ -181,13 +192,8 @@ def _scan(
             raise
 
 
-def _sized(ready: Ready) -> Ready:
-    """Choose how many alleles make a shard, if that was not given."""
-    return ready.sized(max(1, min(MOST_ALLELES, MOST_SCORES // ready.session.n_targets)))
-
-
-def _describe(ready: Ready) -> Record:
-    """Run the model as the scan will, and return what that says about itself."""
+def _described(ready: Ready) -> tuple[Ready, Record]:
+    """Run the model as the scan will, choose the size of shards if none was given, and say what the scan is."""
     session, needs_gradient = ready.session, set(ready.options["scores"]) & FROM_GRADIENT or ready.options["top"]
 
     def run(codes: Array) -> Array:
@@ -196,7 +202,11 @@ def _describe(ready: Ready) -> Record:
         rows = np.arange(len(codes))
         return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
 
-    return describe(ready, "variants", run)
+    probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
+    share = 3 / 4 if needs_gradient else 1 / 2  # of an allele's work, which has an output with either allele
+    n_rows = probed.rows_of_a_shard(share * session.batch_size, most)
+    ready = ready.sized(max(n_rows, min(session.batch_size, most)))
+    return ready, describe(ready, "variants", probed)
 
 
 def _windows(options: Mapping[str, Any]) -> WindowOptions:
@@ -237,8 +247,8 @@ def plan(
     folder, checked = Folder(folder_of(out)), check_variant_options(options)
     before = begun(folder, resume=resume, force=force)
     with prepare(model, fasta, checked, before, tell=verbose) as ready:
-        ready = _sized(ready)
-        record, placed = _describe(ready), _place(ready, variants)
+        ready, record = _described(ready)
+        placed = _place(ready, variants)
         scan = begin_or_join(folder, ready, record, variants, placed, resume=resume, force=force)
         with open_checked(folder.plan) as planned:
             return _estimate(scan, ready, planned, seconds)

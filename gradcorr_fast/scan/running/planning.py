@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ TOLERANCE, ELSEWHERE = 1e-5, 1e-2
 
 TOLD = {"variants": ("alleles", STATUSES), "regions": ("regions", REGION_STATUSES)}
 """Of each kind of scan, what is counted, and what its statuses mean."""
+SHARD_SECONDS, BRIEF_SECONDS = 60.0, 2.0
+"""Of work that a shard makes whose size was not given, for as much is lost when a process is killed; and of a probe
+that is made twice."""
 N_SHOWN = 5
 """Records that cannot be read that a scan tells of."""
 STDIN = "-"
@@ -205,13 +209,9 @@ def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any]) -> Any
     return open_session(loaded.model, loaded.framework, **given)
 
 
-def describe(ready: Ready, kind: str, run: Callable[[Array], Array]) -> Record:
-    """Return what a scan says about itself; the model is run for it, so that what it cannot do shows first.
-
-    `run` returns the model's outputs on codes, as the scan will have them.
-    """
+def describe(ready: Ready, kind: str, probed: "Probe") -> Record:
+    """Return what a scan says about itself."""
     loaded, genome = ready.loaded, ready.genome
-    values = _probe(ready, run)
     found = runtime.info()["versions"]
     packages = ("gradcorr_fast", "python", "numpy", loaded.framework.replace("keras", "tensorflow"))
     return {
@@ -223,12 +223,42 @@ def describe(ready: Ready, kind: str, run: Callable[[Array], Array]) -> Record:
             "digest": loaded.digest,
             "code_digest": loaded.code_digest,
         },
-        "probe": values[:N_PROBED].tolist(),
+        "probe": probed.values[:N_PROBED].tolist(),
         "genome": {"path": str(genome.path), "digest": genome.digest(), "aliases": genome.aliases or None},
         "options": recorded(ready.options),
         "versions": {name: found.get(name) for name in packages},
         "device": ready.session.device,
     }
+
+
+class Probe(NamedTuple):
+    """What came of the model on random sequences."""
+
+    values: Array
+    """Its outputs, by which it is told from others."""
+    seconds: float
+    """What that took."""
+
+    def rows_of_a_shard(self, n_rows: float, at_most: int) -> int:
+        """Return how many rows make a shard, if `n_rows` took as long as this."""
+        return max(1, min(at_most, int(SHARD_SECONDS / max(self.seconds, 1e-9) * n_rows)))
+
+
+def probe(ready: Ready, run: Callable[[Array], Array]) -> Probe:
+    """Run the model on a batch of random sequences, so that what it cannot do shows first, and see how long it takes.
+
+    `run` returns the model's outputs on codes, as the scan will have them.
+    """
+    start = time.monotonic()
+    values = _probe(ready, run)
+    seconds = time.monotonic() - start
+    if (
+        seconds < BRIEF_SECONDS and ready.options["shard_size"] == "auto"
+    ):  # much of it may have been for what is done once
+        start = time.monotonic()
+        _probe(ready, run)
+        seconds = time.monotonic() - start
+    return Probe(values, seconds)
 
 
 def _probe(ready: Ready, run: Callable[[Array], Array]) -> Array:
