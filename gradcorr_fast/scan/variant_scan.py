@@ -24,7 +24,7 @@ from .results.metadata import read_metadata
 from .results.parquet import group_sizes, open_checked
 from .results.tables import MAX_TARGETS, ROW, add_scores, write_shard
 from .running.folder import MATRIX, Folder, Record
-from .running.joining import check_place, folder_of, merge
+from .running.joining import check_place, folder_of, is_of, merge
 from .running.options import ScanOptions, check_variant_options, grid_step, target_names
 from .running.planning import (
     Ready,
@@ -180,16 +180,19 @@ def _scan(
         if finished is not None:
             check_same(folder.path, finished, ready, record, variants, placed)
             return out
-        scan = begin_or_join(folder, ready, record, variants, placed, resume=joins, force=force)
         try:
+            scan = begin_or_join(folder, ready, record, variants, placed, resume=joins, force=force)
+            if joins and is_of(out, scan.record):  # another process ended it before this one began
+                return merge(out, format=format, force=True)
             with open_checked(folder.plan) as planned:
                 _score_shards(scan, ready, planned, shard, verbose)
             ready.genome.check_unchanged()
             return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
-            if out.is_file() and read_metadata(out)["id"] == scan.record["id"]:  # another process was faster
-                return out
-            raise
+            if not (joins and out.is_file()):
+                raise
+            check_same(folder.path, read_metadata(out), ready, record, variants, _place(ready, variants))
+            return out  # another process was faster
 
 
 def _described(ready: Ready) -> tuple[Ready, Record]:

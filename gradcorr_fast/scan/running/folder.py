@@ -7,7 +7,6 @@ that a killed process leaves is done again. Locks vanish with the process that h
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ...io.replacing import replacing, sync
+from ...io.replacing import UNFINISHED, replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
 
@@ -31,8 +30,6 @@ MATRIX = f"{TABLE}.zarr"
 RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
-UNFINISHED = re.compile(r"\.\w+(\.\w+)*\.\w{8,}\.(partial|replaced)(\.\w+)*")
-"""Names of what an interrupted write leaves."""
 
 POLL_SECONDS = 1.0
 
@@ -74,8 +71,8 @@ class Folder:
             with FileLock(self.path / LOCK):
                 yield
         finally:
-            if is_new and self.record is None:
-                shutil.rmtree(self.path)
+            if is_new and not self.is_there:
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def check_vacant(self, force: bool) -> None:
         """Raise an error if the folder holds what is not a scan's, or the remains of a scan that may be wanted."""

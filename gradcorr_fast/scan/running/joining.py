@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._types import PathLike
-from ...io.replacing import replacing
+from ...io.replacing import hidden, replacing
 from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
-from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS, read_metadata
+from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
 from .folder import MATRIX, Folder, Record
 
@@ -71,9 +71,9 @@ def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> P
     assert record is not None
     if record["kind"] != "variants" and format is not None:
         raise ValueError("attributions have one format; leave it away, and call export for others")
-    place = check_place(out, format, force=force or folder.path == out or _is_of(out, record))
+    place = check_place(out, format, force=force or folder.path == out or is_of(out, record))
     with folder.changing():
-        if _is_of(out, record):  # ended after the table was written and before all the rest was done
+        if is_of(out, record):  # ended after the table was written and before all the rest was done
             _clear_away(folder, out)
             return out
         numbers = range(record["shards"])
@@ -123,7 +123,7 @@ def matrix_beside(out: Path) -> Path:
     return out.with_name(f"{out.name.removesuffix(_suffix(out))}.zarr")
 
 
-def _is_of(out: Path, record: Record) -> bool:
+def is_of(out: Path, record: Record) -> bool:
     """Whether a file is the table of a scan."""
     if not out.is_file():
         return False
@@ -139,8 +139,9 @@ def _clear_away(folder: Folder, out: Path) -> None:
     if matrix.exists():
         with replacing([place], force=True) as (temporary,):
             os.replace(matrix, temporary)
-    (folder.path / RUN_FILE).unlink()
-    shutil.rmtree(folder.path)
+    away = hidden(folder.path, "partial")  # in one step, since other processes may look into it
+    os.replace(folder.path, away)
+    shutil.rmtree(away, ignore_errors=True)  # the rest goes with the next run
 
 
 def status(out: PathLike) -> Status:

@@ -22,6 +22,7 @@ from ..._types import Array, Device, FastaLike, Model, PathLike, SourceLike
 from ..._warn import warn
 from ...hooks._attempts import reason_of
 from ...hooks._session import Session, open_session
+from ...io.replacing import hidden
 from ..inputs.contigs import missing_contigs
 from ..inputs.genome import Genome
 from ..placing.alleles import STATUSES, tell_unscored
@@ -123,13 +124,15 @@ def begin_or_join(
                 )
             check_same(folder.path, before, ready, record, source, shards)
             return Scan(folder, before)
-        with tempfile.TemporaryDirectory(dir=folder.path, prefix=".plan.", suffix=".partial") as place:
-            planned = Path(place) / PLAN
-            n_records: Counter[str] = Counter()
+        planned, n_records = hidden(folder.plan, "partial"), Counter[str]()
+        try:
             record = record | _plan(ready.genome, source, shards, planned, n_records)
+            record |= {"plan": file_digest(planned)}
             record["id"] = identify(record)
-            folder.clear(keep=Path(place))  # not before all is there that takes its place
+            folder.clear(keep=planned)  # not before all is there that takes its place
             folder.begin(record, planned)
+        finally:
+            planned.unlink(missing_ok=True)
     for message in (missing_contigs(n_records, ready.genome), tell_unused(record["kind"], record["counts"])):
         if message is not None:
             warn(message)

@@ -18,7 +18,7 @@ from ..results.merging import tsv_lines
 from ..results.metadata import KEY, REGIONS, STORE, TABLE, TABLE_FORMATS, format_of, read_sealed
 from ..results.parquet import open_checked
 from ..results.tables import plain_status
-from .folder import MATRIX, Folder
+from .folder import MATRIX, Folder, file_digest
 from .joining import folder_of, matrix_beside
 
 BLOCK_BYTES = 1 << 20
@@ -122,8 +122,8 @@ class _Check:
         except UNREADABLE as error:
             self.problems.append(f"{folder.plan} is damaged ({error}); begin the scan anew with force (--force)")
             return
-        if n_rows != sum(record["counts"].values()):
-            self.problems.append(f"{folder.plan} has other rows than were planned; begin anew with force (--force)")
+        if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record["plan"]:
+            self.problems.append(f"{folder.plan} is not what was planned; begin the scan anew with force (--force)")
 
     def _shard(self, folder: Folder, number: int) -> None:
         manifest = folder.shard(number).with_suffix(".json")
