@@ -189,7 +189,7 @@ def _scan(
             ready.genome.check_unchanged()
             return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
-            if not (joins and out.is_file()):
+            if not out.is_file():
                 raise
             check_same(folder.path, read_metadata(out), ready, record, variants, _place(ready, variants))
             return out  # another process was faster
