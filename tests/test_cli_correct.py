@@ -8,7 +8,6 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,10 @@ from tests.conftest import require
 from tests.test_io import CODES, GRAD, ONE_HOT, write
 
 COMMAND = "from gradcorr_fast.cli import main; main(prog_name='gradcorr-fast')"
+HEARING = (  # of signals that the parent ignores, as under nohup and in the background of a shell
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+)
 
 
 @pytest.fixture(autouse=True)
@@ -318,9 +321,8 @@ print(peak() - before, np.load("angle.npy", mmap_mode="r").shape)
 def test_an_interrupted_run_leaves_neither_a_torn_nor_a_temporary_file(out: str, number: int) -> None:
     require("zarr" if out.endswith(".zarr") else "h5py")
     np.lib.format.open_memmap("in.npy", "w+", np.float32, (200_000, 2000, 4))  # 6 GB of zeros, which are not stored
-    arguments = [sys.executable, "-c", COMMAND, "correct", "in.npy", "-o", out, "--angles", "angle.npy"]
-    options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}  # which nohup has ignored
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, **options) as process:
+    arguments = [sys.executable, "-c", HEARING + COMMAND, "correct", "in.npy", "-o", out, "--angles", "angle.npy"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while len(list(Path().iterdir())) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -11,6 +11,8 @@ import gradcorr_fast as gf
 from tests import models
 from tests.conftest import require
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
+
 GENOME = "real/genome/hg19.chr20.9995000-11095000.N-padded.fa.gz"
 CALLS = {
     "b37.chr20.NA12877-NA12878-NA12882.GATK-trio.vcf.gz": (558, {"ok": 575, "spanning_deletion": 7}),

@@ -57,7 +57,9 @@ class Seen(NamedTuple):
     """Predictions that are exactly 0 or 1 and have no gradient."""
 
     def and_more(self, values: Array, sizes: Array) -> "Seen":
-        """Return it with more sequences, values (n,) and the largest of each gradient (n,)."""
+        """Return it with more sequences, values (n,) and the largest of each gradient (n,); NaN tells nothing."""
+        is_finite = np.isfinite(values)
+        values, sizes = values[is_finite], sizes[is_finite]
         if not len(values):
             return self
         is_flat = sizes == 0
