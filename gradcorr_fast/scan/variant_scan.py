@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .._types import Array, FastaLike, Model, PathLike, VariantsLike
-from ..io.replacing import replacing
+from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
 from .inputs.variants import read_variants
 from .placing.alleles import place_all
@@ -179,6 +179,7 @@ def _scan(
         placed = _place(ready, variants)
         if finished is not None:
             check_same(folder.path, finished, ready, record, variants, placed)
+            sweep(out.parent)  # the folder of the scan, if the process was killed that cleared it away
             return out
         try:
             scan = begin_or_join(folder, ready, record, variants, placed, resume=joins, force=force)
