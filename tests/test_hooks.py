@@ -2,6 +2,8 @@
 
 import copy
 import inspect
+import re
+from collections import UserDict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 import gradcorr_fast as gf
 from tests.conftest import require
-from tests.frameworks import FRAMEWORKS, W1, W2, X, gradient
+from tests.frameworks import FRAMEWORKS, W1, W2, Framework, X, gradient
 from tests.test_dispatch import run_python
 from tests.test_saliency import centred, close
 
@@ -40,6 +42,66 @@ def _tf() -> Any:
     import tensorflow as tf
 
     return tf
+
+
+# --- what is no model, and what is no output ---
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Path("net.pt"), "the model is the path 'net.pt'; load it first: gf.model_files.load_model"),
+        (dict, "the model is the class dict; pass an instance of it"),
+        (7, "the model is a builtins.int, which cannot be called"),
+    ],
+)
+def test_what_is_no_model_is_told_before_it_is_called(framework: Framework, model: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        framework.hooks.saliency(model, framework.lay(X))
+
+
+def test_one_sequence_without_an_axis_of_sequences_is_told_how_to_be_a_batch(torch: Any) -> None:
+    with pytest.raises(ValueError, match=r"has length 6, .*X has shape \(4, 6\).* pass X\[None\]"):
+        gf.hooks.torch.saliency(TORCH.model(), XT[0], n_letters=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y.detach().numpy(), "returned a NumPy array, through which no gradient goes"),
+        (lambda y: y * 1j, "returned complex numbers"),
+        (lambda y: {"heads": {"a": y}}, "returned a builtins.dict, not an array"),
+        (lambda y: None, "returned a builtins.NoneType, not an array"),
+    ],
+)
+@pytest.mark.parametrize("method", ["saliency", "saturation_mutagenesis"])
+def test_outputs_that_have_no_gradient_are_told(torch: Any, change: Any, message: str, method: str) -> None:
+    network = TORCH.model().eval()
+    with pytest.raises(TypeError, match=message):
+        getattr(gf.hooks.torch, method)(lambda x: change(network(x)), XT)
+
+
+def test_outputs_in_any_mapping_are_taken(torch: Any) -> None:
+    network = TORCH.model().eval()
+    got = gf.hooks.torch.saliency(lambda x: UserDict(logits=network(x)), XT)
+    close(TORCH.read(got), centred(gradient(0)))
+
+
+def test_torch_models_without_weights_and_gpus_that_are_not_there_are_told(
+    torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="the model has no weights yet, for they are on the meta device"):
+        gf.hooks.torch.saliency(TORCH.model().to("meta"), XT)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match='device is "cuda", and torch finds no GPU'):
+        gf.hooks.torch.saliency(TORCH.model(), XT, device="cuda")
+
+
+def test_errors_of_a_torch_model_tell_the_shape_that_it_was_given(torch: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 1))
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        gf.hooks.torch.saliency(model, XT)
+    assert caught.value.__notes__ == ["This came out of the model, which was given X of shape (7, 4, 6)."]
 
 
 # --- PyTorch ---

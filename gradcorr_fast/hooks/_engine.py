@@ -20,7 +20,7 @@ from ._checks import Checks, check_one_hot
 from ._methods import take
 from ._options import Options
 from ._ready import Arrays, Found, Framework, Group, Method, ReadyModel, Work
-from ._request import MAPS, PLAIN, Request
+from ._request import MAPS, PLAIN, Request, check_model
 
 Prepare = Callable[[Model, AnyArray, Sequence[AnyArray] | None, Method, Options], AbstractContextManager[ReadyModel]]
 """Checks a call, makes the model ready, and puts it back: of a model, sequences like those to come, further inputs, the
@@ -31,6 +31,7 @@ def attribute(
     prepare: Prepare, name: str, model: Model, X: AnyArray, args: Sequence[AnyArray] | None, options: Any
 ) -> Any:
     """Run the method with a name, and return the map or the AttributionMaps asked for."""
+    check_model(model)
     method, rest = take(name, X, options)
     with prepare(model, X, args, method, rest) as ready:
         whole = find_fields(ready, ready.request, X, method)

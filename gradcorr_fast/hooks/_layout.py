@@ -72,7 +72,12 @@ class Layout(NamedTuple):
 def make_layout(shape: tuple[int, ...], axis: int, letters: slice | None, n_letters: int | None) -> Layout:
     """Check the letter axis of an input."""
     if letters is None:
-        front, part = check_axis(shape, axis, n_letters), slice(None)
+        try:
+            front, part = check_axis(shape, axis, n_letters), slice(None)
+        except ValueError as error:
+            if len(shape) != 2:
+                raise
+            raise ValueError(f"{error}; X has shape {shape}, so if it is one sequence, pass X[None]") from None
     else:
         front, index = select_letters(shape, axis, letters, n_letters)
         part = index[-1]

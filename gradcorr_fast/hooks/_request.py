@@ -1,7 +1,8 @@
 """What users ask of an attribution method: checked once, before the model is touched."""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
@@ -95,6 +96,8 @@ class Request(NamedTuple):
         n = find_backend(output=head).shape(head)[:1]
         if not n:
             raise ValueError("the model returned one number for all sequences; let it return a row for each")
+        if find_backend(output=head).dtype_name(head).startswith("complex"):
+            raise TypeError("the model returned complex numbers, which have no order; take their real part or size")
         if self.is_reverse and self.strand is not None:
             head = self.strand(head)
         found = []
@@ -216,18 +219,37 @@ def _batch_size(batch_size: int | str, layout: Layout) -> int:
 
 def pick(outputs: Any, output: Any) -> Any:
     """Return the head of a model's outputs that `output` names."""
-    if isinstance(outputs, dict | list | tuple):
-        keys = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))
+    if isinstance(outputs, Mapping | list | tuple):
+        keys = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs)))
         if output is None and len(keys) == 1:
             output = keys[0]
         if output not in keys:
             raise ValueError(f"the model returns several outputs; pass output= with one of {keys}, not {output!r}")
-        return outputs[output]
-    if output is not None:
+        head = outputs[output]
+    elif output is not None:
         raise ValueError(f"output={output!r} is given, but the model returns one array; leave output= away")
-    if library(outputs) is None:
-        raise TypeError(f"the model returned {_kind(outputs)}, not an array; wrap it in a function that returns one")
-    return outputs
+    else:
+        head = outputs
+    if library(head) is None:
+        raise TypeError(f"the model returned {_kind(head)}, not an array; wrap it in a function that returns one")
+    if library(head) == "numpy":
+        raise TypeError(
+            "the model returned a NumPy array, through which no gradient goes; let it return what its framework "
+            "computes (of a Keras model, pass the model itself and not its predict)"
+        )
+    return head
+
+
+def check_model(model: Model) -> None:
+    """Refuse what is no model, but stands for one."""
+    if isinstance(model, str | os.PathLike):
+        raise TypeError(
+            f"the model is the path {os.fspath(model)!r}; load it first: gf.model_files.load_model(path).model"
+        )
+    if isinstance(model, type):
+        raise TypeError(f"the model is the class {model.__qualname__}; pass an instance of it")
+    if not callable(model):
+        raise TypeError(f"the model is {_kind(model)}, which cannot be called; pass a model or a function")
 
 
 def is_keras(model: Model) -> bool:

@@ -189,6 +189,7 @@ def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _requ
         if "type" in str(error) and dtypes and x.dtype not in dtypes:
             raise TypeError(f"X is {x.dtype} and the model {dtypes.pop()}; convert one of them") from error
         _explain(error)
+        error.add_note(f"This came out of the model, which was given X of shape {tuple(x.shape)}.")
         raise
     return activations.before(_request.pick(outputs, request.output), request.output)
 
@@ -281,6 +282,8 @@ def _explain(error: Exception) -> None:
 def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
     """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
     wanted = None if device is None else torch.device(device)
+    if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device is "{wanted}", and torch finds no GPU; gradcorr-fast doctor says why')
     if not isinstance(model, torch.nn.Module):
         yield wanted
         return
@@ -290,6 +293,8 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
     trainable = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
     tensors = [*model.parameters(), *model.buffers()]
     home = tensors[0].device if tensors else None
+    if any(tensor.is_meta for tensor in tensors):
+        raise ValueError("the model has no weights yet, for they are on the meta device; load them first")
     try:
         for module, _ in modes:
             # cuDNN differentiates recurrent layers in training mode alone, which without dropout is the same function
