@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,12 @@ def test_a_file_that_is_not_ours_ends_with_status_2(tmp_path: Path) -> None:
     assert "no metadata of gradcorr_fast" in run(str(tmp_path / "a.vcf"), status=2).output
     (tmp_path / "a.xlsx").write_text("")
     assert ".vcf.gz" in run(str(tmp_path / "a.xlsx"), status=2).output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor"], ["info", "--help"]])
+def test_what_cannot_be_printed_is_one_error(arguments: list[str]) -> None:
+    code = "from gradcorr_fast.cli import main; main(prog_name='gradcorr-fast')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "Error: [Errno 28] No space left on device\n")

@@ -246,7 +246,7 @@ def test_no_more_than_a_block_is_read_at_once(tmp_path: Path, monkeypatch: pytes
         ({"format": "csv"}, ValueError, "format must be one of modisco, hdf5, bigwig, parquet"),
         ({"format": "hdf5", "target": "7"}, ValueError, r"the store has the targets index\(0\).*; got '7'"),
         ({"format": "hdf5", "target": 2}, ValueError, r"choose one, target=\.\.\. \(--target\); got 2"),
-        ({"format": "bigwig", "overlap": "median", "target": 0}, ValueError, "suffix .bw or .bigWig"),
+        ({"format": "bigwig", "overlap": "median", "target": 0}, ValueError, "end it with .bw or .bigwig"),
     ],
 )
 def test_wrong_calls_are_explained(
@@ -357,3 +357,10 @@ def test_wrong_calls_end_with_status_2(call: Any, arguments: list[str], message:
     done = call("attribute", "--quiet", *arguments)
     assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     assert not Path("out/run.json").exists()
+
+
+@pytest.mark.parametrize(("name", "format"), [("x.tsv", "parquet"), ("x", "hdf5"), ("x.h5", "bigwig")])
+def test_a_suffix_that_says_another_format_is_refused(store: Path, tmp_path: Path, name: str, format: str) -> None:  # noqa: A002
+    with pytest.raises(ValueError, match=f"{name} does not say that it is {format}; end it with"):
+        gf.scan.export(store, tmp_path / name, format=format, target=0)
+    assert not list(tmp_path.iterdir())

@@ -1,8 +1,11 @@
 """The command line, `gradcorr-fast`: each command is a file here, which loads when it is called."""
 
+import os
 import signal
+import sys
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -28,6 +31,19 @@ COMMANDS = {
 
 class LazyGroup(click.Group):
     """A group that lists its commands without loading them."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command, and say when what it prints cannot be written, as on a full disk."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            click.echo(f"Error: {error}", err=True)
+            raise SystemExit(1) from error
+        finally:
+            try:
+                sys.stdout.flush()
+            except OSError:  # what is left of it would fail again when Python ends
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands."""

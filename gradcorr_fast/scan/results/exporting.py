@@ -19,7 +19,9 @@ from ...io.tracks import save_bigwig
 from .parquet import WRITING
 from .store import ANGLES, Attributions
 
-EXPORT_FORMATS = ("modisco", "hdf5", "bigwig", "parquet")
+SUFFIXES = {"hdf5": (".h5", ".hdf5", ".hdf"), "bigwig": (".bw", ".bigwig"), "parquet": (".parquet", ".pq")}
+"""Of files in a format, by which other programs know it, in lower case."""
+EXPORT_FORMATS = ("modisco", *SUFFIXES)
 BLOCK_ROWS = 1 << 12
 """Regions of which a table of numbers is made at once."""
 
@@ -35,7 +37,7 @@ def export(
     store : path
         Folder of `attribute_regions`.
     out : path
-        File to write; for "modisco" the beginning of its name.
+        File to write, with a suffix of its format (.h5, .bw, .parquet); for "modisco" the beginning of its name.
     format : {"modisco", "hdf5", "bigwig", "parquet"}
         * "modisco": OUT.ohe.npz and OUT.attr.npz, see `io.save_modisco`;
         * "hdf5": the layout of ChromBPNet, which TF-MoDISco and Fi-NeMo read, see `io.save_contribs_h5`;
@@ -67,7 +69,8 @@ def export(
     FileExistsError
         If a file exists and `force` is not given.
     ValueError
-        If no region was attributed, the format is none of these, the target is not told, or the store has no such maps.
+        If no region was attributed, the format is none of these or the suffix another's, the target is not told, or the
+        store has no such maps.
 
     Examples
     --------
@@ -75,7 +78,10 @@ def export(
     """
     if format not in EXPORT_FORMATS:
         raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}; got {format!r}")
-    found, out = Attributions(store), Path(out)
+    out = Path(out)
+    if format in SUFFIXES and out.suffix.lower() not in SUFFIXES[format]:
+        raise ValueError(f"{out} does not say that it is {format}; end it with {' or '.join(SUFFIXES[format])}")
+    found = Attributions(store)
     if format == "parquet":
         _write_parquet(found, out, force)
         return [out]
