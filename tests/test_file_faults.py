@@ -39,6 +39,12 @@ CASES: dict[str, dict[str, Any]] = {
         "again": ["merge", "scan", "--format", "tsv", "--force"],
         "results": ["scan/scores.tsv", "scan/scores.tsv.json"],
     },
+    "verify": {
+        "prepare": [SCORE, *SHARDS],
+        "command": ["verify", "scan"],
+        "again": ["verify", "scan"],
+        "results": ["scores.parquet", "scan/shards"],
+    },
     "export": {
         "prepare": [ATTRIBUTE],
         "command": ["export", "peaks", "-o", "peaks.h5", "--format", "hdf5", "--quiet"],

@@ -1,5 +1,7 @@
 """What scans survive: killed processes, full disks, models that fail, memory that ends, two runs in one folder."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +16,12 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast.hooks._session import Session
+from gradcorr_fast.scan.running import folder
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)", "ignore:waiting for"
+)
 
 LENGTH, N = 24, 120
 GENOME = "".join(np.random.default_rng(2).choice(list("ACGT"), 2000))
@@ -571,3 +576,62 @@ def test_processes_that_resume_one_file_all_end_well(fasta: Path, tmp_path: Path
     assert [process.returncode for process in processes] == [0] * 4, outputs
     assert len((tmp_path / "out.tsv").read_text().splitlines()) == N + 1
     assert not [path.name for path in tmp_path.iterdir() if "run" in path.name or "partial" in path.name]
+
+
+HOLDER = """
+import filelock, sys, time
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("lock", "message"),
+    [
+        ("run.lock", "waiting for {}, which plans or merges the scan in "),
+        ("shards/000002.lock", "for 1 shards that {} is"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_one_is_told_for_whom_one_waits(
+    fasta: Path, tmp_path: Path, lock: str, message: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scan"
+    wanted = pq.read_table(scan(fasta, out))
+    for done in (out / "shards").glob("*2.json"):
+        done.unlink()
+    locks = tmp_path / "locks"
+    monkeypatch.setattr(folder, "LOCKS", locks)
+    monkeypatch.setattr(folder, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(folder, "WAIT_SECONDS", 0.1)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out / lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        if is_known:  # as Linux writes it, see proc_locks(5)
+            entry = "{}: FLOCK  ADVISORY  WRITE {} 08:01:{} 0 EOF\n"
+            inode = (out / lock).stat().st_ino
+            locks.write_text(entry.format(1, 77, f"{inode}9") + entry.format(2, holder.pid, inode))
+        told = []
+        monkeypatch.setattr(folder, "warn", lambda text: (told.append(text), holder.stdin.close()))
+        path = scan(fasta, out, resume=True)
+        assert len(told) == 1
+        assert message.format(f"process {holder.pid}" if is_known else "another process") in told[0]
+    assert pq.read_table(path).equals(wanted)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(
+    fasta: Path, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(*arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=r"cannot be locked .* without locks; put the scan on another disk"):
+        scan(fasta, tmp_path / "scan")

@@ -11,7 +11,7 @@ import click
 from .._types import Unchecked
 from ..hooks._options import PRESETS, Option, own_table, owners_of
 from ..scan.running.options import ModelOptions, scan_table
-from ._errors import told
+from ._errors import WrongCallError, told
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -182,7 +182,7 @@ def ending(out: str | None = None) -> Iterator[None]:
             with told():
                 yield
         except (click.ClickException, KeyboardInterrupt) as error:
-            if out is not None and not isinstance(error, click.UsageError):
+            if out is not None and not isinstance(error, click.UsageError | WrongCallError):
                 _show_kept(out)
             raise
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._check import missing_backend
 from ..demo.run import Result, run
-from ._errors import told
+from ._errors import WrongCallError, told
 
 NEEDED = {
     "torch": "PyTorch",
@@ -35,7 +35,7 @@ def demo(out: Path, sequences: int, force: bool) -> None:
         if find_spec(package) is None:
             raise click.ClickException(str(missing_backend(name, "demo")))
     if out.exists() and not (force and out.is_dir()):
-        raise click.UsageError(f"{out} exists; pass --force to write into that folder, or -o with another one")
+        raise WrongCallError(f"{out} exists; pass --force to write into that folder, or -o with another one")
     with told():
         out.mkdir(parents=True, exist_ok=True)
         text = report(run(out, sequences))

@@ -232,7 +232,7 @@ def pick(outputs: Any, output: Any) -> Any:
         head = outputs
     if library(head) is None:
         raise TypeError(f"the model returned {_kind(head)}, not an array; wrap it in a function that returns one")
-    if library(head) == "numpy":
+    if isinstance(head, np.ndarray):
         raise TypeError(
             "the model returned a NumPy array, through which no gradient goes; let it return what its framework "
             "computes (of a Keras model, pass the model itself and not its predict)"

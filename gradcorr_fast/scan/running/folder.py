@@ -4,6 +4,7 @@ A scan is there when ``run.json`` is, and a shard is done when its manifest is; 
 that a killed process leaves is done again. Locks vanish with the process that holds them.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..._warn import warn
 from ...io.replacing import UNFINISHED, replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
@@ -32,6 +34,11 @@ OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESU
 """Names of what a scan keeps in its folder."""
 
 POLL_SECONDS = 1.0
+WAIT_SECONDS = 1.0
+"""After which one is told for whom one waits."""
+LOCKS = Path("/proc/locks")
+"""Where Linux tells who holds a lock."""
+CANNOT_LOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 Record = dict[str, Any]
 
@@ -68,7 +75,7 @@ class Folder:
         is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / LOCK):
+            with _wait_for(self.path / LOCK):
                 yield
         finally:
             if is_new and not self.is_there:
@@ -155,7 +162,8 @@ class Folder:
         """Hold a shard, which yields True, unless another process does; any thread may let it go."""
         lock = FileLock(self.shard(number).with_suffix(".lock"), timeout=0, thread_local=False)
         try:
-            lock.acquire()
+            with _telling_no_locks(Path(lock.lock_file)):
+                lock.acquire()
         except Timeout:
             yield False
             return
@@ -202,7 +210,7 @@ class Shards:
 
     def __iter__(self) -> Iterator[int]:
         """Hold and yield shards that are not done; those of another process last, should it leave them undone."""
-        pending = list(self._numbers)
+        pending, is_told = list(self._numbers), False
         while pending:
             held = []
             for number in pending:
@@ -218,6 +226,10 @@ class Shards:
             pending = held
             if held:
                 time.sleep(POLL_SECONDS)
+                if not is_told and self._folder.is_held(held[0]):
+                    lock = self._folder.shard(held[0]).with_suffix(".lock")
+                    warn(f"waiting for {len(held)} shards that {_holder(lock)} is at, shard {held[0]} among them")
+                    is_told = True
 
     def write(self, do: Callable[[], None]) -> None:
         """Let a thread put the shard on disk that was yielded last, once the one before it is there."""
@@ -230,6 +242,46 @@ def working(folder: Folder, identity: str, numbers: Iterable[int]) -> Iterator[S
     """Work on shards: one is computed while a thread writes another. What goes wrong there ends the work."""
     with ThreadPoolExecutor(1) as writer, ExitStack() as written, ExitStack() as hold:
         yield Shards(folder, identity, numbers, writer, written, hold)
+
+
+@contextmanager
+def _wait_for(path: Path) -> Iterator[None]:
+    """Hold a lock, and say for whom one waits."""
+    lock = FileLock(path)
+    with _telling_no_locks(path):
+        try:
+            lock.acquire(timeout=WAIT_SECONDS)
+        except Timeout:
+            warn(f"waiting for {_holder(path)}, which plans or merges the scan in {path.parent}")
+            lock.acquire(timeout=-1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _telling_no_locks(path: Path) -> Iterator[None]:
+    """Say what to do on file systems without locks."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in CANNOT_LOCK:
+            raise
+        raise OSError(
+            f"files in {path.parent} cannot be locked ({error}), as on network file systems that are mounted without "
+            f"locks; put the scan on another disk, or have it mounted with them"
+        ) from error
+
+
+def _holder(path: Path) -> str:
+    """Say which process has locked a file, where that can be known."""
+    try:
+        inode, lines = path.stat().st_ino, LOCKS.read_text().splitlines()
+    except OSError:
+        return "another process"
+    found = [fields[4] for line in lines if len(fields := line.split()) > 5 and fields[5].endswith(f":{inode}")]
+    return f"process {found[0]}" if found else "another process"
 
 
 def _write(hold: ExitStack, write: Callable[[], None]) -> None:
