@@ -312,9 +312,10 @@ def test_a_file_of_another_kind_is_refused(name: str, text: str, message: str, t
         (b"\x28\xb5\x2f\xfd" + bytes(50), "compressed by zstd, which is not read; decompress it: zstd -d"),
         ("chr1:1:A:G".encode("utf-16"), "text in UTF-16, which is not read; convert it: iconv -f UTF-16 -t UTF-8"),
         ("chr1:1:A:G".encode("utf-16-le"), "text in UTF-16; convert it"),
-        (gzip.compress("chr1:1:A:G".encode("utf-16")), "text in UTF-16"),
+        (gzip.compress("chr1:1:A:G".encode("utf-16"), mtime=0), "text in UTF-16"),
         (b"PAR1" + bytes(50), "Parquet, which is not read"),
     ],
+    ids=["xz", "bzip2", "zip", "zstd", "UTF-16", "UTF-16 without a mark", "UTF-16 in gzip", "Parquet"],
 )
 @pytest.mark.parametrize("read", [rows_of, gf.scan.read_regions])
 def test_files_of_other_kinds_say_what_they_are(
