@@ -1,6 +1,7 @@
 """`gradcorr-fast info` and the paragraph for a paper: nothing but what the metadata say."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -187,3 +188,11 @@ def test_what_cannot_be_printed_is_one_error(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "Error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell is that of POSIX")
+def test_a_closed_standard_output_is_no_error() -> None:
+    code = "from gradcorr_fast.cli import main; main(prog_name='gradcorr-fast')"
+    shell = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", code, "--help"]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

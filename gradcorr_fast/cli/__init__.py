@@ -37,11 +37,14 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as error:
+            if not extra.get("standalone_mode", True):  # who calls it from Python deals with errors
+                raise
             click.echo(f"Error: {error}", err=True)
             raise SystemExit(1) from error
         finally:
             try:
-                sys.stdout.flush()
+                if sys.stdout is not None:  # as where it was closed before
+                    sys.stdout.flush()
             except OSError:  # what is left of it would fail again when Python ends
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
