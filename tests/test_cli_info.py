@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -191,8 +192,9 @@ def test_what_cannot_be_printed_is_one_error(arguments: list[str]) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the shell is that of POSIX")
-def test_a_closed_standard_output_is_no_error() -> None:
+def test_closed_standard_streams_are_no_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.ones((3, 5, 4), "f4"))
     code = "from gradcorr_fast.cli import main; main(prog_name='gradcorr-fast')"
-    shell = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", code, "--help"]
-    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    shell = ["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", code, "correct", "in.npy", "-o", "out.npy"]
+    assert subprocess.run(shell, cwd=tmp_path, check=False).returncode == 0
+    assert not np.load(tmp_path / "out.npy").any()

@@ -34,6 +34,9 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command, and say when what it prints cannot be written, as on a full disk."""
+        for name in ("stdout", "stderr"):  # closed by whoever began this process; no file may get their numbers
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         try:
             return super().main(*args, **extra)
         except OSError as error:
@@ -43,8 +46,7 @@ class LazyGroup(click.Group):
             raise SystemExit(1) from error
         finally:
             try:
-                if sys.stdout is not None:  # as where it was closed before
-                    sys.stdout.flush()
+                sys.stdout.flush()
             except OSError:  # what is left of it would fail again when Python ends
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
