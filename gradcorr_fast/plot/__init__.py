@@ -15,7 +15,8 @@ except ModuleNotFoundError as error:
 
 from ._figures import save
 from ._histograms import angle_histogram, large_angle_histogram
-from ._tracks import LETTER_COLORS, angle_track, correction_figure, logo
+from ._letters import LETTER_COLORS
+from ._tracks import angle_track, correction_figure, logo
 
 __all__ = [
     "LETTER_COLORS",

@@ -1,15 +1,12 @@
 """Pictures along a sequence: logos, angles, and both before and after the correction."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-import logomaker
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.path import Path
 
 from .. import ops, sequences
 from .._check import check_mask
@@ -29,11 +26,8 @@ from ._figures import (
     style_positions,
     width_for,
 )
+from ._letters import LETTER_COLORS, limits, place_letters, stack
 
-LETTER_COLORS = {"A": "#009980", "C": "#59B3E6", "G": "#E69B04", "T": "#1A1A1A"}
-"""Green, sky blue, orange and black of Okabe and Ito, logomaker's scheme "colorblind_safe"."""
-FONT = "DejaVu Sans"  # comes with matplotlib, so that letters look the same everywhere
-LETTER_WIDTH = 0.95
 BAR_WIDTH = 0.9
 NARROW_POINTS = 2  # a letter narrower than this is seen as a bar
 
@@ -98,16 +92,16 @@ def logo(
     heights = _letter_heights(values, x, axis, "values")
     ax = axes_or_new(ax, width_for(len(heights)), 2)
     positions = coordinates(len(heights), start)
-    bases, heights = _stack(heights)
+    bases, heights = stack(heights)
     narrow = size_in_points(ax)[0] / len(heights) < NARROW_POINTS
     for k, letter in enumerate("ACGT"):
         drawn = heights[:, k] != 0
-        letters = _letters(letter, positions[drawn], bases[drawn, k], heights[drawn, k])
+        letters = place_letters(letter, positions[drawn], bases[drawn, k], heights[drawn, k])
         # A stroke keeps narrow letters from fading.
         letters.set(color=palette[letter], linewidth=0.3 if narrow else 0, label=f"_{letter}")
         ax.add_collection(letters, autolim=False)
     ax.axhline(0, color="black", linewidth=0.5)
-    ax.set_ylim(_limits(heights))
+    ax.set_ylim(limits(heights))
     style_positions(ax, positions, start, chrom)
     hide_frame(ax)
     return ax
@@ -247,7 +241,7 @@ def correction_figure(
     logo(before, axes[0], start=start, chrom=chrom)
     angle_track(maps.angle, axes[1], mask=raw.any(axis=-1), start=start, chrom=chrom)
     logo(after, axes[2], start=start, chrom=chrom)
-    ranges = [_limits(_stack(heights)[1]) for heights in (before, after)]
+    ranges = [limits(stack(heights)[1]) for heights in (before, after)]
     axes[0].set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
     if truth is not None:
         logo(_information(_sequence_map(truth, axis, "truth"), len(raw)), axes[3], start=start, chrom=chrom)
@@ -344,40 +338,4 @@ def _information(ppm: Array, length: int) -> Array:
     return heights
 
 
-def _stack(heights: Array) -> tuple[Array, Array]:
-    """Where each letter starts, and its signed height: away from zero, the larger the farther; 0 if not finite."""
-    heights = np.where(np.isfinite(heights), heights, 0)
-    order = np.argsort(heights, axis=-1, kind="stable")
-    ordered = np.take_along_axis(heights, order, axis=-1)
-    up, down = np.maximum(ordered, 0), np.minimum(ordered, 0)[:, ::-1]
-    starts = (np.cumsum(up, axis=-1) - up) + (np.cumsum(down, axis=-1) - down)[:, ::-1] * (ordered < 0)
-    bases = np.empty_like(heights)
-    np.put_along_axis(bases, order, starts, axis=-1)
-    return bases, heights
 
-
-def _limits(heights: Array) -> tuple[float, float]:
-    """Range that holds the stacks and zero, with a margin of a twentieth."""
-    low = float(np.minimum(heights, 0).sum(axis=-1).min())
-    high = float(np.maximum(heights, 0).sum(axis=-1).max())
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin * (low < 0 or high == 0), high + margin * (high > 0 or low == 0)
-
-
-@lru_cache
-def _glyph(letter: str) -> Path:
-    """Outline of a letter in the unit square, as logomaker draws it."""
-    scratch = Figure().add_subplot()
-    glyph = logomaker.Glyph(0.5, letter, 0, 1, ax=scratch, width=1.0, font_name=FONT)
-    outline: Path = glyph.patch.get_path()
-    return outline
-
-
-def _letters(letter: str, positions: Array, bases: Array, heights: Array) -> PathCollection:
-    """One letter at many positions; a negative height turns it upside down."""
-    outline = _glyph(letter)
-    scale = np.stack([np.full(len(heights), LETTER_WIDTH), heights], axis=-1)[:, None]
-    corner = np.stack([positions - LETTER_WIDTH / 2, bases], axis=-1)[:, None]
-    letters = PathCollection([Path(vertices, outline.codes) for vertices in outline.vertices * scale + corner])
-    letters.set_snap(False)  # else the rectangles of a T move to whole pixels, and its stem vanishes
-    return letters
