@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 
-_LATER = ("hooks", "io", "model_files", "paper", "plot", "scan")
+_LATER = ("hooks", "io", "model_files", "paper", "plot", "report", "scan")
 """What needs more than NumPy and Numba, and loads when it is first touched."""
 
 

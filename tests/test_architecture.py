@@ -24,7 +24,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"hooks", "model_files"},
     {"scan"},
     {"paper"},
-    {"demo"},
+    {"demo", "report"},
     {"cli"},
 ]
 ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
@@ -124,7 +124,7 @@ def test_every_operation_has_one_name_everywhere() -> None:
 
 PUBLIC = {
     "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary correct grad_times_input "
-    "hooks info io merge metrics model_files paper plot scan sequences set_num_threads simplex_angle "
+    "hooks info io merge metrics model_files paper plot report scan sequences set_num_threads simplex_angle "
     "substitution_effects targets warmup",
     "gradcorr_fast.hooks": "jax keras tensorflow torch",
     "gradcorr_fast.hooks.jax": "SimplexProjection attach expected_gradients integrated_gradients project_gradient "
@@ -150,6 +150,7 @@ PUBLIC = {
     "gradcorr_fast.paper.synthetic": "Motif generate motif_pools",
     "gradcorr_fast.paper.training": "ANGLE_WEIGHTS Epoch RECIPES Recipe Training fit fit_ensemble score",
     "gradcorr_fast.plot": "LETTER_COLORS angle_histogram angle_track correction_figure large_angle_histogram logo save",
+    "gradcorr_fast.report": "write_report",
     "gradcorr_fast.scan": "Attributions Folder Genome Plan STATUSES Status Verification WindowOptions "
     "attribute_regions cut_windows export folder_of merge place place_all plan read_metadata read_regions "
     "read_variants score_variants status verify",

@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": "Place the variants, and estimate what scoring them will take.",
     "attribute": "Attribute regions: model, genome and BED in, a store of contributions out; resumable.",
     "export": "Write attributions of regions for TF-MoDISco, Fi-NeMo or a genome browser.",
+    "report": "Write an HTML report on what a scan or correct wrote, with pictures.",
     "status": "Tell how far a scan is.",
     "merge": "Join the shards of a scan into one table.",
     "info": "Tell how a table of scores was made.",

@@ -336,6 +336,3 @@ def _information(ppm: Array, length: int) -> Array:
     # Not logomaker.transform_matrix, which refuses nearly uniform positions where rounding gives -1e-17 bits.
     heights: Array = ppm * information_content(ppm)[:, None]
     return heights
-
-
-
