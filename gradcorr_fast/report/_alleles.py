@@ -87,7 +87,7 @@ def _cut(row: Mapping[str, Any], codes: list[Array], grads: list[Array]) -> Surr
     """Cut what is shown of a window with either allele, and of its gradients, if there are any."""
     offset, ref = row["norm_pos"] - 1 - row["window_start"], row["norm_ref"]
     first, stop = max(0, offset - FLANK_BP), min(len(codes[0]), offset + len(ref) + FLANK_BP)
-    (letters,) = sequences.decode(codes[0][None])
+    letters = str(sequences.decode(codes[0]))
     parts = [_part(code[first:stop], grad[first:stop]) for code, grad in zip(codes, grads, strict=bool(grads))]
     return Surroundings(
         row["window_start"] + first,
