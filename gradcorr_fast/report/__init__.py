@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from .. import model_files
 from .._types import Model, PathLike
 from ..io.reading import ARRAY_FORMATS
 from ..io.replacing import replacing
 from ..scan.results.metadata import KEY, RUN_FILE, TABLE_FORMATS, read_metadata
+from ..scan.running.planning import as_loaded
 from ._maps import is_summary, map_page, summary_page
-from ._page import Page, render
+from ._page import render
 from ._regions import region_page
 from ._variants import variant_page
 
@@ -79,11 +79,21 @@ def write_report(
     if place.exists() and not force:  # before the work
         raise FileExistsError(f"{place} exists already; force (--force) replaces it")
     kind = _kind_of(path)
-    if kind not in ("variants",) and (model is not None or fasta is not None):
+    if kind != "variants" and (model is not None or fasta is not None):
         raise ValueError(f"a model or genome is for a scan of variants, and {path} is none; leave it away")
+    if kind not in ("variants", "regions") and target is not None:
+        raise ValueError(f"a target is of a scan, and {path} is none; leave it away")
     if kind != "maps" and not (dataset is None and axis is None and x is None):
         raise ValueError(f"dataset, axis and x are of attributions in a file, and {path} is none; leave them away")
-    page = _make(kind, path, target, top, model, fasta, dataset, axis, x)
+    if kind == "summary":
+        page = summary_page(path)
+    elif kind == "maps":
+        page = map_page(path, dataset=dataset, axis=axis, x=None if x is None else Path(x))
+    elif kind == "regions":
+        page = region_page(path, target=target, top=top)
+    else:
+        loaded, genome = None if model is None else as_loaded(model, None), None if fasta is None else Path(fasta)
+        page = variant_page(path, target=target, top=top, model=loaded, fasta=genome)
     with replacing([place], [path] if path.is_file() else [], force=force) as (temporary,):
         temporary.write_text(render(page), encoding="utf-8")
     return place
@@ -112,22 +122,3 @@ def _kind_of(path: Path) -> str:
 def _is_ours(path: Path) -> bool:
     """Whether a Zarr store was written by a scan."""
     return f'"{KEY}"' in (path / "zarr.json").read_text() if (path / "zarr.json").exists() else False
-
-
-def _make(
-    kind: str, path: Path, target: str | None, top: int, model: Model, fasta: PathLike | None, dataset: str | None,
-    axis: int | None, x: PathLike | None,
-) -> Page:  # fmt: skip
-    if kind == "summary":
-        return summary_page(path)
-    if kind == "maps":
-        return map_page(path, dataset=dataset, axis=axis, x=None if x is None else Path(x))
-    if kind == "regions":
-        return region_page(path, target=target, top=top)
-    loaded = model
-    if model is not None and not isinstance(model, model_files.LoadedModel):
-        is_named = isinstance(model, str | os.PathLike)
-        loaded = model_files.load_model(model) if is_named else model_files.describe_model(model)
-    return variant_page(
-        path, target=target, top=top, model=loaded, fasta=None if fasta is None else Path(fasta)
-    )  # fmt: skip
