@@ -44,6 +44,20 @@ def test_the_network_of_the_demo_is_trained_and_small() -> None:
     assert network.evaluate(network.load()) == pytest.approx(0.970, abs=0.002)
 
 
+def test_the_strongest_signal_that_was_not_planted_is_named() -> None:
+    """The typical figure of the demo had its highest letters where nothing was planted, and did not say so."""
+    require("matplotlib")
+    from gradcorr_fast.demo.run import describe_unplanted
+
+    codes = gf.sequences.encode("ACGTTGCA" * 6)
+    codes[20:28] = gf.sequences.encode("TGAGTGAC")  # AP-1, TGAGTCAY, but for one letter
+    grad, ppm = np.zeros((48, 4)), np.full((48, 4), 0.25)
+    grad[np.arange(20, 28), gf.sequences.encode("TGAGTCAC")] = 1.0
+    grad[2:9, 0] = 20.0
+    ppm[2:9] = np.eye(4)[codes[2:9]]  # was planted
+    assert describe_unplanted(grad, codes, ppm) == "positions 20 to 27, TGAGTGAC, 7 of the 8 letters of AP-1"
+
+
 def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> None:
     for package in ("torch", "matplotlib", "logomaker"):
         require(package)
@@ -62,7 +76,7 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     out = tmp_path / "demo"
     done = CliRunner().invoke(demo, ["-o", str(out), "--sequences", "10"])
     assert done.exit_code == 0, done.output
-    assert f"Look at {out / 'largest-angles.png'}: its third panel" in done.output.strip().splitlines()[-1]
+    assert f"Look at {out / 'largest-angles.png'}: its fourth panel" in done.output.strip().splitlines()[-1]
     names = {path.name for path in out.iterdir()}
     assert names >= {"largest-angles.png", "typical.png", "angles.png", "gradients.npy", "report.txt"}
     assert names >= {"modisco.ohe.npz", "modisco.attr.npz"}

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.patches import StepPatch  # noqa: E402
 
 from gradcorr_fast import plot  # noqa: E402
+from gradcorr_fast.plot._figures import BAND_COLORS  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CODES = np.array([0, 1, 2, 3, 255, 2, 0])
@@ -162,7 +163,7 @@ def test_arrays_of_every_library_are_drawn(library: Library) -> None:
     np.testing.assert_allclose(heights(ax), values * gf.sequences.one_hot(CODES), rtol=1e-5)
     angle = gf.simplex_angle(values)
     assert list(bars(plot.angle_track(library.make(angle))).values()) == pytest.approx(angle.tolist())
-    assert len(plot.correction_figure(library.make(values), library.make(CODES), truth=library.make(PPM)).axes) == 4
+    assert len(plot.correction_figure(library.make(values), library.make(CODES), truth=library.make(PPM)).axes) == 5
 
 
 def test_bfloat16_tensors_are_drawn() -> None:
@@ -270,11 +271,17 @@ def test_an_angle_at_a_threshold_is_not_drawn_as_above_it(dtype: type) -> None:
 
 def test_the_figure_shows_what_the_correction_does() -> None:
     figure = plot.correction_figure(GRAD, CODES, truth=PPM)
-    before, angle, after, truth = figure.axes
+    before, removed, angle, after, truth = figure.axes
     observed = gf.sequences.one_hot(CODES)
     np.testing.assert_allclose(heights(before), GRAD * observed, atol=1e-12)
     np.testing.assert_allclose(heights(after), gf.correct(GRAD) * observed, atol=1e-12)
+    assert bars(removed) == pytest.approx(dict(enumerate(GRAD.mean(-1))))
     assert bars(angle) == pytest.approx(dict(enumerate(gf.simplex_angle(GRAD))))
+    named = [text.get_text() for text in angle.get_legend().get_texts()]
+    assert named == [f"{low}\N{EN DASH}{high}°" for low, high in ((0, 30), (30, 45), (45, 60), (60, 90))]
+    assert [patch.get_facecolor() for patch in angle.get_legend().get_patches()] == [
+        matplotlib.colors.to_rgba(color) for color in BAND_COLORS
+    ]
     np.testing.assert_allclose(heights(truth)[[2, 3]], [[0, 0, 2, 0], [0, 0.5, 0, 0.5]])
     assert not heights(truth)[[0, 1, 4, 5, 6]].any()
     assert truth.get_ylim() == (0, 2)
@@ -282,7 +289,7 @@ def test_the_figure_shows_what_the_correction_does() -> None:
 
 
 def test_without_a_sequence_all_letters_are_shown() -> None:
-    before, _, after = plot.correction_figure(GRAD).axes
+    before, _, _, after = plot.correction_figure(GRAD).axes
     np.testing.assert_allclose(heights(before), GRAD, atol=1e-12)
     np.testing.assert_allclose(heights(after), gf.correct(GRAD), atol=1e-12)
 
@@ -290,7 +297,7 @@ def test_without_a_sequence_all_letters_are_shown() -> None:
 @pytest.mark.parametrize("x", [None, CODES])
 @pytest.mark.parametrize("offset", [-3, 0, 3])
 def test_before_and_after_have_one_range_that_holds_both(offset: float, x: np.ndarray | None) -> None:
-    before, _, after = plot.correction_figure(GRAD + offset, x).axes
+    before, _, _, after = plot.correction_figure(GRAD + offset, x).axes
     assert before.get_ylim() == after.get_ylim()
     low, high = before.get_ylim()
     for ax in (before, after):
@@ -301,27 +308,39 @@ def test_panels_share_the_axis_of_the_genome() -> None:
     figure = plot.correction_figure(GRAD, CODES, truth=PPM, **FAR)
     figure.axes[0].set_xlim(154_000_002, 154_000_004)
     assert {ax.get_xlim() for ax in figure.axes} == {(154_000_002, 154_000_004)}
-    assert [ax.get_xlabel() for ax in figure.axes] == ["", "", "", "position on chrX (1-based)"]
+    assert [ax.get_xlabel() for ax in figure.axes] == [*[""] * 4, "position on chrX (1-based)"]
 
 
 def test_a_zero_or_infinite_gradient_has_no_angle() -> None:
     grad = GRAD.copy()
     grad[1], grad[3, 2] = 0, np.inf
-    angle = plot.correction_figure(grad, CODES).axes[1]
+    angle = plot.correction_figure(grad, CODES).axes[2]
     assert set(bars(angle)) == set(range(LENGTH)) - {1, 3}
 
 
 def test_the_figure_takes_letters_on_the_first_axis() -> None:
     figure = plot.correction_figure(GRAD.T, CODES, truth=PPM.T, axis=0)
     other = plot.correction_figure(GRAD, CODES, truth=PPM)
-    assert [boxes(figure.axes[k]) for k in (0, 2, 3)] == [boxes(other.axes[k]) for k in (0, 2, 3)]
+    assert [boxes(figure.axes[k]) for k in (0, 3, 4)] == [boxes(other.axes[k]) for k in (0, 3, 4)]
 
 
 def test_nearly_uniform_ground_truth_has_no_letters_below_zero() -> None:
     """Rounding gives such positions -1e-17 bits, which logomaker's own transformation refuses."""
     ppm = 0.25 + np.random.default_rng(0).normal(0, 1e-9, (200, 4))
-    truth = plot.correction_figure(np.ones((200, 4)), truth=ppm / ppm.sum(-1, keepdims=True)).axes[3]
+    truth = plot.correction_figure(np.ones((200, 4)), truth=ppm / ppm.sum(-1, keepdims=True)).axes[4]
     assert all(low >= 0 for low, _ in boxes(truth).values())
+
+
+def test_a_zoom_shows_where_most_is_left_and_where_that_is() -> None:
+    grad = np.zeros((300, 4))
+    grad[120:130, 0], grad[200] = 2.0, 9.0  # the latter is removed
+    figure = plot.correction_figure(grad, zoom=40, title="a model, sequence 7", **FAR)
+    assert figure.get_suptitle() == "a model, sequence 7"
+    first, last = figure.axes[0].get_xlim()
+    assert last - first == 40
+    assert first - FAR["start"] == pytest.approx(125 - 20, abs=1)
+    whole = plot.correction_figure(grad, zoom=1000).axes[0]
+    assert whole.get_xlim() == (-0.5, 299.5)
 
 
 # Histograms
@@ -392,6 +411,16 @@ def test_the_legend_does_not_cover_the_data(draw: Callable[..., Axes], size: tup
     ax.figure.draw_without_rendering()
     highest = max(drawn.get_data().values.max() for drawn in steps(ax))
     assert ax.get_legend().get_window_extent().y0 > ax.transData.transform((0, highest))[1]
+
+
+@pytest.mark.parametrize(("share", "last"), [(0.03, 10), (0.35, 40), (0.6, 70), (0.8, 100)])
+def test_the_axis_of_large_angles_ends_where_nothing_more_comes(share: float, last: float) -> None:
+    """Shares of a tenth filled a fifth of the picture."""
+    grad = np.tile([1.0, -1.0, 0.0, 0.0], (5, 100, 1))
+    grad[:, : round(100 * share)] += 5
+    ax = plot.large_angle_histogram(gf.angle_summary(grad))
+    assert ax.get_xlim() == (0, last)
+    assert ax.get_ylim()[1] < 1.1 * steps(ax)[0].get_data().values.max()
 
 
 @pytest.mark.parametrize("draw", [plot.angle_histogram, plot.large_angle_histogram])
@@ -495,6 +524,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: plot.angle_track(GRAD[:, 0], mask=np.ones(7)), TypeError, "mask must be boolean"),
     (lambda: plot.angle_track(GRAD[:, 0], mask=np.ones(3, bool)), ValueError, "mask has shape"),
     (lambda: plot.correction_figure(GRAD, truth=PPM[:3]), ValueError, "truth has 3 positions and grad 7"),
+    (lambda: plot.correction_figure(GRAD, zoom=0), ValueError, "zoom must be a number of positions"),
     (lambda: plot.correction_figure(GRAD, truth=10 * PPM), ValueError, "divide counts by their sum"),
     (lambda: plot.angle_histogram(np.array([100.0])), ValueError, "degrees"),
     (lambda: plot.angle_histogram(np.empty(0)), ValueError, "at least one position"),

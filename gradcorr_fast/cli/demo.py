@@ -41,7 +41,10 @@ def demo(out: Path, sequences: int, force: bool) -> None:
         text = report(run(out, sequences))
         (out / "report.txt").write_text(text)
     click.echo(text)
-    click.echo(f"Look at {out / 'largest-angles.png'}: its third panel is the first without what was off the simplex.")
+    click.echo(
+        f"Look at {out / 'largest-angles.png'}: its fourth panel is the first without the second, what was off the "
+        "simplex."
+    )
 
 
 def report(result: Result) -> str:
@@ -67,8 +70,12 @@ def report(result: Result) -> str:
         f"Effects of {result.n_substitutions:,} substitutions, exact and from one gradient of each sequence:",
         f"r = {result.correlation:.2f}. The correction does not change the latter; there the angle is quality control.",
         "",
-        "Files: largest-angles.png and typical.png (before, angle, after, truth), angles.png, large-angles.png,",
-        "sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast info` tells of it);",
+        "Where nothing is planted the network may still find what is like a motif. Its strongest such signal is",
+        *(f"  in {name}.png at {text}" for name, text in result.unplanted.items()),
+        "",
+        "Files: largest-angles.png and typical.png (before, removed, angle, after, truth), angles.png,",
+        "large-angles.png; sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast report`",
+        "shows it, `gradcorr-fast info` tells of it);",
         "gradients.npy (N, 4, L), one-hot.npy, angles.npy; modisco.ohe.npz and modisco.attr.npz for TF-MoDISco.",
         "",
     ]

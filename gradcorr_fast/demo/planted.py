@@ -66,6 +66,45 @@ def generate(n_sequences: int, seed: int) -> Planted:
     return Planted(drawn.sum(-1).astype(np.uint8), labels, ppm.astype(np.float32))
 
 
+class Likeness(NamedTuple):
+    """The motif that a part of a map is most like."""
+
+    name: str
+    start: int
+    stop: int
+    n_fitting: int
+    """Letters of the sequence that its consensus allows."""
+
+
+def most_alike(corrected: Array, codes: Array, first: int, last: int) -> Likeness:
+    """Return which motif, of those that are planted anywhere, a map asks for about some positions, on either strand.
+
+    Parameters
+    ----------
+    corrected : array, shape (L, 4)
+        Corrected gradient, which says what each letter would do, also where the sequence has another.
+    codes : array, shape (L,)
+    first, last : int
+        The motif begins at `first` at least, and ends before `last`.
+
+    Examples
+    --------
+    >>> codes = np.array([3, 3, 0, 2, 0, 3, 0, 0, 2, 2, 1])
+    >>> most_alike(np.eye(4)[codes] - 0.25, codes, 0, 11)
+    Likeness(name='GATA', start=2, stop=10, n_fitting=8)
+    """
+    found = []
+    for name, consensus in (CORE | OTHERS).items():
+        for matrix in _both_strands(consensus):
+            for start in range(first, last - len(matrix) + 1):
+                part = slice(start, start + len(matrix))
+                likeness = np.vdot(corrected[part], matrix - 0.25)
+                likeness /= np.linalg.norm(corrected[part]) * np.linalg.norm(matrix - 0.25) + 1e-30
+                allowed = matrix[np.arange(len(matrix)), codes[part]] > 0.1
+                found.append((likeness, Likeness(name, part.start, part.stop, int(allowed.sum()))))
+    return max(found)[1]
+
+
 def _both_strands(consensus: str) -> list[Array]:
     """Position probability matrix of a consensus, and that of the other strand."""
     matrix = np.empty((len(consensus), 4))

@@ -7,11 +7,14 @@ import numpy as np
 
 from .. import io, plot, sequences
 from .._types import Array
-from ..ops import simplex_angle
+from ..ops import correct, grad_times_input, simplex_angle
 from ..paper.evaluation import Agreement, measure
+from ..plot._figures import busiest
 from ..summary import AngleSummary, angle_summary
 from . import planted
 
+SIGNAL_BP, AROUND_BP = 8, 3
+"""Width of the strongest signal, and how far a motif that is like it may reach beyond."""
 SEED = 3  # the network was trained on sequences of others
 
 
@@ -27,6 +30,8 @@ class Result(NamedTuple):
     n_substitutions: int
     correlation: float
     """Of their exact and first-order effects."""
+    unplanted: dict[str, str]
+    """What the strongest signal of each figure is where nothing is planted."""
 
 
 def run(folder: Path, n_sequences: int = 300) -> Result:
@@ -42,8 +47,10 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     summary = angle_summary(grad, axis=1)
     shares = summary.fractions[:, 0]
     shown = {"largest-angles": int(np.argmax(shares)), "typical": int(np.argsort(shares)[n_sequences // 2])}
+    unplanted = {name: describe_unplanted(grad[k].T, codes[k], ppm[k]) for name, k in shown.items()}
     for name, k in shown.items():
-        figure = plot.correction_figure(grad[k].T, codes[k], truth=ppm[k])
+        title = f"The demo's network (CNN-deep), sequence {k}: {name.replace('-', ' ')}"
+        figure = plot.correction_figure(grad[k].T, codes[k], truth=ppm[k], title=title)
         plot.save(figure, folder / f"{name}.png", dpi=150)
     for name, draw, data in (
         ("angles", plot.angle_histogram, summary),
@@ -58,7 +65,24 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
-    return Result(n_sequences, summary, result.before, result.after, shown, *effects)
+    return Result(n_sequences, summary, result.before, result.after, shown, *effects, unplanted)
+
+
+def describe_unplanted(grad: Array, codes: Array, ppm: Array) -> str:
+    """Say where most is left after the correction that no motif was planted for, and what the network seeks there.
+
+    Parameters
+    ----------
+    grad, ppm : array, shape (L, 4)
+    codes : array, shape (L,)
+    """
+    signal = np.abs(grad_times_input(grad, codes))
+    signal[ppm.max(axis=-1) > 0.25] = 0
+    part = busiest(signal, SIGNAL_BP)
+    first, last = max(0, part.start - AROUND_BP), min(len(codes), part.stop + AROUND_BP)
+    like = planted.most_alike(correct(grad), codes, first, last)
+    letters, n = sequences.decode(codes[like.start : like.stop]), like.stop - like.start
+    return f"positions {like.start} to {like.stop - 1}, {letters}, {like.n_fitting} of the {n} letters of {like.name}"
 
 
 def score_substitutions(folder: Path, codes: dict[str, Array]) -> tuple[int, float]:

@@ -13,10 +13,11 @@ try:
 except ModuleNotFoundError as error:
     raise missing_backend(str(error.name).partition(".")[0], "plot") from error
 
+from ._correction import correction_figure
 from ._figures import save
 from ._histograms import angle_histogram, large_angle_histogram
 from ._letters import LETTER_COLORS
-from ._tracks import angle_track, correction_figure, logo
+from ._tracks import angle_track, logo
 
 __all__ = [
     "LETTER_COLORS",

@@ -90,6 +90,21 @@ def width_for(length: int) -> float:
     return min(max(0.05 * length, 7.2), 14.0)
 
 
+def busiest(signal: Array, width: int) -> slice:
+    """Return the part of a sequence, `width` positions at most, about whose middle a signal is largest.
+
+    Examples
+    --------
+    >>> busiest(np.array([0.0, 0.0, 0.0, 1.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0]), 5)
+    slice(2, 7, None)
+    """
+    if len(signal) <= width:
+        return slice(0, len(signal))
+    weights = np.hanning(width + 2)[1:-1]
+    first = int(np.argmax(np.convolve(np.nan_to_num(signal, posinf=0, neginf=0), weights, mode="valid")))
+    return slice(first, first + width)
+
+
 def check_start(start: int | None, chrom: str | None) -> None:
     """Refuse coordinates that say half of what they must."""
     if start is None and chrom is not None:
@@ -122,11 +137,16 @@ def size_in_points(ax: Axes) -> tuple[float, float]:
     return float(extent.width * POINTS_PER_INCH), float(extent.height * POINTS_PER_INCH)
 
 
-def add_legend(ax: Axes, n_rows: int, highest: float) -> None:
-    """Put a legend into the upper right corner, above what reaches up to `highest`."""
-    taken = min((1.6 * n_rows + 1.5) * LABEL_POINTS / size_in_points(ax)[1], 0.7)
-    ax.set_ylim(0, max(highest, 1e-9) / (1 - taken))
-    ax.legend(loc="upper right", fontsize="small", frameon=False)
+def add_legend(ax: Axes, highest: float) -> None:
+    """Put a legend above the axes, which are filled by what reaches up to `highest`."""
+    ax.set_ylim(0, 1.05 * max(highest, 1e-9))
+    _, labels = ax.get_legend_handles_labels()
+    widest = LABEL_POINTS * (0.6 * max(map(len, labels)) + 4)
+    n_columns = min(max(1, int(size_in_points(ax)[0] / widest)), len(labels))
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, fontsize="small", frameon=False, borderpad=0,
+        handlelength=1.4, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def hide_frame(ax: Axes) -> None:

@@ -67,7 +67,7 @@ def angle_histogram(angles: AnyArray, ax: Axes | None = None) -> Axes:
     _count_on_axis(ax)
     ax.set_xlabel("angle to the simplex (degrees)")
     ax.set_ylabel("positions")
-    add_legend(ax, len(summary.thresholds), highest)
+    add_legend(ax, highest)
     hide_frame(ax)
     return ax
 
@@ -138,12 +138,13 @@ def large_angle_histogram(
         }
         ax.stairs(heights[k], edges, fill=True, label=f"{label} (mean {percent.mean():.1f} %)", **style)
         ax.vlines(percent.mean(), 0, highest, color=color, linewidth=1, linestyle=line)
-    ax.set_xlim(0, 100)
+    last = max(edges[1:][height > 0].max(initial=0) for height in heights)
+    ax.set_xlim(0, 100 if last > 2 / 3 * 100 else max(10 * np.ceil(last / 10), 10))
     if not density:
         _count_on_axis(ax)
     ax.set_xlabel(f"positions with an angle above {f'{levels[0]:g}°' if len(levels) == 1 else 'the threshold'} (%)")
     ax.set_ylabel("density of sequences" if density else "sequences")
-    add_legend(ax, len(series), highest)
+    add_legend(ax, highest)
     hide_frame(ax)
     return ax
 

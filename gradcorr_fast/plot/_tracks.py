@@ -1,18 +1,18 @@
 """Pictures along a sequence: logos, angles, and both before and after the correction."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from .. import ops, sequences
+from .. import sequences
 from .._check import check_mask
 from .._types import AnyArray, Array
 from ..kernels.reference import edge_tolerance
-from ..metrics import information_content
 from ._figures import (
     BAND_COLORS,
     THRESHOLDS,
@@ -114,6 +114,7 @@ def angle_track(
     mask: AnyArray = None,
     start: int | None = None,
     chrom: str | None = None,
+    legend: bool = False,
 ) -> Axes:
     """Draw the signed angle to the simplex at each position of one sequence.
 
@@ -127,6 +128,8 @@ def angle_track(
         True where there is an angle: ``(grad != 0).any(-1)`` leaves out zero gradients, whose angle is given as 0.
     start, chrom
         See `logo`.
+    legend : bool
+        Say above the upper right corner what the colours mean.
 
     Returns
     -------
@@ -156,12 +159,8 @@ def angle_track(
     drawn = np.isfinite(degrees) & _mask(mask, degrees.shape)
     ax = axes_or_new(ax, width_for(len(degrees)), 2)
     positions = coordinates(len(degrees), start)
-    left, right = positions[drawn] - BAR_WIDTH / 2, positions[drawn] + BAR_WIDTH / 2
-    zero, tip = np.zeros(len(left)), degrees[drawn].astype(np.float64)
-    corners = np.stack([left, zero, left, tip, right, tip, right, zero], axis=-1).reshape(-1, 4, 2)
-    band = np.searchsorted(np.array(THRESHOLDS) + edge_tolerance(degrees.dtype), np.abs(tip))
-    colors = np.array(BAND_COLORS)[band]
-    ax.add_collection(PolyCollection(list(corners), facecolors=colors, linewidths=0, snap=False), autolim=False)
+    band = np.searchsorted(np.array(THRESHOLDS) + edge_tolerance(degrees.dtype), np.abs(degrees[drawn].astype(float)))
+    draw_bars(ax, positions[drawn], degrees[drawn], np.array(BAND_COLORS)[band])
     # The zero line breaks where there is no angle, so that undefined and zero look different.
     ax.stairs(
         np.where(drawn, 0, np.nan),
@@ -179,95 +178,30 @@ def angle_track(
     ax.set_yticks([-45, 45], minor=True)
     style_positions(ax, positions, start, chrom)
     hide_frame(ax)
+    if legend:
+        _name_bands(ax)
     return ax
 
 
-def correction_figure(
-    grad: AnyArray,
-    x: AnyArray = None,
-    *,
-    axis: int = -1,
-    truth: AnyArray = None,
-    start: int | None = None,
-    chrom: str | None = None,
-    figsize: tuple[float, float] | None = None,
-) -> Figure:
-    """Show what the correction does to the attribution map of one sequence: before, angle, after, ground truth.
-
-    Parameters
-    ----------
-    grad : array, shape (L, 4), or (4, L) with ``axis=0``
-        Uncorrected gradient of one sequence, of any supported array library.
-    x : array, optional
-        Sequence, see `logo`: grad-times-input is drawn. Without it, all four letters of the gradient.
-    axis : int
-        Letter axis of `grad`, `truth` and a one-hot `x`.
-    truth : array, shape of `grad`, optional
-        Position probability matrix, drawn as letters whose heights at a position add up to its information in bits.
-    start, chrom
-        See `logo`.
-    figsize : pair of float, optional
-        Width and height in inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With the panels as `axes`, from above; it does not belong to pyplot.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `logo`, and if `truth` does not hold probabilities.
-
-    Notes
-    -----
-    Fig. 2 of Majdandzic, Rajesh, Koo, Genome Biology 24:109 (2023). The panels before and after have one range.
-    Positions with a zero or non-finite gradient have no angle and are blank.
-
-    Examples
-    --------
-    >>> figure = correction_figure(np.array([[1.0, 2.0, 3.0, 6.0], [1.0, 1.0, 0.0, 0.0]]), np.array([3, 0]))
-    >>> [ax.get_title(loc="left") for ax in figure.axes]
-    ['before: grad-times-input', 'angle to the simplex', 'after: corrected grad-times-input']
-    """
-    check_start(start, chrom)
-    raw = _sequence_map(grad, axis, "grad")
-    maps = ops.analyze(raw, outputs=("corrected", "angle"))
-    letters = np.ones_like(raw) if x is None else _one_hot(x, axis, len(raw))
-    panels = 3 if truth is None else 4
-    figure = Figure(figsize=figsize or (width_for(len(raw)), 0.6 + 1.2 * panels), layout="constrained")
-    axes = _panels(figure, panels)
-    before, after = _observed(raw, letters), _observed(maps.corrected, letters)
-    logo(before, axes[0], start=start, chrom=chrom)
-    angle_track(maps.angle, axes[1], mask=raw.any(axis=-1), start=start, chrom=chrom)
-    logo(after, axes[2], start=start, chrom=chrom)
-    ranges = [limits(stack(heights)[1]) for heights in (before, after)]
-    axes[0].set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
-    if truth is not None:
-        logo(_information(_sequence_map(truth, axis, "truth"), len(raw)), axes[3], start=start, chrom=chrom)
-        axes[3].set_ylim(0, 2)
-    shown = "gradient" if x is None else "grad-times-input"
-    titles = (
-        f"before: {shown}",
-        "angle to the simplex",
-        f"after: corrected {shown}",
-        "ground truth: information content",
-    )
-    for ax, title, unit in zip(axes, titles, ("attribution", "degrees", "attribution", "bits"), strict=False):
-        ax.set_title(title, loc="left", fontsize="medium")
-        ax.set_ylabel(unit)
-        ax.label_outer()
-    figure.align_ylabels(axes)
-    return figure
+def draw_bars(ax: Axes, positions: Array, values: Array, colors: Any) -> None:
+    """Draw a bar from zero at each position."""
+    left, right = positions - BAR_WIDTH / 2, positions + BAR_WIDTH / 2
+    zero, tip = np.zeros(len(left)), values.astype(np.float64)
+    corners = np.stack([left, zero, left, tip, right, tip, right, zero], axis=-1).reshape(-1, 4, 2)
+    ax.add_collection(PolyCollection(list(corners), facecolors=colors, linewidths=0, snap=False), autolim=False)
 
 
-def _panels(figure: Figure, n: int) -> list[Axes]:
-    """Axes below each other with one horizontal range, and the first and third with one vertical range."""
-    grid = figure.add_gridspec(n, 1)
-    axes = [figure.add_subplot(grid[0])]
-    for k in range(1, n):
-        axes.append(figure.add_subplot(grid[k], sharex=axes[0], sharey=axes[0] if k == 2 else None))
-    return axes
+def _name_bands(ax: Axes) -> None:
+    """Put what the colours of angles mean above the upper right corner."""
+    edges = (0, *THRESHOLDS, 90)
+    patches = [
+        Patch(color=color, label=f"{low}\N{EN DASH}{high}°")
+        for (low, high), color in zip(pairwise(edges), BAND_COLORS, strict=True)
+    ]
+    ax.legend(
+        handles=patches, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(patches), fontsize="small", frameon=False,
+        borderpad=0, borderaxespad=0.2, handlelength=0.8, handleheight=0.8, columnspacing=1,
+    )  # fmt: skip
 
 
 def _palette(colors: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -277,7 +211,7 @@ def _palette(colors: Mapping[str, Any] | None) -> dict[str, Any]:
     return LETTER_COLORS | dict(colors or {})
 
 
-def _sequence_map(array: AnyArray, axis: int, argument: str) -> Array:
+def sequence_map(array: AnyArray, axis: int, argument: str) -> Array:
     """One sequence as (L, 4) in float64."""
     plain = host_array(array, argument)
     if plain.ndim != 2 or plain.size == 0:
@@ -293,12 +227,12 @@ def _sequence_map(array: AnyArray, axis: int, argument: str) -> Array:
     return np.moveaxis(plain, axis, -1).astype(np.float64)
 
 
-def _one_hot(x: AnyArray, axis: int, length: int) -> Array:
+def one_hot(x: AnyArray, axis: int, length: int) -> Array:
     """The sequence as one-hot (L, 4), whether it came so or as codes."""
     plain = host_array(x, "x")
     if plain.ndim == 1 and plain.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers (A C G T = 0..3); got {plain.dtype}, convert them with astype")
-    letters = sequences.one_hot(plain, np.float64) if plain.ndim == 1 else _sequence_map(plain, axis, "x")
+    letters = sequences.one_hot(plain, np.float64) if plain.ndim == 1 else sequence_map(plain, axis, "x")
     if len(letters) != length:
         raise ValueError(f"x has {len(letters)} positions and the map {length}; pass the sequence of this map")
     return letters
@@ -310,12 +244,12 @@ def _letter_heights(values: AnyArray, x: AnyArray, axis: int, argument: str) -> 
     if plain.ndim == 1 and plain.size:
         if x is None:
             raise ValueError(f"{argument} has shape {plain.shape} and x is missing; pass x, which names the letters")
-        return _observed(plain.astype(np.float64)[:, None], _one_hot(x, axis, len(plain)))
-    heights = _sequence_map(plain, axis, argument)
-    return heights if x is None else _observed(heights, _one_hot(x, axis, len(heights)))
+        return observed(plain.astype(np.float64)[:, None], one_hot(x, axis, len(plain)))
+    heights = sequence_map(plain, axis, argument)
+    return heights if x is None else observed(heights, one_hot(x, axis, len(heights)))
 
 
-def _observed(values: Array, letters: Array) -> Array:
+def observed(values: Array, letters: Array) -> Array:
     with np.errstate(invalid="ignore"):  # an infinite value at a letter that is not there
         heights: Array = values * letters
     return heights
@@ -327,12 +261,3 @@ def _mask(mask: AnyArray, shape: tuple[int, ...]) -> Array:
     plain = host_array(mask, "mask")
     check_mask(plain.shape, str(plain.dtype), shape)
     return plain
-
-
-def _information(ppm: Array, length: int) -> Array:
-    """Heights in bits: each probability times the information of its position."""
-    if len(ppm) != length:
-        raise ValueError(f"truth has {len(ppm)} positions and grad {length}; pass that of this sequence")
-    # Not logomaker.transform_matrix, which refuses nearly uniform positions where rounding gives -1e-17 bits.
-    heights: Array = ppm * information_content(ppm)[:, None]
-    return heights

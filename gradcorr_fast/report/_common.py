@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from .._types import Array
-from ..plot._figures import THRESHOLDS
+from ..plot._figures import THRESHOLDS, busiest
 from ..plot._letters import limits
 from ..scan.results.metadata import Metadata
 from ..scan.results.paragraph import describe
@@ -85,21 +85,6 @@ def angle_bands(angle: Array) -> dict[str, Array]:
     return dict(zip(names, inside, strict=True))
 
 
-def zoom(signal: Array, width: int = ZOOM_BP) -> slice:
-    """Return the part of a sequence, `width` positions at most, where the sum of the signal is largest.
-
-    Examples
-    --------
-    >>> zoom(np.array([0.0, 0.0, 1.0, 2.0, 0.0]), 2)
-    slice(2, 4, None)
-    """
-    if len(signal) <= width:
-        return slice(0, len(signal))
-    sums = np.cumsum(np.append(0.0, np.nan_to_num(signal)))
-    first = int(np.argmax(sums[width:] - sums[:-width]))
-    return slice(first, first + width)
-
-
 def correction_picture(raw: Array, codes: Array | None, *, first: int, x_label: str, caption: str) -> Picture:
     """Draw the gradient of one sequence before, what is removed, its angle, and the gradient after, where most is.
 
@@ -117,7 +102,7 @@ def correction_picture(raw: Array, codes: Array | None, *, first: int, x_label: 
     after, removed = maps.corrected, raw.mean(-1)
     angle = np.where(np.isfinite(raw).all(-1) & raw.any(-1), maps.angle, np.nan)
     signal = np.abs(observed(after, codes)).sum(-1) if codes is not None else np.abs(after).sum(-1)
-    part = zoom(signal)
+    part = busiest(signal, ZOOM_BP)
     before, after = observed(raw, codes)[part], observed(after, codes)[part]
     both = [limits(np.nan_to_num(values, posinf=0, neginf=0)) for values in (before, after, removed[part, None])]
     shared = min(low for low, _ in both), max(high for _, high in both)

@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow.compute as pc
 
 from .._types import Array
+from ..plot._figures import busiest
 from ..scan.placing.region_windows import REGION_STATUSES
-from ..scan.results.store import ANGLES, Attributions
+from ..scan.results.attributions import Attributions
+from ..scan.results.store import ANGLES
 from . import _svg
-from ._common import LITTLE, correction_picture, count_section, making_section, observed, share_histogram, zoom
+from ._common import LITTLE, ZOOM_BP, correction_picture, count_section, making_section, observed, share_histogram
 from ._page import (
     Beside,
     Block,
@@ -37,7 +39,7 @@ BLOCK_ROWS = 256
 def region_page(path: Path, *, target: str | None, top: int) -> Page:
     """Make the report of a store of attributions; parameters as in `write_report`."""
     store = Attributions(path)
-    metadata, number = store.metadata, _number_of(store, target)
+    metadata, number = store.metadata, store.number_of(store.targets[0] if target is None else target)
     is_ok = pc.equal(store.regions["status"], "ok").to_numpy()
     rows = np.flatnonzero(is_ok)
     angles = store.read("angle_summary", rows, number) if "angle_summary" in store.group else None
@@ -58,14 +60,6 @@ def region_page(path: Path, *, target: str | None, top: int) -> Page:
     of = f"; target: {store.targets[number]}" if len(store.targets) > 1 else ""
     subtitle = f"Regions: {metadata['input']['path']}; model: {metadata['model']['source']}{of}"
     return Page(f"Attributions of regions: {path.name}", subtitle, sections)
-
-
-def _number_of(store: Attributions, target: str | None) -> int:
-    if target is None:
-        return 0
-    if target not in store.targets:
-        raise ValueError(f"{target!r} is no target of {store.path.parent}; it has {', '.join(store.targets[:20])}")
-    return store.targets.index(target)
 
 
 def _glance(store: Attributions, rows: Array, angles: Array | None) -> list[Block]:
@@ -154,7 +148,7 @@ def _picture(store: Attributions, region: dict[str, object], row: int, number: i
         raw = store.maps([row], number, corrected=False)[0].T
         return correction_picture(raw, codes, first=first, x_label=label, caption=f"{name}.")
     after = observed(store.maps([row], number)[0].T, codes)
-    part = zoom(np.abs(after).sum(-1))
+    part = busiest(np.abs(after).sum(-1), ZOOM_BP)
     caption = f"{name}: corrected attributions of {part.stop - part.start} of {len(after):,} positions."
     panel = _svg.Panel("corrected", after[part])
     return Picture(_svg.tracks([panel], first=first + part.start, x_label=label, alt=caption), caption, is_wide=True)
