@@ -6,6 +6,7 @@ array([[-2., -1.,  0.,  3.]], dtype=float32)
 """
 
 import sys
+import typing
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import module_from_spec, spec_from_file_location
@@ -31,6 +32,15 @@ from .ops import (  # noqa: E402
 )
 from .runtime import info, set_num_threads, warmup  # noqa: E402
 from .summary import AngleSummary, angle_summary, merge  # noqa: E402
+
+if typing.TYPE_CHECKING:
+    from . import hooks as hooks
+    from . import io as io
+    from . import model_files as model_files
+    from . import paper as paper
+    from . import plot as plot
+    from . import report as report
+    from . import scan as scan
 
 try:
     __version__ = version("gradcorr-fast")
@@ -68,4 +78,5 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    own = {name for name in globals() if name.startswith("__") and name.endswith("__")}
+    return sorted({*own, *__all__, *_LATER})

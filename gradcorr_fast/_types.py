@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -10,6 +10,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 """A NumPy array."""
 AnyArray: TypeAlias = Any
 """An array of one of the supported libraries; its backend tells its shape, and computes with it."""
+ArrayT = TypeVar("ArrayT")
+"""The class of an array, where what comes back is of the same."""
 Model: TypeAlias = Any
 """A model of PyTorch, Keras or JAX, or a function of one batch of sequences."""
 TargetLike: TypeAlias = Any

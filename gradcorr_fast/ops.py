@@ -1,10 +1,11 @@
 """The per-position operations that users call: checks, dispatch by array type, and one backend call."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from ._check import Call, check_axis, check_background, select_letters
-from ._types import AnyArray
+from ._show import html_facts, show_array
+from ._types import AnyArray, Array, ArrayT
 from .backends import find_backend
 from .kernels.reference import OF_INPUT, WITH_LETTERS
 
@@ -25,16 +26,27 @@ class AttributionMaps(NamedTuple):
     convergence_delta: AnyArray = None
     """Completeness error of a path method; filled by attribution hooks only."""
 
+    def __repr__(self) -> str:
+        """Name the fields that there are, with dtype and shape."""
+        return f"AttributionMaps({', '.join(f'{name}={text}' for name, text in _shown(self).items())})"
+
+    def _repr_html_(self) -> str:
+        return html_facts("AttributionMaps", _shown(self))
+
+
+def _shown(maps: AttributionMaps) -> dict[str, str]:
+    return {name: show_array(array) for name, array in maps._asdict().items() if array is not None}
+
 
 def correct(
-    grad: AnyArray,
+    grad: ArrayT,
     *,
     axis: int = -1,
     background: Sequence[float] | None = None,
-    out: AnyArray = None,
+    out: ArrayT | None = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> AnyArray:
+) -> ArrayT:
     """Remove the part of a gradient that points off the simplex: subtract the mean over the letters.
 
     Parameters
@@ -74,10 +86,31 @@ def correct(
     >>> correct(np.array([[1.0, 2.0, 3.0, 6.0]]))
     array([[-2., -1.,  0.,  3.]])
     """
+    result: ArrayT
     (result,) = _run(("corrected",), grad, None, (out,), axis, letters, n_letters, background=background)
     return result
 
 
+@overload
+def simplex_angle(
+    grad: Array,
+    *,
+    axis: int = -1,
+    degrees: bool = True,
+    out: Array | None = None,
+    letters: slice | None = None,
+    n_letters: int | None = None,
+) -> Array: ...
+@overload
+def simplex_angle(
+    grad: ArrayT,
+    *,
+    axis: int = -1,
+    degrees: bool = True,
+    out: ArrayT | None = None,
+    letters: slice | None = None,
+    n_letters: int | None = None,
+) -> ArrayT: ...
 def simplex_angle(
     grad: AnyArray,
     *,
@@ -118,6 +151,30 @@ def simplex_angle(
     return result
 
 
+@overload
+def grad_times_input(
+    grad: Array,
+    x: AnyArray,
+    *,
+    axis: int = -1,
+    corrected: bool = True,
+    background: Sequence[float] | None = None,
+    out: Array | None = None,
+    letters: slice | None = None,
+    n_letters: int | None = None,
+) -> Array: ...
+@overload
+def grad_times_input(
+    grad: ArrayT,
+    x: AnyArray,
+    *,
+    axis: int = -1,
+    corrected: bool = True,
+    background: Sequence[float] | None = None,
+    out: ArrayT | None = None,
+    letters: slice | None = None,
+    n_letters: int | None = None,
+) -> ArrayT: ...
 def grad_times_input(
     grad: AnyArray,
     x: AnyArray,
@@ -165,14 +222,14 @@ def grad_times_input(
 
 
 def substitution_effects(
-    grad: AnyArray,
+    grad: ArrayT,
     x: AnyArray,
     *,
     axis: int = -1,
-    out: AnyArray = None,
+    out: ArrayT | None = None,
     letters: slice | None = None,
     n_letters: int | None = None,
-) -> AnyArray:
+) -> ArrayT:
     """Estimate the effect of every single-letter substitution to first order.
 
     Parameters
@@ -196,6 +253,7 @@ def substitution_effects(
     >>> substitution_effects(np.array([[1.0, 2.0, 3.0, 6.0]]), np.array([3]))
     array([[-5., -4., -3.,  0.]])
     """
+    result: ArrayT
     (result,) = _run(("substitution_effects",), grad, _given(x), (out,), axis, letters, n_letters)
     return result
 

@@ -8,13 +8,14 @@ from fractions import Fraction
 import numpy as np
 
 from ._check import check_axis, check_thresholds, select_letters
+from ._show import html_table
 from ._types import AnyArray, Array
 from .backends import find_backend
 
 __all__ = ["AngleSummary", "angle_summary", "merge"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AngleSummary:
     """Angles of sequences to the simplex: counts for each sequence, a histogram over all. NumPy arrays.
 
@@ -67,6 +68,22 @@ class AngleSummary:
         mean = Fraction(math.fsum(self.sums.flat)) / self.n_defined
         variance = Fraction(math.fsum(self.sums_of_squares.flat)) / self.n_defined - mean**2
         return math.sqrt(max(variance, Fraction(0)))
+
+    def __repr__(self) -> str:
+        """Summarise in a line; the arrays are fields."""
+        return f"AngleSummary({self})"
+
+    def _repr_html_(self) -> str:
+        total = int(self.n_positions.sum())
+        above = self.counts.reshape(-1, len(self.thresholds)).sum(axis=0).tolist()
+        rows = [
+            (f"above {threshold:g}\N{DEGREE SIGN}", f"{count:,}", f"{count / total:.1%}" if total else "")
+            for threshold, count in zip(self.thresholds, above, strict=True)
+        ]
+        undefined = int(self.n_undefined.sum())
+        rows.append(("without an angle", f"{undefined:,}", f"{undefined / total:.1%}" if total else ""))
+        title = f"{total:,} positions of {self.n_positions.size:,} sequences; mean {self.mean:.2f}, std {self.std:.2f}"
+        return html_table(f"{title} degrees", ("angle", "positions", "share"), rows)
 
     def __str__(self) -> str:
         """Summarise in a line."""

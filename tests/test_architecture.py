@@ -18,7 +18,7 @@ from tests.test_dispatch import run_python
 ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
-    {"_types", "_warn", "_check", "_damage", "backends"},
+    {"_types", "_warn", "_check", "_damage", "_show", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},
@@ -151,7 +151,7 @@ PUBLIC = {
     "gradcorr_fast.paper.training": "ANGLE_WEIGHTS Epoch RECIPES Recipe Training fit fit_ensemble score",
     "gradcorr_fast.plot": "LETTER_COLORS angle_histogram angle_track correction_figure large_angle_histogram logo save",
     "gradcorr_fast.report": "write_report",
-    "gradcorr_fast.scan": "Attributions Folder Genome Plan STATUSES Status Verification WindowOptions "
+    "gradcorr_fast.scan": "Attribution Attributions Folder Genome Plan STATUSES Status Verification WindowOptions "
     "attribute_regions cut_windows export folder_of merge place place_all plan read_metadata read_regions "
     "read_variants score_variants status verify",
     "gradcorr_fast.sequences": "count_shuffles decode encode one_hot reverse_complement shuffle",

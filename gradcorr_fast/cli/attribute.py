@@ -37,11 +37,11 @@ def attribute(context: click.Context, /, shard: tuple[int, int] | None, **option
 
         model, arguments = prepare(options)
         fasta, regions, out = arguments.pop("fasta"), arguments.pop("regions"), arguments.pop("out")
-        table = scan.attribute_regions(model, fasta, regions, out, shard=shard, **arguments)
-        if table is None:
+        attributions = scan.attribute_regions(model, fasta, regions, out, shard=shard, **arguments)
+        if attributions is None:
             state = scan.status(out)
             click.echo(f"{state.n_done} of {state.n_shards} shards are done; merge {out} joins them when all are")
             exit_status = 1 if state.counts.get("model_failed") else 0
         else:
-            exit_status = show_result(table)
+            exit_status = show_result(attributions.table)
     context.exit(exit_status)

@@ -3,8 +3,15 @@
 ``gf.hooks.torch``, ``gf.hooks.tensorflow`` and ``gf.hooks.jax`` are imported when they are first touched.
 """
 
+import typing
 from importlib import import_module
 from types import ModuleType
+
+if typing.TYPE_CHECKING:
+    from . import jax as jax
+    from . import keras as keras
+    from . import tensorflow as tensorflow
+    from . import torch as torch
 
 _FRAMEWORKS = ("torch", "tensorflow", "jax", "keras")
 
@@ -16,4 +23,4 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FRAMEWORKS])
+    return sorted([*(name for name in globals() if name.startswith("__")), *_FRAMEWORKS])

@@ -1,6 +1,5 @@
 """Reports: what a scan or `correct` wrote as one HTML file with pictures, which needs no other file and no network."""
 
-import os
 from pathlib import Path
 
 from .._types import Model, PathLike

@@ -17,7 +17,6 @@ from ..scan.inputs.variants import read_variants
 from ..scan.placing.alleles import place_all
 from ..scan.placing.windows import WindowOptions, cut_windows
 from ..scan.region_scan import attribute_regions
-from ..scan.results.store import Attributions
 from ..scan.running.options import grid_step
 from ._scores import SHOWN, Scores
 
@@ -111,9 +110,10 @@ def _attribute(codes: Array, scores: Scores, model: LoadedModel) -> Array:
     windows = {str(k): row for k, row in enumerate(codes)}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "maps"
-        attribute_regions(
+        attributions = attribute_regions(
             model, windows, [(name, 0, codes.shape[1]) for name in windows], out, targets=[scores.target],
             max_n=1.0, dtype="float32", keep_uncorrected=True, **given,
         )  # fmt: skip
-        maps: Array = Attributions(out).maps(np.arange(len(codes)), corrected=False)
+        assert attributions is not None  # as it is but for shares
+        maps = attributions.maps(np.arange(len(codes)), corrected=False)
     return maps.transpose(0, 2, 1)

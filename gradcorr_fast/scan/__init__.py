@@ -14,9 +14,9 @@ from .inputs.variants import read_variants
 from .placing.alleles import STATUSES, place, place_all
 from .placing.windows import WindowOptions, cut_windows
 from .region_scan import attribute_regions
+from .results.attributions import Attribution, Attributions
 from .results.exporting import export
 from .results.metadata import read_metadata
-from .results.store import Attributions
 from .running.folder import Folder
 from .running.joining import Status, folder_of, merge, status
 from .running.verifying import Verification, verify
@@ -24,6 +24,7 @@ from .variant_scan import Plan, plan, score_variants
 
 __all__ = [
     "STATUSES",
+    "Attribution",
     "Attributions",
     "Folder",
     "Genome",

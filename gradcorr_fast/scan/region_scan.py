@@ -18,6 +18,7 @@ from ..hooks._ready import Method
 from ..io.replacing import replacing
 from .placing.region_windows import ROW, cut_regions, place_regions
 from .placing.windows import WindowOptions
+from .results.attributions import Attributions
 from .results.matrix import shard_files
 from .results.metadata import STORE
 from .results.parquet import group_sizes, open_checked, write_whole
@@ -50,7 +51,7 @@ __all__ = ["attribute_regions"]
 def attribute_regions(
     model: Model, fasta: FastaLike, regions: RegionsLike, out: PathLike, *, shard: tuple[int, int] | None = None,
     resume: bool = False, force: bool = False, verbose: bool = False, **options: Unpack[RegionOptions],
-) -> Path | None:  # fmt: skip
+) -> Attributions | None:  # fmt: skip
     """Attribute regions of a genome: which letters in a window about each of them a model's output depends on.
 
     Parameters
@@ -61,7 +62,7 @@ def attribute_regions(
         See `regions.read_regions`: BED, narrowPeak, bedGraph, texts, tuples.
     out : path
         A folder. It gets the Zarr group "attributions.zarr" and the table "regions.parquet", with a row for each
-        region in the order of the input, whatever became of it; `store.Attributions` reads both, `export` turns them
+        region in the order of the input, whatever became of it; `Attributions` reads both, `export` turns them
         into what motif discovery and genome browsers read.
     shard, resume, force, verbose
         See `score_variants`.
@@ -88,8 +89,8 @@ def attribute_regions(
 
     Returns
     -------
-    Path or None
-        The table, or None if `shard` is given.
+    Attributions or None
+        What the folder holds, which is read when asked for; None if `shard` is given.
 
     Raises
     ------
@@ -127,7 +128,10 @@ def attribute_regions(
         with open_checked(folder.plan) as planned:
             _attribute_shards(scan, ready, run, planned, shard, verbose)
         ready.genome.check_unchanged()
-    return merge(path) if shard is None else None
+    if shard is not None:
+        return None
+    merge(path)
+    return Attributions(path)
 
 
 def _shard_size(ready: Ready, probed: Probe) -> int:

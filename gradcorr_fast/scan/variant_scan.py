@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._show import html_facts, html_table, show_bytes
 from .._types import Array, FastaLike, Model, PathLike, VariantsLike
 from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
@@ -38,7 +39,7 @@ from .running.planning import (
     probe,
     shards_of,
 )
-from .running.progress import Progress
+from .running.progress import Progress, show_seconds
 from .running.scoring import FROM_GRADIENT, Cut, Scored, score
 
 PROBE_SECONDS = 30.0
@@ -60,6 +61,23 @@ class Plan(NamedTuple):
     """Estimated by scoring for a while."""
     n_bytes: int
     """Estimated size of the table."""
+
+    def __repr__(self) -> str:
+        """Say in a line what the scan will take."""
+        facts = ", ".join(f"{name} {text}" for name, text in self._facts().items())
+        return f"Plan({facts})"
+
+    def _repr_html_(self) -> str:
+        return html_facts("Plan", self._facts()) + html_table("Alleles", ("status", "alleles"), self.counts.items())
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "alleles to score:": f"{self.counts.get('ok', 0):,} of {sum(self.counts.values()):,}",
+            "reference windows:": f"{self.n_windows:,}",
+            "shards:": f"{self.n_shards:,}",
+            "time, about": show_seconds(self.seconds),
+            "size, about": show_bytes(self.n_bytes),
+        }
 
 
 def score_variants(

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ... import ops, targets
+from ... import ops
 from ..._types import Array
 from ...io.motifs import save_contribs_h5, save_modisco
 from ...io.replacing import replacing
 from ...io.tracks import save_bigwig
+from .attributions import Attributions
 from .parquet import WRITING
-from .store import ANGLES, Attributions
+from .store import ANGLES
 
 SUFFIXES = {"hdf5": (".h5", ".hdf5", ".hdf"), "bigwig": (".bw", ".bigwig"), "parquet": (".parquet", ".pq")}
 """Of files in a format, by which other programs know it, in lower case."""
@@ -45,7 +46,7 @@ def export(
           strand, see `io.save_bigwig`; unknown letters have none;
         * "parquet": the table of regions with prediction and summary of the angles, for all targets.
     target : int, str or `gf.targets` object, optional
-        Which, as it was asked for or in the text of `store.Attributions.targets`; needed if the store has several.
+        Which, as it was asked for or in the text of `Attributions.targets`; needed if the store has several.
     corrected : bool
         Whether maps are corrected, or those before the correction, which `keep_uncorrected` stores.
     overlap : {"mean", "max", "first", "nearest-summit"}
@@ -85,7 +86,7 @@ def export(
     if format == "parquet":
         _write_parquet(found, out, force)
         return [out]
-    number = _choose(found, target)
+    number = found.number_of(target)
     rows = np.flatnonzero(pc.equal(found.regions["status"], "ok").to_numpy())
     if not rows.size:
         raise ValueError(f"no region of {store} was attributed; gradcorr-fast status {store} tells why")
@@ -141,20 +142,6 @@ class ChosenRows:
             self._kept = first, self._read(self._rows[first : first + self.chunks[0]])
         row: Array = self._kept[1][index - first]
         return row
-
-
-def _choose(found: Attributions, target: Any) -> int:
-    """Return the number of the target."""
-    names = found.targets
-    if target is None and len(names) == 1:
-        return 0
-    if isinstance(target, str):
-        name = target if target in names else str(targets.parse(target))
-    else:
-        name = "" if target is None else str(targets.as_target(target))
-    if name in names:
-        return names.index(name)
-    raise ValueError(f"the store has the targets {', '.join(names)}; choose one, target=... (--target); got {target!r}")
 
 
 def _observed(found: Attributions, target: int, corrected: bool) -> Callable[[Array], Array]:

@@ -1,23 +1,16 @@
-"""Attributions of regions as a Zarr group, one Zarr shard for each shard of the scan, and what reads them."""
+"""Attributions of regions as a Zarr group, one Zarr shard for each shard of the scan: how they are written."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from ..._check import optional
-from ..._damage import telling_damage
 from ..._types import Array
 from ...io.replacing import replacing
 from ...io.writing import checked_chunks
-from .digests import unsealed
-from .matrix import check_group, chunk_rows, finish_group
-from .metadata import KEY, REGIONS, STORE
-from .parquet import open_checked
+from .matrix import chunk_rows, finish_group
 
 THRESHOLDS = (30, 45, 60)
 ANGLES = (*(f"share_above_{t}" for t in THRESHOLDS), "mean", "std")
@@ -148,87 +141,3 @@ def finish_store(path: Path, metadata: Mapping[str, Any]) -> None:
     finish_group(path, metadata)
     for rest in path.rglob("*.partial"):
         rest.unlink()
-
-
-class Attributions:
-    """What `attribute_regions` wrote: a table of regions, and arrays that are read when asked for.
-
-    Parameters
-    ----------
-    path : path
-        The folder of the scan, all of whose shards are done.
-
-    Attributes
-    ----------
-    regions : pyarrow.Table
-        One row for each region, whatever its status.
-    metadata : dict
-        See `metadata.read_metadata`.
-    targets : list of str
-        Text of each target.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no attributions, or not all shards are done.
-
-    Examples
-    --------
-    >>> Attributions("peaks").maps([0, 1]).shape  # doctest: +SKIP
-    (2, 4, 2114)
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        folder = Path(path)
-        if not (folder / REGIONS).exists() or not (folder / STORE).exists():
-            raise FileNotFoundError(
-                f"{folder} holds no attributions whose shards are all done; make them with attribute, and join shares "
-                f"that were done apart with merge"
-            )
-        with open_checked(folder / REGIONS) as file:
-            self.regions: pa.Table = file.read()
-            text = file.schema_arrow.metadata[KEY.encode()]
-        self.metadata: dict[str, Any] = unsealed(json.loads(text), folder / REGIONS)
-        self.path = folder / STORE
-        with telling_damage(self.path):
-            self.group = optional("zarr", "io").open_group(self.path, mode="r")
-            check_group(self.path, self.group)
-            self.targets: list[str] = list(self.group.attrs["targets"])
-
-    def read(self, name: str, rows: Any, target: int | None = None) -> Array:
-        """Return rows of an array as they are stored; of one target where there are several."""
-        array, numbers = self.group[name], np.asarray(rows, np.int64)
-        with telling_damage(self.path, ValueError):  # Zarr's for a checksum that is wrong
-            whole = _take(array, numbers)
-        has_targets = len(self.targets) > 1 and name != "codes"
-        return whole[:, target] if has_targets and target is not None else whole
-
-    def codes(self, rows: Any) -> Array:
-        """Return the sequences of some regions, codes (n, L): A C G T = 0..3, 255 unknown."""
-        return self.read("codes", rows)
-
-    def maps(self, rows: Any, target: int | None = None, *, corrected: bool = True) -> Array:
-        """Return the attributions of some regions, float32, (n, 4, L); NaN where the status is not "ok".
-
-        With several targets, and none chosen, they are (n, T, 4, L).
-        """
-        name = "corrected" if corrected else "uncorrected"
-        if name not in self.group:
-            raise ValueError("the store has no uncorrected maps; attribute with keep_uncorrected (--keep-uncorrected)")
-        found = self.read(name, rows, target)
-        if found.dtype == np.float32:
-            return found
-        numbers: Array = found.astype(np.float32) * self.read(f"{name}_scale", rows, target)[..., None, None]
-        return numbers
-
-
-def _take(array: Any, rows: Array) -> Array:
-    """Read rows, whole chunks one by one: ten times as fast as Zarr's own selection by number."""
-    if rows.size and (np.diff(rows) == 1).all():
-        together: Array = array[int(rows[0]) : int(rows[-1]) + 1]
-        return together
-    found, numbers = np.empty((len(rows), *array.shape[1:]), array.dtype), rows // array.chunks[0]
-    for number in np.unique(numbers):
-        here, first = np.flatnonzero(numbers == number), int(number) * array.chunks[0]
-        found[here] = array[first : first + array.chunks[0]][rows[here] - first]
-    return found
