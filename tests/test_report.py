@@ -369,6 +369,32 @@ def test_a_scan_that_is_not_done_has_no_report(folder: Path, tmp_path: Path) -> 
         gf.report.write_report(tmp_path / "part")
 
 
+def test_names_that_are_no_unicode_are_shown(folder: Path, tmp_path: Path) -> None:
+    """The name of a file on Linux may be any bytes, and no encoding takes what Python makes of them."""
+    path = tmp_path / "angles\udcff.json"
+    try:
+        shutil.copy(folder / "angles.json", path)
+    except OSError as error:
+        pytest.skip(f"this file system wants Unicode: {error}")
+    grad = tmp_path / "grad\udcff.npy"
+    shutil.copy(folder / "grad.npy", grad)
+    assert gf.report.write_report(path, tmp_path / "summary.html").stat().st_size
+    assert "grad\\udcff.npy" in gf.report.write_report(grad, tmp_path / "grad.html").read_text()
+
+
+def test_a_report_in_the_folder_of_a_scan_is_in_nobodys_way(folder: Path, tmp_path: Path) -> None:
+    """A file that is not the scan's own had it refuse its folder; and the report of a scan that is gone is wrong."""
+    scan = tmp_path / "scan"
+    gf.scan.score_variants(Network(), folder / "genome.fa", VARIANTS[:9], scan, **OPTIONS)
+    report = gf.report.write_report(scan)
+    before = (scan / "scores.parquet").read_bytes()
+    assert gf.scan.verify(scan).problems == []
+    gf.scan.score_variants(Network(), folder / "genome.fa", VARIANTS[:9], scan, resume=True, **OPTIONS)
+    assert (scan / "scores.parquet").read_bytes() == before
+    gf.scan.score_variants(Network(), folder / "genome.fa", VARIANTS[:5], scan, force=True, **OPTIONS)
+    assert not report.exists()
+
+
 def test_the_command_writes_the_report(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "scan.html"
     done = CliRunner().invoke(main, ["report", str(folder / "scan"), "-o", str(out)])

@@ -5,7 +5,7 @@ from pathlib import Path
 from .._types import Model, PathLike
 from ..io.reading import ARRAY_FORMATS
 from ..io.replacing import replacing
-from ..scan.results.metadata import KEY, RUN_FILE, TABLE_FORMATS, read_metadata
+from ..scan.results.metadata import KEY, REPORT, RUN_FILE, TABLE_FORMATS, read_metadata
 from ..scan.running.planning import as_loaded
 from ._maps import is_summary, map_page, summary_page
 from ._page import render
@@ -94,14 +94,14 @@ def write_report(
         loaded, genome = None if model is None else as_loaded(model, None), None if fasta is None else Path(fasta)
         page = variant_page(path, target=target, top=top, model=loaded, fasta=genome)
     with replacing([place], [path] if path.is_file() else [], force=force) as (temporary,):
-        temporary.write_text(render(page), encoding="utf-8")
+        temporary.write_text(render(page), encoding="utf-8", errors="backslashreplace")
     return place
 
 
 def _place(path: Path) -> Path:
     """Where the report of an output goes."""
     if path.is_dir() and path.suffix.lower() not in ARRAY_FORMATS:
-        return path / "report.html"
+        return path / REPORT
     suffix = next((suffix for suffix in sorted(TABLE_FORMATS, key=len, reverse=True) if path.name.endswith(suffix)), "")
     return path.with_name(f"{path.name.removesuffix(suffix or path.suffix)}.html")
 

@@ -18,6 +18,8 @@ RUN_FILE, TABLE = "run.json", "scores"
 """In the folder of a run: its metadata, and the name of the table of variants but for the suffix."""
 REGIONS, STORE = "regions.parquet", "attributions.zarr"
 """In the folder of a run: the table of regions, and their attributions."""
+REPORT = "report.html"
+"""In the folder of a run: what `report.write_report` makes of it, which goes when the run is begun anew."""
 
 TABLE_FORMATS = {
     ".parquet": "parquet",

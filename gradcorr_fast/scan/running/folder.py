@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from ..._warn import warn
 from ...io.replacing import UNFINISHED, replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
-from ..results.metadata import REGIONS, RUN_FILE, STORE, TABLE, TABLE_FORMATS
+from ..results.metadata import REGIONS, REPORT, RUN_FILE, STORE, TABLE, TABLE_FORMATS
 
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
@@ -30,7 +30,7 @@ MAY_CHANGE = ("path", "source")
 """What of it may: where files are."""
 MATRIX = f"{TABLE}.zarr"
 RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
-OWN = (RUN_FILE, PLAN, SHARDS, LOCK, *RESULTS, *(f"{name}.json" for name in RESULTS))
+OWN = (RUN_FILE, PLAN, SHARDS, LOCK, REPORT, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
 
 POLL_SECONDS = 1.0
