@@ -132,8 +132,8 @@ PUBLIC = {
     "gradcorr_fast.hooks.keras": "SimplexProjection attach",
     "gradcorr_fast.hooks.tensorflow": "SimplexProjection attach expected_gradients integrated_gradients "
     "project_gradient saliency saturation_mutagenesis smoothgrad",
-    "gradcorr_fast.hooks.torch": "SimplexProjection angle_penalty attach expected_gradients fold integrated_gradients "
-    "project_gradient saliency saturation_mutagenesis smoothgrad",
+    "gradcorr_fast.hooks.torch": "Explanation SimplexProjection angle_penalty attach expected_gradients explain_engine "
+    "fold integrated_gradients project_gradient register_rule saliency saturation_mutagenesis smoothgrad",
     "gradcorr_fast.io": "correct_file correct_to_modisco find_misuse load save_bigwig save_contribs_h5 save_modisco",
     "gradcorr_fast.metrics": "DifferenceByAngle Interpretability aupr auroc average_precision cosine_similarity "
     "ensemble_difference ensemble_difference_by_angle ensemble_difference_reduction information_content "

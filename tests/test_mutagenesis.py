@@ -96,7 +96,7 @@ def test_only_the_mutants_that_are_wanted_are_run_and_no_more_at_a_time_than_ask
 
     mask = np.zeros(6, bool)
     mask[[1, 2, 5]] = True
-    gf.hooks.torch.saturation_mutagenesis(model, X, axis=-1, batch_size=4, mask=mask, end=4)
+    gf.hooks.torch.saturation_mutagenesis(model, X, axis=-1, batch_size=4, mask=mask, end=4, engine="full")
     assert max(sizes) <= 4
     assert sum(sizes) == 7 + 7 * 2 * 3
 

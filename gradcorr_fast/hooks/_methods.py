@@ -31,7 +31,7 @@ def take(name: str, X: AnyArray, options: Mapping[str, Any]) -> tuple[Method, Op
             f"as they are",
         )
     if name == "saturation_mutagenesis":
-        return Mutagenesis(), rest
+        return Mutagenesis(**own), rest
     if kind is Options:
         return saliency(), rest
     return samples(**own) if kind is SampleOptions else path(name, X, **own), rest

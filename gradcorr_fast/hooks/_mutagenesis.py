@@ -1,19 +1,24 @@
 """In-silico mutagenesis: the model's output for every substitution, minus that for the sequence."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from .._types import AnyArray, Array
 from ..backends import find_backend
-from ._ready import Arrays, Found, Group, Work, take
+from ._ready import Arrays, Found, Group, Wish, Work, take
 from ._request import Request
+
+N_TOGETHER = 16
+"""Sequences whose substitutions are computed together, of which all layers are kept meanwhile."""
 
 
 @dataclass(frozen=True)
 class Mutagenesis:
-    """The method: every mutant of a sequence is a row of the model."""
+    """The method: every mutant of a sequence is a row of the model, or of what of it a substitution reaches."""
+
+    engine: str = "auto"
 
     needs_gradients: ClassVar[bool] = False
     needs_one_hot: ClassVar[bool] = True
@@ -31,23 +36,60 @@ class Mutagenesis:
     def run(self, work: Work) -> Found:
         """Run the model on every mutant, and put the differences where the mutants' letters stand."""
         group, layout, read = work.group, work.group.request.layout, work.model.framework.read
-        wild_types = work.predict(group.x)
-        sequences, positions, letters = np.nonzero(_is_wanted(group))
-        mutants: list[Arrays] = [[] for _ in wild_types]
-        for start in range(0, len(sequences), work.batch_size):
-            part = slice(start, start + work.batch_size)
-            rows = _mutants(work, sequences[part], positions[part], letters[part])
-            for values, value in zip(mutants, work.predict(rows, sequences[part]), strict=True):
-                values.append(value)
+        wanted = np.nonzero(_is_wanted(group))
+        n_rows = count_rows_of(group.request, self)
+        wild_types, mutants = _run_changes(work, wanted, Wish(self.engine, n_rows)) or _run_whole(work, wanted)
         maps = []
         for wild_type, values in zip(wild_types, mutants, strict=True):
             numbers = np.zeros((group.size, layout.n_positions, layout.n_letters), group.host.dtype)
             if values:
                 mutant = read(find_backend(output=values[0]).XP.concat(values, 0))
                 with np.errstate(invalid="ignore"):  # of infinities; `Checks` names the sequences
-                    numbers[sequences, positions, letters] = mutant - read(wild_type)[sequences]
+                    numbers[wanted] = mutant - read(wild_type)[wanted[0]]
             maps.append(group.array(layout.put(np.zeros_like(group.host), numbers)))
         return Found(maps, wild_types, [None] * len(maps), wild_types)
+
+
+def count_rows_of(request: Request, method: Mutagenesis) -> int:
+    """Return how many rows the model would see in all."""
+    return request.layout.shape[0] * method.count_rows(request) * len(request.views)
+
+
+Mutants: TypeAlias = tuple[Arrays, list[Arrays]]
+"""Values of the sequences for each target, and parts of those of their mutants."""
+
+
+def _run_whole(work: Work, wanted: tuple[Array, ...]) -> Mutants:
+    """Run the model on whole mutants."""
+    sequences, positions, letters = wanted
+    wild_types = work.predict(work.group.x)
+    mutants: list[Arrays] = [[] for _ in wild_types]
+    for start in range(0, len(sequences), work.batch_size):
+        part = slice(start, start + work.batch_size)
+        rows = _mutants(work, sequences[part], positions[part], letters[part])
+        for values, value in zip(mutants, work.predict(rows, sequences[part]), strict=True):
+            values.append(value)
+    return wild_types, mutants
+
+
+def _run_changes(work: Work, wanted: tuple[Array, ...], wish: Wish) -> Mutants | None:
+    """Compute what substitutions change of a few sequences at a time; None if that needs whole passes."""
+    group, (sequences, positions, letters) = work.group, wanted
+    parts: list[tuple[Arrays, Arrays]] = []
+    for first in range(0, group.size, N_TOGETHER):
+        rows = slice(first, min(first + N_TOGETHER, group.size))
+        arguments = tuple(array[rows] for array in work.arguments)
+        own = [None if p is None else p[rows] for p in work.positions]
+        found = work.model.refer(group.x[rows], arguments, own, wish)
+        if found is None:
+            return None
+        here = slice(*np.searchsorted(sequences, (rows.start, rows.stop)))
+        codes = letters[here, None].astype(np.uint8)
+        parts.append((found.values, found.run(sequences[here] - first, positions[here], codes)))
+        work.advance((rows.stop - rows.start + len(codes)) * len(group.request.views))
+    join = find_backend(output=parts[0][0][0]).XP.concat
+    wild_types = [join(list(values), 0) for values in zip(*(values for values, _ in parts), strict=True)]
+    return wild_types, [list(values) for values in zip(*(mutants for _, mutants in parts), strict=True)]
 
 
 def _is_wanted(group: Group) -> Array:

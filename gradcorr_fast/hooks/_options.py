@@ -287,6 +287,22 @@ class SampleOptions(Options, SampleSettings, PresetSetting, SoftSetting, total=F
     """Options of methods that draw samples as well; `hooks.torch.smoothgrad` describes them."""
 
 
+class EngineSetting(TypedDict, total=False):
+    """How substitutions are computed."""
+
+    engine: Annotated[
+        str,
+        Option(
+            "auto", "Recompute only what a substitution changes.", choices=("auto", "incremental", "full"),
+            may_change=True,
+        ),
+    ]  # fmt: skip
+
+
+class MutagenesisOptions(Options, EngineSetting, total=False):
+    """Options of saturation mutagenesis as well; `hooks.torch.saturation_mutagenesis` describes them."""
+
+
 class Described(NamedTuple):
     """What is known of an attribution method before it runs."""
 
@@ -300,7 +316,7 @@ METHODS = {
     "integrated_gradients": Described(PathOptions, "integrated gradients"),
     "smoothgrad": Described(SampleOptions, "gradients averaged by SmoothGrad"),
     "expected_gradients": Described(PathOptions, "expected gradients"),
-    "saturation_mutagenesis": Described(Options, "effects of every substitution, less their mean"),
+    "saturation_mutagenesis": Described(MutagenesisOptions, "effects of every substitution, less their mean"),
 }
 """Every attribution method."""
 

@@ -31,6 +31,36 @@ def _add(total: AnyArray | None, grad: AnyArray, weight: float) -> AnyArray:
     return grad * weight if total is None else total + grad * weight
 
 
+class Substitutions(Protocol):
+    """Sequences in a model that tells what other letters in them change for less than whole passes."""
+
+    values: Arrays
+    """Of the sequences themselves, means over the views."""
+
+    def run(self, sequence: Array, start: Array, codes: Array) -> Arrays:
+        """Return the values of rows, means over the views.
+
+        Parameters
+        ----------
+        sequence : int array, shape (rows,)
+            Which of the sequences each row is of.
+        start : int array, shape (rows,)
+            Its first position that has another letter.
+        codes : uint8 array, shape (rows, width)
+            The letters there, numbers of letters; unknown ones, which no letter is, are above them.
+        """
+
+
+class Wish(NamedTuple):
+    """What is asked of the engine that computes substitutions."""
+
+    engine: str = "auto"
+    n_rows: float = float("inf")
+    """Rows to come, all in all: for few it does not pay to find out how a model works."""
+    width: int = 1
+    """Most neighbouring letters that change."""
+
+
 class Framework(NamedTuple):
     """What a framework does; arrays are its own, but for rows and results, which are of the user's kind."""
 
@@ -52,6 +82,8 @@ class Framework(NamedTuple):
     has_path: Callable[..., bool] | None = None
     """Whether a gradient that is zero, of inputs, arguments, positions and number of the target, is computed at all;
     None if `gradients` raises where it is not."""
+    refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
+    """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
 
 
 class Seen(NamedTuple):
@@ -112,6 +144,18 @@ class ReadyModel:
                     f"the model returned {n_values} rows for {n_rows} sequences; let it return one for each"
                 )
             yield Seen(view, values, grads, inputs)
+
+    def refer(
+        self, x: AnyArray, arguments: tuple[AnyArray, ...], positions: Positions, wish: Wish
+    ) -> Substitutions | None:
+        """Run the model on sequences whose substitutions are wanted; None if those need whole passes."""
+        if wish.engine == "full":
+            return None
+        if self.framework.refer is None:
+            if wish.engine == "incremental":
+                raise ValueError('engine="incremental" follows PyTorch models alone; leave it away, or pass "full"')
+            return None
+        return self.framework.refer(x, arguments, positions, wish)
 
 
 class Group:

@@ -18,7 +18,7 @@ from . import _checks
 from . import keras as keras_hooks
 from ._attempts import Memory
 from ._engine import attribute, count_rows
-from ._options import Options, PathOptions, SampleOptions, takes_options
+from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 from .keras import SimplexProjection, attach
@@ -169,9 +169,9 @@ def smoothgrad(
     return _attribute("smoothgrad", model, X, args, options)
 
 
-@takes_options(axis=-1)
+@takes_options(axis=-1, options=MutagenesisOptions)
 def saturation_mutagenesis(
-    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[MutagenesisOptions]
 ) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
     return _attribute("saturation_mutagenesis", model, X, args, options)

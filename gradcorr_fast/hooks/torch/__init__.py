@@ -13,20 +13,25 @@ except ModuleNotFoundError as error:
 
 from ..._types import AnyArray, Model
 from .._engine import attribute
-from .._options import Options, PathOptions, SampleOptions, takes_options
+from .._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
 from ._folding import fold
+from ._incremental.explaining import Explanation, explain_engine
+from ._incremental.layers import register_rule
 from ._penalty import angle_penalty
 from ._projection import SimplexProjection, attach, project_gradient
 from ._running import prepare
 
 __all__ = [
+    "Explanation",
     "SimplexProjection",
     "angle_penalty",
     "attach",
     "expected_gradients",
+    "explain_engine",
     "fold",
     "integrated_gradients",
     "project_gradient",
+    "register_rule",
     "saliency",
     "saturation_mutagenesis",
     "smoothgrad",
@@ -231,9 +236,9 @@ def smoothgrad(
     return _attribute("smoothgrad", model, X, args, options)
 
 
-@takes_options(axis=1)
+@takes_options(axis=1, options=MutagenesisOptions)
 def saturation_mutagenesis(
-    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[Options]
+    model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, **options: Unpack[MutagenesisOptions]
 ) -> Any:
     """Compute the change of a model's output for every substitution in each sequence.
 
@@ -243,6 +248,15 @@ def saturation_mutagenesis(
         See `saliency`, also for the results and errors. `X` must be one-hot; where a letter is unknown, all are tried.
         Mutants are made in the window from `start` to `end` and where `mask` is True; elsewhere in the window the map
         is 0. `corrected=False` returns the plain differences, 0 at the sequence's own letter.
+    engine : "auto", "incremental" or "full"
+        "incremental" computes of each layer only the positions that a substitution reaches, see `explain_engine`; the
+        values are those of whole passes, "full", to rounding. That is compared on a few mutants first. "auto" takes the
+        faster way, and warns where a model cannot be followed.
+
+    Raises
+    ------
+    ValueError
+        If `engine` is "incremental" and the model cannot be followed.
 
     Notes
     -----

@@ -16,6 +16,7 @@ from .. import _checks, _options, _request
 from .._attempts import Memory
 from .._layout import Layout
 from .._ready import Framework, Method, Positions, ReadyModel
+from ._incremental.choosing import Chooser
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POSITIONS = 1 << 20
@@ -109,7 +110,11 @@ def _make_framework(
             values = request.values(forward(model, leaf * 1, args, request), own)
         return _is_reached(values[target].grad_fn)
 
-    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path)
+    def run(x: torch.Tensor, args: Sequence[torch.Tensor]) -> Any:
+        return forward(model, x, tuple(args), request)
+
+    refer = Chooser(model, request, run, precision)
+    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer=refer)
 
 
 def _is_reached(node: Any) -> bool:

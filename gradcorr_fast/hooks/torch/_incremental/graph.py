@@ -1,0 +1,224 @@
+"""The graph of a PyTorch model, as torch.export has it: operations on tensors, in their order, with their constants."""
+
+import operator
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node
+from torch.utils._pytree import TreeSpec, tree_unflatten
+
+from ...._types import Model
+
+LIBRARY = Path(torch.__file__).parent
+"""Where lines of code are not the user's."""
+
+
+Closed = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], AbstractContextManager[None]]
+
+
+class Unfollowed(Exception):
+    """What a model does that cannot be followed, in words."""
+
+
+class Graph(NamedTuple):
+    """Operations of a model."""
+
+    nodes: list[Node]
+    """Operations in their order."""
+    x: Node
+    """The sequences."""
+    args: list[Node]
+    """Further inputs."""
+    constants: dict[Node, Any]
+    """Parameters, buffers and other tensors."""
+    outputs: list[Any]
+    """Nodes, or numbers."""
+    spec: TreeSpec
+    """Structure of the outputs."""
+
+    def arrange(self, outputs: list[Any]) -> Any:
+        """Return outputs in the structure that the model returns."""
+        return tree_unflatten(outputs, self.spec)
+
+
+class _Call(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """A function as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Call the function."""
+        return self.function(*inputs)
+
+
+def trace(model: Model, x: torch.Tensor, args: Sequence[torch.Tensor], closed: Closed) -> Graph:
+    """Return the graph of a model in evaluation mode, for any number of rows.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or callable
+        Compiled ones are followed as they were before.
+    x, args : tensors
+        What it takes; at least two rows, so that none is taken for a constant.
+    closed : callable
+        Of a module and what it takes; keeps some of its layers whole meanwhile.
+
+    Raises
+    ------
+    Unfollowed
+        If torch.export cannot follow it.
+    """
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise Unfollowed("it is scripted, and has no graph of tensors; pass the module that it was made from")
+    if not isinstance(model, torch.nn.Module):
+        model = _Call(model)
+    shapes = torch.export.ShapesCollection()
+    for tensor in (x, *args):
+        shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch about itself
+        try:
+            with closed(model, (x, *args)):
+                exported = torch.export.export(model, (x, *args), dynamic_shapes=shapes, strict=False)
+            exported = exported.run_decompositions({})
+        except Exception as error:
+            raise Unfollowed(f"torch.export cannot follow it ({_reason(error)})") from error
+    return _read(exported)
+
+
+def _reason(error: Exception) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"
+
+
+def _read(exported: Any) -> Graph:
+    """Sort the inputs and outputs of an exported program."""
+    signature = exported.graph_signature
+    kinds = {spec.arg.name: spec for spec in signature.input_specs}
+    constants: dict[Node, Any] = {}
+    inputs = []
+    for node in exported.graph.find_nodes(op="placeholder"):
+        spec = kinds[node.name]
+        if spec.kind == InputKind.USER_INPUT:
+            inputs.append(node)
+        elif spec.target in exported.state_dict:
+            constants[node] = exported.state_dict[spec.target]
+        elif spec.target in exported.constants:
+            constants[node] = exported.constants[spec.target]
+        else:
+            raise Unfollowed(f"its graph has an input of its own, {node.name}")
+    (output,) = exported.graph.find_nodes(op="output")
+    wanted = [
+        value
+        for value, spec in zip(output.args[0], signature.output_specs, strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    ]
+    fold_normalisation(exported.graph)
+    nodes = _operations(exported.graph)
+    for node in nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and _draws(node):
+            raise Unfollowed(f"it draws at random, {describe(node)}")
+    return Graph(nodes, inputs[0], inputs[1:], constants, wanted, exported.call_spec.out_spec)
+
+
+def _operations(graph: torch.fx.Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.op == "call_function"]
+
+
+def _draws(node: Node) -> bool:
+    """Whether an operation that can draw at random does: attention and recurrent layers do with dropout alone."""
+    values = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    values.update(zip(values, node.args, strict=False))
+    values.update(node.kwargs)
+    share = values.get("dropout_p", values.get("dropout", values.get("p")))
+    return bool(values.get("train", True)) and share != 0
+
+
+def fold_normalisation(graph: torch.fx.Graph) -> None:
+    """Let convolutions and dense layers do what a batch normalisation right after them does, if nobody else sees it."""
+    for node in graph.find_nodes(op="call_function", target=operator.getitem):
+        norm, number = node.args
+        if number != 0 or name_of(norm) != "_native_batch_norm_legit_no_training" or len(norm.users) > 1:
+            continue
+        layer, scale, shift, mean, variance, _, eps = norm.args
+        if name_of(layer) not in ("conv1d", "conv2d", "linear") or len(layer.users) > 1:
+            continue
+        if name_of(layer) == "linear" and len(layer.meta["val"].shape) > 2:  # its features are no channels
+            continue
+        x, weight, *more = layer.args
+        bias, rest = (more[0], more[1:]) if more else (None, ())
+        with graph.inserting_before(layer):
+            new_weight = graph.call_function(_scale_weight, (weight, scale, variance, eps))
+            new_bias = graph.call_function(_scale_bias, (bias, scale, shift, mean, variance, eps))
+        new_weight.meta["val"], new_bias.meta["val"] = weight.meta["val"], mean.meta["val"]
+        layer.args = (x, new_weight, new_bias, *rest)
+        node.replace_all_uses_with(layer)
+        graph.erase_node(node)
+        graph.erase_node(norm)
+
+
+ACTIVATIONS = ("sigmoid", "softmax", "log_softmax", "softplus", "log_sigmoid", "tanh", "relu", "exp")
+"""Behind which `before_activation` looks."""
+
+
+def before_activations(graph: Graph) -> Graph:
+    """Return a graph whose outputs are what goes into their last activation, where they end with one."""
+    outputs = [_before(value) if isinstance(value, Node) else value for value in graph.outputs]
+    return graph._replace(outputs=outputs, nodes=_operations(graph.x.graph))
+
+
+def _before(node: Node) -> Node:
+    """Return what goes into the activation that a node ends with, in the shape of the node."""
+    if name_of(node) in ACTIVATIONS:
+        before: Node = node.args[0]
+        return before
+    if name_of(node) in ("view", "_unsafe_view", "squeeze", "unsqueeze", "clone", "reshape", "flatten"):
+        inner = _before(node.args[0])
+        if inner is not node.args[0]:
+            with node.graph.inserting_after(node):
+                copy = node.graph.node_copy(node, lambda value: inner if value is node.args[0] else value)
+            copy.meta = node.meta
+            return copy
+    return node
+
+
+def factor(scale: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
+    """Return what batch normalisation multiplies each channel by, in float64."""
+    found = (variance.double() + eps).rsqrt()
+    return found if scale is None else found * scale.double()
+
+
+def _scale_weight(weight: torch.Tensor, scale: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
+    shape = [-1] + [1] * (weight.ndim - 1)
+    return (weight.double() * factor(scale, variance, eps).reshape(shape)).to(weight.dtype)
+
+
+def _scale_bias(bias: Any, scale: Any, shift: Any, mean: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
+    centred = (0.0 if bias is None else bias.double()) - mean.double()
+    moved = centred * factor(scale, variance, eps)
+    return (moved if shift is None else moved + shift.double()).to(variance.dtype)
+
+
+def name_of(node: Node) -> str:
+    """Return the name of an operation without the library's and the overload's."""
+    if node.target is operator.getitem:
+        return "getitem"
+    packet = getattr(node.target, "overloadpacket", None)
+    return str(getattr(packet, "__name__", getattr(node.target, "__name__", node.target)))
+
+
+def describe(node: Node) -> str:
+    """Return an operation's name, the layer that it is in, and the line of the user's code that calls it."""
+    lines = [line.strip() for line in str(node.meta.get("stack_trace", "")).splitlines()]
+    own = [line for line in lines if line.startswith("File ") and str(LIBRARY) not in line]
+    layers = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+    where = f" in layer {layers[-1]}" if layers else ""
+    return f"{name_of(node)}{where}" + (f" ({own[-1].removeprefix('File ').rstrip(':')})" if own else "")
