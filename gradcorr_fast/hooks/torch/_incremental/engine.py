@@ -14,7 +14,7 @@ from ..._request import Request
 from .graph import Graph, Unfollowed, before_activations, trace
 from .layers import closed_layers
 from .program import Program
-from .run import References, Run
+from .run import References, Run, size_of
 
 Forward = Callable[..., Any]
 """What the model returns of sequences and arguments."""
@@ -61,6 +61,7 @@ class Engine:
             raise Unfollowed("sequences have more axes than those of letters and positions")
         self.request, self._forward = request, forward
         x, args = x[:N_CHECKED], [array[:N_CHECKED] for array in args]
+        positions = [None if p is None else p[:N_CHECKED] for p in positions]
         key = (request.before_activation, x.dtype, x.device, *(tuple(array.shape[1:]) for array in (x, *args)))
         for graph in _known(model, key, x, args):
             self.program = Program(graph, _length_axis(request.layout))
@@ -95,7 +96,7 @@ class Engine:
         layout, size = self.request.layout, self.request.batch_size
         n = int(np.clip(n_rows * CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED))
         mutants = _mutants_to_check(len(x), layout.n_positions, layout.n_letters, n)
-        seen = Seen(self, x, args, View(False, 0), 1)
+        seen = Seen(self, x, args, View(False, 0), 1, measures=True)
         rows, index = seen.mutants(*mutants), torch.as_tensor(mutants[0], device=x.device)
         arguments, own = [array[index] for array in args], [None if p is None else p[mutants[0]] for p in positions]
 
@@ -111,19 +112,13 @@ class Engine:
             values = Substitutions(self, x, args, positions, 1, is_plain=True).run(*mutants)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # a rule that does not fit
             return f"windows of it cannot be computed ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-        noise, gap = (_largest(v - expected, torch.inf) for v in (other, torch.stack(values, 1).double()))
-        scale = _largest(expected)
+        noise, gap = (size_of(v - expected, torch.inf) for v in (other, torch.stack(values, 1).double()))
+        scale = size_of(expected)
         if noise > UNSTABLE * scale:
             return "its output for a sequence depends on chance, or on the other sequences of a batch"
-        activation = max([scale, *(_largest(numbers) for numbers in seen.kept())])
-        if not gap <= 2 * noise + 4 * torch.finfo(x.dtype).eps * activation:
+        if not gap <= 2 * noise + 4 * torch.finfo(x.dtype).eps * max(scale, seen.largest):
             return f"windows of it return something else than the whole model does, by {gap:.2g} of {scale:.2g}"
         return None
-
-
-def _largest(numbers: torch.Tensor, of_nan: float = 0.0) -> float:
-    """Return the size of the largest number, and of those that are not finite what is given."""
-    return float(numbers.abs().nan_to_num(of_nan, of_nan).max()) if numbers.numel() else 0.0
 
 
 def _on(device: torch.device, positions: Sequence[Any], rows: Any) -> list[Any]:
@@ -179,18 +174,18 @@ def _mutants_to_check(n: int, length: int, n_letters: int, n_rows: int) -> tuple
 class Seen:
     """Sequences as a model sees them in one view, which mutants are laid over."""
 
-    def __init__(self, engine: Engine, x: torch.Tensor, args: Sequence[torch.Tensor], view: View, width: int) -> None:
+    def __init__(
+        self, engine: Engine, x: torch.Tensor, args: Sequence[torch.Tensor], view: View, width: int,
+        measures: bool = False,
+    ) -> None:  # fmt: skip
         layout = engine.request.layout
         self.view, self._layout, self._engine = view, layout, engine
         shown = view.show(x, layout)
         self.letters = shown.permute(0, _length_axis(layout), layout.axis)
         """As (n, positions, channels)."""
-        self._references = References(engine.program, shown, args, width)
+        self._references = References(engine.program, shown, args, width, measures)
         self.outputs = self._references.outputs
-
-    def kept(self) -> list[torch.Tensor]:
-        """Return what is kept of the sequences."""
-        return list(self._references.values.values())
+        self.largest = self._references.largest
 
     def change(self, sequence: Array, start: Array, codes: Array) -> tuple[torch.Tensor, Array]:
         """Return what letters in place of others add to what is seen, (rows, width, channels), and where it begins."""

@@ -494,11 +494,11 @@ def _weights(node: Node, x: Node, axis: int, reach: Steps) -> torch.Tensor:
     """Return what turns sums over a kernel by its size into the means that a pooling takes at the ends."""
     shape = [int(size) if k == axis else 1 for k, size in enumerate(shape_of(x))]
     shape[0] = 1
-    means = _again(node, torch.ones(shape, device=x.meta["val"].device)).flatten()
+    means = _again(node, torch.ones(shape, dtype=torch.float64)).flatten()
     first = torch.arange(reach.n_out) * reach.stride - reach.padding
     counts = (first + reach.kernel).clamp_max(shape[axis]) - first.clamp_min(0)
     weights = means * reach.kernel / counts.to(means)
-    return weights.reshape([-1 if k == axis else 1 for k in range(len(shape))]).to(x.meta["val"].dtype)
+    return weights.reshape([-1 if k == axis else 1 for k in range(len(shape))]).to(x.meta["val"])
 
 
 def _adaptive(node: Node, facts: Facts) -> Step:

@@ -23,15 +23,23 @@ class References:
         The sequences and what the model takes beside them.
     width : int
         Neighbouring positions that changes may have, at most.
+    measures : bool
+        Whether `largest` is wanted.
     """
 
-    def __init__(self, program: Program, x: torch.Tensor, args: Sequence[torch.Tensor], width: int) -> None:
+    def __init__(
+        self, program: Program, x: torch.Tensor, args: Sequence[torch.Tensor], width: int, measures: bool = False
+    ) -> None:
         self.program, self.plan = program, program.plan(width)
         self.args = dict(zip(program.graph.args, args, strict=True))
         values: dict[Any, Any] = {**program.constants, **self.args, program.x: x}
+        self.largest = size_of(x) if measures else 0.0
+        """The size of the largest number of all layers."""
         ends = last_uses(program.whole_order, whole_inputs, self.plan.kept | program.outputs)
         for node in program.whole_order:
             values[node] = call(node, values)
+            if measures:
+                self.largest = max(self.largest, size_of(values[node]))
             for value in ends.get(node, ()):
                 if value not in program.constants and value not in self.args:
                     del values[value]
@@ -49,6 +57,13 @@ class References:
             value = value.reshape(len(value), *self.program.shape(node)[1:])
         axis = self.program.axis(node) if node in self.program.steps or node is self.program.x else None
         return value if axis is None else by_position(value, axis)
+
+
+def size_of(numbers: Any, of_nan: float = 0.0) -> float:
+    """Return the size of the largest number, and of those that are not finite what is given."""
+    if not isinstance(numbers, torch.Tensor) or not numbers.is_floating_point() or not numbers.numel():
+        return 0.0
+    return float(numbers.abs().nan_to_num(of_nan, of_nan).max())
 
 
 class Run:

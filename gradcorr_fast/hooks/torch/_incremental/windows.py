@@ -184,7 +184,8 @@ def by_position(tensor: torch.Tensor, axis: int) -> torch.Tensor:
 
 def _see(tensor: torch.Tensor, axis: int) -> Array:
     """See a tensor as an array (n, length, numbers of a position)."""
-    array: Array = by_position(tensor, axis).movedim(axis, 1).flatten(2).numpy()
+    ordered = by_position(tensor, axis).movedim(axis, 1)
+    array: Array = ordered.reshape(*ordered.shape[:2], -1 if ordered.numel() else 0).numpy()
     return array
 
 
