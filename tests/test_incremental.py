@@ -116,49 +116,42 @@ def layers(*modules: Any) -> Any:
     return nn.Sequential(*modules)
 
 
+def dense(*modules: Any) -> Any:
+    """Layers, and a dense one on all that they make."""
+    return nn.Sequential(*modules, nn.Flatten(), nn.LazyLinear(2))
+
+
 POOLED = {
-    "rounding up": lambda: layers(
-        conv(4, 6), nn.ReLU(), nn.MaxPool1d(5, ceil_mode=True), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "overlapping": lambda: layers(conv(4, 6), nn.MaxPool1d(3, 2, 1), conv(6, 4), nn.Flatten(), nn.LazyLinear(2)),
-    "dilated": lambda: layers(conv(4, 6), nn.MaxPool1d(3, 2, dilation=2), nn.Flatten(), nn.LazyLinear(2)),
-    "means with zeros": lambda: layers(conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2), nn.Flatten(), nn.LazyLinear(2)),
-    "means without zeros": lambda: layers(
-        conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2, True, False), conv(6, 4), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "means, rounding up": lambda: layers(
-        conv(4, 6), nn.ELU(), nn.AvgPool1d(5, ceil_mode=True), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "to one": lambda: layers(conv(4, 6), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
+    "rounding up": lambda: dense(conv(4, 6), nn.ReLU(), nn.MaxPool1d(5, ceil_mode=True)),
+    "overlapping": lambda: dense(conv(4, 6), nn.MaxPool1d(3, 2, 1), conv(6, 4)),
+    "dilated": lambda: dense(conv(4, 6), nn.MaxPool1d(3, 2, dilation=2)),
+    "means with zeros": lambda: dense(conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2)),
+    "means without zeros": lambda: dense(conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2, True, False), conv(6, 4)),
+    "means, rounding up": lambda: dense(conv(4, 6), nn.ELU(), nn.AvgPool1d(5, ceil_mode=True)),
+    "to one": lambda: dense(conv(4, 6), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
     "to a mean": lambda: layers(conv(4, 6), nn.SiLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
     "to four": lambda: layers(conv(4, 6), nn.AdaptiveMaxPool1d(4), nn.Flatten(), nn.Linear(24, 2)),
     "all": lambda: layers(conv(4, 6), nn.MaxPool1d(LENGTH), nn.Flatten(), nn.Linear(6, 2)),
 }
 CONVOLVED = {
-    "strided": lambda: layers(
-        nn.Conv1d(4, 6, 5, 3, 2), nn.ReLU(), nn.Conv1d(6, 5, 4, 2), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "dilated, even": lambda: layers(
+    "strided": lambda: layers(nn.Conv1d(4, 6, 5, 3, 2), nn.ReLU(), nn.Conv1d(6, 5, 4, 2)),
+    "dilated, even": lambda: dense(
         nn.Conv1d(4, 6, 4, padding=5, dilation=3),
         nn.ReLU(),
         nn.Conv1d(6, 5, 6, padding=2),
         nn.Flatten(),
         nn.LazyLinear(2),
     ),
-    "valid": lambda: layers(
-        nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 5, 4, dilation=2), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "grouped": lambda: layers(conv(4, 8), nn.ReLU(), conv(8, 8, 3, groups=4), nn.Flatten(), nn.LazyLinear(2)),
-    "one after another": lambda: layers(conv(4, 6), conv(6, 6), norm(6), conv(6, 3), nn.Flatten(), nn.LazyLinear(2)),
-    "normalised first": lambda: layers(norm(4), conv(4, 6), nn.ReLU(), norm(6), nn.Flatten(), nn.LazyLinear(2)),
-    "circular": lambda: layers(
-        nn.Conv1d(4, 6, 5, padding=2, padding_mode="circular"), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)
-    ),
-    "gated": lambda: layers(conv(4, 12), nn.GLU(1), conv(6, 4), nn.Softmax(1), nn.Flatten(), nn.LazyLinear(2)),
-    "residual": lambda: layers(
+    "valid": lambda: layers(nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 5, 4, dilation=2)),
+    "grouped": lambda: dense(conv(4, 8), nn.ReLU(), conv(8, 8, 3, groups=4)),
+    "one after another": lambda: dense(conv(4, 6), conv(6, 6), norm(6), conv(6, 3)),
+    "normalised first": lambda: dense(norm(4), conv(4, 6), nn.ReLU(), norm(6)),
+    "circular": lambda: dense(nn.Conv1d(4, 6, 5, padding=2, padding_mode="circular"), nn.ReLU()),
+    "gated": lambda: dense(conv(4, 12), nn.GLU(1), conv(6, 4), nn.Softmax(1)),
+    "residual": lambda: dense(
         conv(4, 6), *[Residual(nn.ReLU(), conv(6, 6, 3, dilation=k)) for k in (1, 2, 4)], *head(6, LENGTH)
     ),
-    "halves": lambda: layers(conv(4, 6), Function(lambda y: sum(y.chunk(2, 1))), nn.Flatten(), nn.LazyLinear(2)),
+    "halves": lambda: layers(conv(4, 6), Function(lambda y: sum(y.chunk(2, 1)))),
 }
 
 
@@ -356,14 +349,17 @@ def test_an_exported_model_is_followed() -> None:
 
 def test_explanations_name_what_limits_the_gain() -> None:
     found = hooks.explain_engine(build(CASES["recurrent"]), one_hot(1))
-    assert found.is_followed and found.receptive_field == 5
-    assert found.stops_at is not None and found.stops_at.startswith("lstm in layer lstm (")
+    assert found.is_followed
+    assert found.receptive_field == 5
+    assert found.stops_at is not None
+    assert found.stops_at.startswith("lstm in layer lstm (")
     assert "architectures.py" in found.stops_at
     assert 1 <= found.expected_gain < 3
     attention = hooks.explain_engine(build(CASES["transformer"]), one_hot(1))
     assert attention.expected_gain < 1.3
     refused = hooks.explain_engine(Sizes(), one_hot(1))
-    assert not refused.is_followed and refused.expected_gain == 1
+    assert not refused.is_followed
+    assert refused.expected_gain == 1
 
 
 def test_a_layer_of_ones_own_needs_a_rule_and_then_is_followed() -> None:
@@ -428,5 +424,6 @@ def test_models_come_back_as_they_were() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         hooks.saturation_mutagenesis(model, one_hot(2), engine="incremental")
-    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
