@@ -14,7 +14,7 @@ import gradcorr_fast as gf  # noqa: E402
 from gradcorr_fast.hooks._ready import Wish  # noqa: E402
 from gradcorr_fast.hooks.torch._incremental import choosing  # noqa: E402
 from tests import architectures  # noqa: E402
-from tests.architectures import CASES, Function, Residual, build, conv, head, norm  # noqa: E402
+from tests.architectures import CASES, Function, Residual, build, conv, norm  # noqa: E402
 
 hooks = gf.hooks.torch
 LENGTH = architectures.LENGTH
@@ -128,30 +128,22 @@ POOLED = {
     "means with zeros": lambda: dense(conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2)),
     "means without zeros": lambda: dense(conv(4, 6), nn.GELU(), nn.AvgPool1d(4, 3, 2, True, False), conv(6, 4)),
     "means, rounding up": lambda: dense(conv(4, 6), nn.ELU(), nn.AvgPool1d(5, ceil_mode=True)),
-    "to one": lambda: dense(conv(4, 6), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
+    "to one": lambda: layers(conv(4, 6), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
     "to a mean": lambda: layers(conv(4, 6), nn.SiLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
     "to four": lambda: layers(conv(4, 6), nn.AdaptiveMaxPool1d(4), nn.Flatten(), nn.Linear(24, 2)),
     "all": lambda: layers(conv(4, 6), nn.MaxPool1d(LENGTH), nn.Flatten(), nn.Linear(6, 2)),
 }
 CONVOLVED = {
-    "strided": lambda: layers(nn.Conv1d(4, 6, 5, 3, 2), nn.ReLU(), nn.Conv1d(6, 5, 4, 2)),
-    "dilated, even": lambda: dense(
-        nn.Conv1d(4, 6, 4, padding=5, dilation=3),
-        nn.ReLU(),
-        nn.Conv1d(6, 5, 6, padding=2),
-        nn.Flatten(),
-        nn.LazyLinear(2),
-    ),
-    "valid": lambda: layers(nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 5, 4, dilation=2)),
+    "strided": lambda: dense(nn.Conv1d(4, 6, 5, 3, 2), nn.ReLU(), nn.Conv1d(6, 5, 4, 2)),
+    "dilated, even": lambda: dense(nn.Conv1d(4, 6, 4, padding=5, dilation=3), nn.ReLU(), nn.Conv1d(6, 5, 6, padding=2)),
+    "valid": lambda: dense(nn.Conv1d(4, 6, 7), nn.ReLU(), nn.Conv1d(6, 5, 4, dilation=2)),
     "grouped": lambda: dense(conv(4, 8), nn.ReLU(), conv(8, 8, 3, groups=4)),
     "one after another": lambda: dense(conv(4, 6), conv(6, 6), norm(6), conv(6, 3)),
     "normalised first": lambda: dense(norm(4), conv(4, 6), nn.ReLU(), norm(6)),
     "circular": lambda: dense(nn.Conv1d(4, 6, 5, padding=2, padding_mode="circular"), nn.ReLU()),
     "gated": lambda: dense(conv(4, 12), nn.GLU(1), conv(6, 4), nn.Softmax(1)),
-    "residual": lambda: dense(
-        conv(4, 6), *[Residual(nn.ReLU(), conv(6, 6, 3, dilation=k)) for k in (1, 2, 4)], *head(6, LENGTH)
-    ),
-    "halves": lambda: layers(conv(4, 6), Function(lambda y: sum(y.chunk(2, 1)))),
+    "residual": lambda: dense(conv(4, 6), *(Residual(nn.ReLU(), conv(6, 6, 3, dilation=k)) for k in (1, 2, 4))),
+    "halves": lambda: dense(conv(4, 6), Function(lambda y: sum(y.chunk(2, 1)))),
 }
 
 
