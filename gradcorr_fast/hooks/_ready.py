@@ -105,10 +105,14 @@ class ReadyModel:
         What is asked.
     make : callable
         Makes the functions of the framework for a request, which may be for the other strand, or for values alone.
+    optimization : dict, optional
+        What was done to run the model faster, as scans record it.
     """
 
-    def __init__(self, request: Request, make: Callable[[Request], Framework]) -> None:
-        self.request = request
+    def __init__(
+        self, request: Request, make: Callable[[Request], Framework], optimization: dict[str, Any] | None = None
+    ) -> None:
+        self.request, self.optimization = request, optimization
         self._make = make
         self._made: dict[tuple[bool, bool], Framework] = {}
 

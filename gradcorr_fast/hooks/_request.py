@@ -74,6 +74,8 @@ class Request(NamedTuple):
     """Whether the model is shown the other strand."""
     forward_only: bool = False
     """Whether gradients are not needed."""
+    optimize: int | tuple[str, ...] = 0
+    """Level, or steps, to a faster copy of the model."""
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -124,6 +126,8 @@ def make_request(
     """Check what users pass; `extra` are fields of AttributionMaps that the method has beside those of every method."""
     check_names(options, COMMON)
     given = complete(options, COMMON)
+    if given["optimize"] and framework != "torch":
+        raise ValueError(f"optimize={given['optimize']!r} is for models of PyTorch alone; leave it away, XLA compiles")
     kind = library(X)
     if kind not in ("numpy", framework):
         raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
@@ -158,6 +162,7 @@ def make_request(
         strand=make_strand(given["rc"], given["rc_output"], given["bin_axis"], given["strand_pairs"], inner),
         window=make_window(layout, given["start"], given["end"]),
         mask=make_mask(layout, given["mask"]),
+        optimize=given["optimize"],
     )
 
 

@@ -39,6 +39,11 @@ class Session:
         """Where the model is."""
 
     @property
+    def optimization(self) -> dict[str, Any] | None:
+        """What was done to run the model faster, if that was asked for."""
+        return self._model.optimization
+
+    @property
     def batch_size(self) -> int:
         """Rows of a batch."""
         return self.batches.size

@@ -178,6 +178,8 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
         Where to put the batches.
     precision : "float32"
         On other devices than CPUs, matrix products are computed in full float32 whatever the default.
+    optimize : 0
+        Faster copies are made of PyTorch models alone; XLA folds and orders memory by itself.
     args, options
         See `hooks.torch.saliency`, also for the results and errors.
 

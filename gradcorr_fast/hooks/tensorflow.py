@@ -128,6 +128,8 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
         A TensorFlow device to run on, such as "GPU:0".
     precision : "float32"
         Gradients are computed in the precision of the model; on GPUs TensorFlow's own setting of TF32 holds.
+    optimize : 0
+        Faster copies are made of PyTorch models alone; XLA folds and orders memory by itself.
     options
         See `hooks.torch.saliency`, also for the results and errors.
 

@@ -75,7 +75,7 @@ def attribute_regions(
     length, axis, targets, output, edges, max_n, contigs
         See `score_variants`. A window begins at centre - length // 2. The centre is the summit of a narrowPeak that
         tells one, and (start + stop) // 2 of every other region.
-    batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
+    batch_size, device, precision, optimize, rc, rc_output, bin_axis, strand_pairs, shifts
         See `hooks.torch.saliency`. Maps are means over strands and shifts.
     dtype : "float16" or "float32"
         Of maps. In float16 each has a scale of its own, a power of two, and an error of at most 2**-11 (0.049 %) of a

@@ -121,7 +121,7 @@ def score_variants(
         others need is not computed.
     contigs : path or mapping, optional
         Other names of contigs; see `Genome`.
-    batch_size, device, precision, rc, rc_output, bin_axis, strand_pairs, shifts
+    batch_size, device, precision, optimize, rc, rc_output, bin_axis, strand_pairs, shifts
         See `hooks.torch.saliency`. Scores are means over strands and shifts.
     windows : str
         "centred" on each variant, or "grid:STEP", cut by position alone, so that variants share reference windows.

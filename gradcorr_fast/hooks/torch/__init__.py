@@ -75,6 +75,12 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
         By default matrix products and convolutions on CUDA may not round their inputs to TF32, whatever the global
         setting; "tf32" lets them. The last two run the model under autocast. A warning says how far the angles are
         from those in float32 on a few of the sequences.
+    optimize : 0, 1, 2 or sequence of str
+        Run a faster copy of the model, equal to rounding: 1 folds batch normalisation into the layers beside it, and
+        keeps channels last in memory where that is faster; 2 runs torch.compile on it too. The copy is compared with
+        the model, and timed, on a batch; what it gains nothing by is left, and a warning says why if that is all. It
+        is made anew in each call, for many sequences. Names of "fold", "channels_last" and "compile" take these steps
+        without timing.
     corrected : bool
         False returns the plain gradient.
     random_state : int or None

@@ -1,7 +1,5 @@
 """The correction inside the first linear layers of a PyTorch model: same predictions, corrected gradients."""
 
-import copy
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +7,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from ... import ops
+from ._copying import copy_model
 from ._running import _prepared as prepared
 from ._tracing import (
     MEND,
@@ -93,7 +92,7 @@ def fold(
         raise TypeError(f"example must be floating point, as the model takes it; got {example.dtype}")
     own: dict[str, Any] = {"letters": letters, "n_letters": n_letters}
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-        folded = _copy(model)
+        folded = copy_model(model)
         with prepared(folded, None):
             if example is None:
                 example = make_example(folded, axis, n_letters, args)
@@ -104,12 +103,6 @@ def fold(
         _put_in(folded, found, exact)
         differences(model, folded, example, args, axis, only_one_hot=not exact, **own)
     return folded
-
-
-def _copy(model: torch.nn.Module) -> torch.nn.Module:
-    with warnings.catch_warnings():  # torch 2.13 copies graphs by functions that it deprecates
-        warnings.filterwarnings("ignore", message=".*treespec", category=FutureWarning)
-        return copy.deepcopy(model)
 
 
 def check_model(model: Any) -> None:
@@ -285,7 +278,7 @@ def differences(
     """
     own = {"axis": axis, "letters": letters, "n_letters": n_letters}
     try:
-        pair = tuple(_copy(each).double() for each in (model, folded))
+        pair = tuple(copy_model(each).double() for each in (model, folded))
         found = _compare(pair, example.double(), tuple(map(_as_double, args)), only_one_hot, own)
     except (RuntimeError, NotImplementedError):  # what was made for one dtype
         found = _compare((model, folded), example, tuple(args), only_one_hot, own)

@@ -16,6 +16,7 @@ from .. import _checks, _options, _request
 from .._attempts import Memory
 from .._layout import Layout
 from .._ready import Framework, Method, Positions, ReadyModel
+from . import _optimizing
 from ._incremental.choosing import Chooser
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -38,6 +39,10 @@ def prepare(
         from .. import keras
 
         keras.backend(model, "torch")
+        if options.get("optimize"):
+            raise ValueError(
+                f"optimize={options['optimize']!r} is for models of PyTorch alone; leave it away for Keras"
+            )
     model = unwrap(model)
     given: _options.Options = {"axis": 1, "precision": "float32", "batch_size": "auto", "device": None}
     given.update(options)
@@ -50,15 +55,25 @@ def prepare(
         set_precision(precision),
         without_autocast(place := torch.device(where or X.device)),
     ):
+        fastest, optimization = model, None
+
+        def make_for(model: Model, wanted: _request.Request, precision: str) -> Framework:
+            return _make_framework(model, X, wanted, where, precision)
 
         def make(wanted: _request.Request) -> Framework:
-            return _make_framework(model, X, wanted, where, precision)
+            framework = make_for(fastest, wanted, precision)  # the steps to a value show in the model alone
+            own = make_for(model, wanted, precision)
+            return framework._replace(has_path=own.has_path, refer=own.refer)
 
         if given["batch_size"] == "auto" and place.type == "cuda" and len(X):
             request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
             _probe(model, X, request, where, precision)
-        yield ReadyModel(request, make)
+        if request.optimize != 0 and len(X):
+            probe = _optimizing.make_probe(X, request, precision, method.needs_gradients, make_for)
+            fastest, found = _optimizing.optimise(model, request.optimize, probe)
+            optimization = found._asdict()
+        yield ReadyModel(request, make, optimization)
 
 
 def _probe(model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str) -> None:

@@ -25,6 +25,12 @@ REASONS = {
     "model_failed": "on which the model failed",
 }
 """Why an allele or region was not used, by its status."""
+STEPS = {
+    "fold": "batch normalisation was folded into the layers beside it",
+    "channels_last": "channels were kept last in memory",
+    "compile": "the model was compiled by torch.compile",
+}
+"""What was done to run a model faster."""
 DIGITS = 12
 """Of a digest, in text for people."""
 Part = Mapping[str, Any]
@@ -40,7 +46,7 @@ def describe(metadata: Mapping[str, Any]) -> str:
         "kind", "variants" or "regions"; "model" with "source" and "digest"; "genome" and "input" with "path" and
         "digest"; "options" with "length", "targets", "scores" or "method", "rc", "shifts", "windows", "top", "flank",
         "edges", "max_n" and "precision"; "counts", number of alleles or regions by status; "agreement" of exact and
-        first-order effects with "n" and "pearson" for each target; "versions"; "device".
+        first-order effects with "n" and "pearson" for each target; "versions"; "device"; "optimization" with "steps".
 
     Returns
     -------
@@ -174,7 +180,12 @@ def _software(metadata: Part, options: Part) -> str:
     texts = [f"{name} {version}" for name, version in versions if version and name != KEY]
     device, precision = metadata.get("device"), options.get("precision")
     how = [f" on {device}" if device else "", f" in {precision}" if precision else "", _after(" with ", _listed(texts))]
-    return _after("computations ran", "".join(how))
+    return _after("computations ran", "".join(how)) + _optimization(metadata.get("optimization") or {})
+
+
+def _optimization(found: Part) -> str:
+    steps = _listed([STEPS.get(step, step) for step in found.get("steps") or ()])
+    return f"; for speed, {steps}, with results equal to rounding" if steps else ""
 
 
 def _after(word: str, text: str) -> str:

@@ -21,6 +21,7 @@ from ... import model_files, runtime, sequences
 from ..._types import Array, Device, FastaLike, Model, PathLike, SourceLike
 from ..._warn import warn
 from ...hooks._attempts import reason_of
+from ...hooks._options import as_json
 from ...hooks._session import Session, open_session
 from ...io.replacing import hidden
 from ..inputs.contigs import missing_contigs
@@ -90,7 +91,8 @@ def prepare(
         options = _completed(options, sizes)
     loaded = as_loaded(model, options["device"])
     options = _completed(options, _guess(loaded, options, tell))
-    with _genome(fasta, options["contigs"]) as genome, _session(loaded, options) as session:
+    optimize = _optimize_as_before(options["optimize"], before)
+    with _genome(fasta, options["contigs"]) as genome, _session(loaded, options, optimize) as session:
         yield Ready(loaded, session, genome, _completed(options, {"batch_size": session.batch_size}))
 
 
@@ -207,8 +209,15 @@ def _guess(loaded: model_files.LoadedModel, options: Mapping[str, Any], tell: bo
     return taken
 
 
-def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any]) -> Any:
-    given: Any = {name: options[name] for name in FOR_MODEL if name in options}
+def _optimize_as_before(optimize: Any, before: Record | None) -> Any:
+    """Return the steps that a scan was begun with, so that what was faster then holds; otherwise what is asked for."""
+    if before is None or "optimization" not in before or before["options"]["optimize"] != as_json(optimize):
+        return optimize
+    return tuple(before["optimization"]["steps"])
+
+
+def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any], optimize: Any) -> Any:
+    given: Any = {name: options[name] for name in FOR_MODEL if name in options} | {"optimize": optimize}
     return open_session(loaded.model, loaded.framework, **given)
 
 
@@ -217,7 +226,8 @@ def describe(ready: Ready, kind: str, probed: "Probe") -> Record:
     loaded, genome = ready.loaded, ready.genome
     found = runtime.info()["versions"]
     packages = ("gradcorr_fast", "python", "numpy", loaded.framework.replace("keras", "tensorflow"))
-    return {
+    optimization = ready.session.optimization
+    record = {
         KEY: found["gradcorr_fast"],
         "kind": kind,
         "model": {
@@ -232,6 +242,11 @@ def describe(ready: Ready, kind: str, probed: "Probe") -> Record:
         "versions": {name: found.get(name) for name in packages},
         "device": ready.session.device,
     }
+    return (
+        record
+        if optimization is None
+        else record | {"optimization": {key: as_json(value) for key, value in optimization.items()}}
+    )
 
 
 class Probe(NamedTuple):
@@ -362,8 +377,10 @@ def check_same(
             f"with force (--force)"
         )
     old_size, size = (record["options"]["batch_size"] for record in (before, now))
+    old_steps, steps = (record.get("optimization", {}).get("steps", []) for record in (before, now))
     for part, was, is_now in (
         *((part, before[part], now[part]) for part in ("versions", "device")),
+        ("steps to a faster model", old_steps, steps),
         ("a batch size of", old_size, size),
     ):
         if was != is_now:
