@@ -79,6 +79,18 @@ def conv1d(
     return functional.conv2d(_image(input), _image(weight), bias, *options).squeeze(-2)
 
 
+def convolution(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Any, padding: Any, dilation: Any,  # noqa: A002
+    transposed: bool, output_padding: Any, groups: int,
+) -> torch.Tensor:  # fmt: skip
+    """Do what `aten.convolution` does."""
+    if transposed or weight.ndim != 3:
+        return ATEN.convolution.default(
+            input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
+        )
+    return conv1d(input, weight, bias, stride, padding, dilation, groups)
+
+
 def max_pool1d(
     input: torch.Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,  # noqa: A002
     ceil_mode: bool = False, return_indices: bool = False,
@@ -124,6 +136,7 @@ FUNCTIONS: dict[Any, Any] = {
     torch.conv1d: conv1d,
     ATEN.conv1d.default: conv1d,
     ATEN.conv1d.padding: conv1d,
+    ATEN.convolution.default: convolution,
     functional.max_pool1d: max_pool1d,
     torch.max_pool1d: max_pool1d,
     ATEN.max_pool1d.default: max_pool1d,
@@ -138,10 +151,12 @@ def _change_graph(model: fx.GraphModule) -> int:
         if node.op != "call_function":
             continue
         names = LAYER_FUNCTIONS.get(node.target, ())
-        if node.target in IMAGE_FUNCTIONS or FUNCTIONS.get(node.target) is conv1d:
+        if node.target in IMAGE_FUNCTIONS or FUNCTIONS.get(node.target) in (conv1d, convolution):
             try:
                 weight = constant(model, arguments_of(node, names)["weight"])
             except LookupError:
+                continue
+            if weight is None or weight.ndim not in (3, 4) or arguments_of(node, names).get("transposed"):
                 continue
             tensor = put_tensor(model, node, "channels_last", _with_channels_last(weight))
             set_argument(node, names, "weight", tensor)

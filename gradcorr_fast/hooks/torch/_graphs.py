@@ -45,7 +45,8 @@ def follow(model: nn.Module, n_inputs: int, change: Change) -> tuple[nn.Module, 
         if isinstance(module, torch.jit.ScriptModule):
             reasons.append(f"{name} is scripted")
             return module
-        if _is_of_torch(module):
+        has_tensors = any(True for tensors in (module.parameters(), module.buffers()) for _ in tensors)
+        if _is_of_torch(module) or not has_tensors:
             return module
         try:
             graph_module = module if isinstance(module, fx.GraphModule) else _trace(module, n_given)

@@ -28,6 +28,7 @@ LAYER_FUNCTIONS: dict[Any, tuple[str, ...]] = {
     **dict.fromkeys((torch.conv1d, torch.conv2d, torch.conv3d), _CONVOLUTION),
     **dict.fromkeys((ATEN.conv1d.default, ATEN.conv2d.default, ATEN.conv3d.default), _CONVOLUTION),
     **dict.fromkeys((ATEN.conv1d.padding, ATEN.conv2d.padding, ATEN.conv3d.padding), _CONVOLUTION),
+    ATEN.convolution.default: (*_CONVOLUTION[:6], "transposed", "output_padding", "groups"),
     **dict.fromkeys((functional.linear, ATEN.linear.default), _CONVOLUTION[:3]),
 }
 """Linear functions of graphs, and the names of their arguments."""
@@ -78,7 +79,7 @@ def fold_normalisation(model: nn.Module, n_inputs: int = 1) -> nn.Module:
     Examples
     --------
     >>> model = nn.Sequential(nn.Conv1d(4, 8, 5), nn.BatchNorm1d(8), nn.ReLU()).eval()
-    >>> [type(layer).__name__ for layer in fold_normalisation(model).children()]
+    >>> sorted(type(layer).__name__ for layer in fold_normalisation(model).children())
     ['Conv1d', 'ReLU']
     """
     return find_and_fold(model, n_inputs).model
@@ -237,6 +238,8 @@ def _read_layer(model: fx.GraphModule, node: fx.Node) -> _Layer | None:
     elif node.op == "call_function" and node.target in LAYER_FUNCTIONS:
         module, is_transposed = None, False
         given = arguments_of(node, LAYER_FUNCTIONS[node.target])
+        if given.get("transposed"):
+            return None
         groups, padding = given.get("groups", 1), given.get("padding", 0)
         try:
             weight, bias = constant(model, given["weight"]), constant(model, given.get("bias"))
