@@ -58,7 +58,7 @@ def test_faster_copy(
             open_session(network(name)[0], "torch", **options) as plain,
             open_session(model, "torch", optimize=OPTIMIZE[optimize], **options) as fast,
         ):
-            np.testing.assert_allclose(call(fast), call(plain), rtol=0, atol=1e-3 * np.abs(call(plain)).max())
+            np.testing.assert_allclose(fast.values(codes), plain.values(codes), rtol=1e-3, atol=1e-5)
             found = interleave(benchmark, lambda: call(fast), lambda: call(plain), 2 if is_quick else PAIRS[name])
             steps = ", ".join((fast.optimization or {})["steps"])
     finally:

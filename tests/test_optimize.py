@@ -459,6 +459,13 @@ def test_several_inputs_and_targets() -> None:
         close(saliency(model, one_hot(), **options)[None], saliency(model, one_hot(), targets=[0, 2])[None])
 
 
+@pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Softmax(1)], ids=["sigmoid", "softmax"])
+def test_what_goes_into_the_last_activation_is_found_in_the_copy(last: nn.Module) -> None:
+    model = nn.Sequential(made(residual), last)
+    target = gf.targets.before_activation(gf.targets.index(1))
+    close(*optimised(model, one_hot(), ("fold", "channels_last"), target=target))
+
+
 def test_a_position_for_each_sequence_and_small_batches() -> None:
     close(*optimised(made(residual), one_hot(), ("fold",), target=[0, 1, 2, 0, 1, 2], batch_size=4))
 

@@ -95,6 +95,7 @@ def test_commands_have_every_option_of_a_scan(kind: type) -> None:
     [
         ("batch_size", "auto", "auto"),
         ("batch_size", "12", 12),
+        ("optimize", "1", 1),
         ("shifts", "-1,0,1", (-1, 0, 1)),
         ("strand_pairs", "0:1,2:3", ((0, 1), (2, 3))),
         ("output", "1", 1),
@@ -123,6 +124,7 @@ def test_text_on_the_command_line_is_what_python_takes(name: str, text: str | No
     [
         ("strand_pairs", "0:1:2", "pairs of tracks such as 0:1,2:3"),
         ("shard_size", "1.5", '"auto" or a positive number'),
+        ("optimize", "3", "must be 0, 1 or 2"),
     ],
 )
 def test_text_that_is_no_value_says_what_one_is(name: str, text: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """A faster copy of a PyTorch model, made in steps that are each compared with the model, and timed, before use."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ N_EXACT = 8
 """Rows that are compared in float64."""
 MOST_ROUNDS, LEAST_ROUNDS, SECONDS = 7, 3, 2.0
 """How often, and about how long, steps are timed."""
+LEAST_SPEED_UP = {"fold": 0.9}
+"""How many times as fast a step must be, if not more than once: folding leaves work away, and clocks are noisy."""
 
 Results: TypeAlias = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
 """Values and gradients, for each target."""
@@ -123,38 +126,47 @@ def optimise(model: Model, wanted: int | Sequence[str], probe: Probe) -> tuple[M
     -------
     model, Optimization
     """
-    is_level = isinstance(wanted, int)
     steps = OPTIMIZATIONS[: (0, 2, 3)[wanted]] if isinstance(wanted, int) else tuple(wanted)
-    try:
-        probe.run(model, not probe.needs_gradients)  # what is wrong with the model shows as it always does
-    except probe.memory.errors as error:
-        if not probe.memory.is_exhausted(error):
-            raise
-        probe.memory.release()
-        reason = f"a batch of {probe.n_rows} rows exhausts the memory; give a smaller batch_size"
-        warn(f"optimize={wanted!r} runs the model as it is: {reason}")
-        return model, Optimization(left=(reason,))
     best = _Copy(model, ())
     done: list[str] = []
-    left: list[str] = []
-    for step in steps:
-        try:
-            with _compiling(step == "compile"):
-                copy = _take(step, best, probe)
-                _compare(model, copy.model, [*done, step], probe)
-                ratio = _speed_up(best.model, copy.model, probe) if is_level else None
-        except Exception as error:  # noqa: BLE001  (of torch.fx, compilers, and models that meet what they did not expect)
-            left.append(f"{step}: {shorten(error)}")
-            continue
-        if ratio is not None and ratio <= 1:
-            left.append(f"{step}: it is no faster here ({ratio:.2f} times as fast)")
-            continue
-        best = copy
-        done.append(step)
+    left = _check_memory(model, probe)
+    for step in () if left else steps:
+        copy = _try(step, model, best, done, probe, is_timed=isinstance(wanted, int))
+        if isinstance(copy, str):
+            left.append(f"{step}: {copy}")
+        else:
+            best = copy
+            done.append(step)
     if steps and (not done or (steps[-1] == "compile" and done[-1] != "compile")):
         how = "without torch.compile" if done else "as it is"
         warn(f"optimize={wanted!r} runs the model {how}: {'; '.join(left)}")
     return best.model, Optimization(tuple(done), best.folded, tuple(left))
+
+
+def _check_memory(model: Model, probe: Probe) -> list[str]:
+    """Run the model, so that what is wrong with it shows as it always does; say so if there is no memory for that."""
+    try:
+        probe.run(model, not probe.needs_gradients)
+    except probe.memory.errors as error:
+        if not probe.memory.is_exhausted(error):
+            raise
+        probe.memory.release()
+        return [f"a batch of {probe.n_rows} rows exhausts the memory; give a smaller batch_size"]
+    return []
+
+
+def _try(
+    step: str, model: Model, before: _Copy, done: Sequence[str], probe: Probe, *, is_timed: bool
+) -> _Copy | str:  # fmt: skip
+    """Return a copy that has gone one step further, or why there is none to use."""
+    try:
+        with _compiling(step == "compile"):
+            copy = _take(step, before, probe)
+            _compare(model, copy.model, [*done, step], probe)
+            ratio = _speed_up(before.model, copy.model, probe) if is_timed else math.inf
+    except Exception as error:  # noqa: BLE001  (of torch.fx, compilers, and models that meet what they did not expect)
+        return shorten(error)
+    return copy if ratio > LEAST_SPEED_UP.get(step, 1.0) else f"it is no faster here ({ratio:.2f} times as fast)"
 
 
 def _unwrapped(model: Model) -> Model:
@@ -237,10 +249,10 @@ def _difference(expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor])
     for one, other in zip(expected, found, strict=True):
         pair = one.double(), other.double()
         is_same = (pair[0] == pair[1]) | (pair[0].isnan() & pair[1].isnan())
-        gap = torch.where(is_same, 0.0, (pair[0] - pair[1]).abs().nan_to_num(nan=torch.inf))
+        gap = torch.where(is_same, 0.0, (pair[0] - pair[1]).abs().nan_to_num(nan=math.inf))
         largest = float(pair[0].abs().nan_to_num(posinf=0.0).max()) if len(one) else 0.0
         gap_size = float(gap.max()) if len(one) else 0.0
-        worst = max(worst, gap_size / largest if largest else (torch.inf if gap_size else 0.0))
+        worst = max(worst, gap_size / largest if largest else (math.inf if gap_size else 0.0))
     return worst
 
 
