@@ -12,6 +12,7 @@ from ..paper.evaluation import Agreement, measure
 from ..plot._figures import busiest
 from ..summary import AngleSummary, angle_summary
 from . import planted
+from .genome import write_genome
 
 SIGNAL_BP, AROUND_BP = 8, 3
 """Width of the strongest signal, and how far a motif that is like it may reach beyond."""
@@ -63,6 +64,7 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
+    write_genome(folder)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
     return Result(n_sequences, summary, result.before, result.after, shown, *effects, unplanted)
