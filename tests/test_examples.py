@@ -1,9 +1,11 @@
-"""The examples of the README run as they stand."""
+"""The examples of the README and of the pages run as they stand."""
 
 import importlib.util
 import json
 import re
 import shlex
+import shutil
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,86 @@ from click.testing import CliRunner
 
 import gradcorr_fast as gf
 from gradcorr_fast.cli import main
+from tests.only import Installed, run_only
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+BLOCKS = [
+    pytest.param(code, id=f"{page.stem}-{k}")
+    for page in PAGES
+    for k, code in enumerate(re.findall(r"^ *```python\n(.*?)```", page.read_text(), re.DOTALL | re.MULTILINE))
+]
+TASKS = re.findall(r"^\| \[[^\]]*\]\(#([\w-]+)\)[^|]*\| `pip install ([^`]*)`", README, re.MULTILINE)
+"""Of the README's tasks the heading and what they say that is to be installed."""
+ELSEWHERE = ("benchmark-my-gpu",)
+"""What needs a machine of its own; tests/test_gpu_benchmarks.py rehearses it."""
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
-def test_python_blocks_of_the_readme_run(code: str) -> None:
+@pytest.mark.parametrize("code", BLOCKS)
+def test_python_blocks_of_the_pages_run(code: str) -> None:
     for package in re.findall(r"^import (torch|keras|jax|dask)", code, re.MULTILINE):
         pytest.importorskip(package)
-    exec(compile(textwrap.dedent(code), "README.md", "exec"), {})
+    exec(compile(textwrap.dedent(code), "page", "exec"), {})
 
 
-def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def blocks_of(heading: str) -> list[tuple[str, str]]:
+    """Language and text of each block under a heading of the README, by its anchor."""
+    sections = re.split(r"^###? ", README, flags=re.MULTILINE)
+    named = {section.partition("\n")[0].lower().replace(" ", "-"): section for section in sections}
+    return re.findall(r"^```(python|bash)\n(.*?)```", named[heading], re.DOTALL | re.MULTILINE)
+
+
+def read_install(arguments: str) -> Installed:
+    """Read what `pip install` is given."""
+    words = [word for word in shlex.split(arguments) if not word.startswith("-")]
+    extras = [extra for word in words if word.startswith(".") for extra in word.strip(".[]").split(",") if extra]
+    return Installed(frozenset(extras), tuple(word for word in words if not word.startswith(".")))
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo wrote, which the README begins with."""
+    for package in ("torch", "matplotlib", "logomaker", "pysam"):
+        pytest.importorskip(package)
+    out = tmp_path_factory.mktemp("readme") / "gradcorr-demo"
+    done = CliRunner().invoke(main, ["demo", "-o", str(out), "--sequences", "10"])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_the_readme_is_a_page() -> None:
+    assert README.count("\n") <= 200
+    assert len(TASKS) == 6
+
+
+@pytest.mark.parametrize(("heading", "install"), [task for task in TASKS if task[0] not in ELSEWHERE])
+def test_each_task_of_the_readme_runs_with_what_it_says_alone(
+    heading: str, install: str, demo_folder: Path, tmp_path: Path
+) -> None:
+    """The first scan of the README failed for every ordinary model, and nothing said which extra a block needs."""
+    (tmp_path / demo_folder.name).symlink_to(demo_folder)
+    blocks = blocks_of(heading)
+    assert blocks
+    for language, code in blocks:
+        command = [sys.executable, "-c", code] if language == "python" else ["bash", "-euc", code]
+        if language == "bash" and "modisco " in code and shutil.which("modisco") is None:
+            pytest.skip("modisco is not on the path")
+        done = run_only(read_install(install), command, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_else_can_be_imported_in_an_environment_of_an_extra(tmp_path: Path) -> None:
+    for package in ("torch", "h5py"):
+        pytest.importorskip(package)
+    only = Installed(frozenset({"torch"}))
+    found = (
+        "import importlib.util as u; print([u.find_spec(m) is not None for m in ('numpy', 'torch', 'h5py', 'pytest')])"
+    )
+    assert run_only(only, [sys.executable, "-c", found], tmp_path).stdout == "[True, True, False, False]\n"
+
+
+def test_commands_on_files_of_the_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     h5py = pytest.importorskip("h5py")
     grad = np.random.default_rng(0).standard_normal((30, 4, 50)).astype(np.float32)
     one_hot = np.eye(4, dtype=np.int8)[np.random.default_rng(1).integers(0, 4, (30, 50))]
@@ -35,7 +104,7 @@ def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.save("onehot.npy", one_hot.transpose(0, 2, 1))
     with h5py.File("gradients.h5", "w") as file:
         file["attributions"] = grad
-    commands = re.findall(r"^gradcorr-fast (correct .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"^gradcorr-fast (correct .*)$", (ROOT / "docs/files.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
         done = CliRunner().invoke(main, shlex.split(command))
