@@ -1,4 +1,4 @@
-"""Writes the tables of measured speed into README.md, between its markers, from cpu.json and gpu-*.json in results/.
+"""Writes the tables of measured speed into docs/speed.md, between markers, from cpu.json and gpu-*.json in results/.
 
 python benchmarks/report.py          the rows that have an aim, and the peers
 python benchmarks/report.py --all    every row, to the screen; --results names a file, also one of a GPU
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/cpu.json")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs/speed.md")
     parser.add_argument("--all", action="store_true", help="print every row instead of writing the table")
     args = parser.parse_args()
     results = json.loads(args.results.read_text())
@@ -27,9 +27,9 @@ def main() -> None:
         of_gpu = "card" in results["header"]
         print(render_gpu(results, results["rows"]) if of_gpu else render(results["header"], results["rows"]))
         return
-    text = args.readme.read_text()
+    text = args.page.read_text()
     if BEGIN not in text or END not in text:
-        parser.error(f"{args.readme.name} has no lines {BEGIN} and {END}; put them where the table belongs")
+        parser.error(f"{args.page.name} has no lines {BEGIN} and {END}; put them where the table belongs")
     rows = [row for row in results["rows"] if is_main(row)]
     head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
     parts = [render(results["header"], rows)]
@@ -37,11 +37,11 @@ def main() -> None:
         found = json.loads(path.read_text())
         parts.append(render_gpu(found, [row for row in found["rows"] if any(key in row for key in AIMS)]))
     body = "\n\n".join(parts)
-    args.readme.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
+    args.page.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
 
 
 def is_main(row: Row) -> bool:
-    """Whether a row belongs in the README: an aim, a peer at the standard work, or np.copyto."""
+    """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
 

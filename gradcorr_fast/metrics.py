@@ -78,7 +78,7 @@ def cosine_similarity(a: AnyArray, b: AnyArray, *, axis: int = -1, n_letters: in
     Notes
     -----
     ``<a, b> / (|a| |b|)``. The paper compares a gradient G with ``ppm - 1/n_letters``, and takes the mean over the
-    sequences. Each position of such a truth sums to 0, so that for the corrected gradient Gc
+    sequences. Each position of such a truth sums to 0, so that for the corrected gradient Gc::
 
         cosine after = cosine before * |G| / |Gc|
 

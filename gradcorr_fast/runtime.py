@@ -17,7 +17,7 @@ __all__ = ["info", "set_num_threads", "warmup"]
 BUILDS = {"cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "tensorflow": ("tensorflow", "tensorflow-cpu")}
 """Where one package comes in several builds; the drivers of older GPUs take cuda12x."""
 
-DEVELOPMENT = ("test", "dev")
+DEVELOPMENT = ("test", "dev", "docs")
 """Beginnings of the names of extras that nobody needs who uses the library."""
 
 

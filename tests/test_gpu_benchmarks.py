@@ -41,7 +41,7 @@ def test_everything_runs_without_a_gpu(tmp_path: Path) -> None:
 
 
 def test_the_report_has_the_tables_of_every_card(tmp_path: Path) -> None:
-    readme, cpu = tmp_path / "README.md", tmp_path / "cpu.json"
+    page, cpu = tmp_path / "speed.md", tmp_path / "cpu.json"
     cpu.write_text((ROOT / "benchmarks/results/cpu.json").read_text())
     row = {
         "operation": "standard work", "layout": "(N, 4, L)", "dtype": "float32", "outputs": "fresh", "x": "codes",
@@ -57,10 +57,10 @@ def test_the_report_has_the_tables_of_every_card(tmp_path: Path) -> None:
     }
     del found["rows"][-1]["target"]
     (tmp_path / "gpu-a.json").write_text(json.dumps(found))
-    readme.write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
-    command = [sys.executable, "benchmarks/report.py", "--results", str(cpu), "--readme", str(readme)]
+    page.write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
+    command = [sys.executable, "benchmarks/report.py", "--results", str(cpu), "--page", str(page)]
     subprocess.run(command, cwd=ROOT, check=True)
-    text = readme.read_text()
+    text = page.read_text()
     assert "| 4000.0 | torch eager, 400.0 GB/s | 10.00 (9.00 to 11.00) | 8 |" in text
     assert "| correct | one call |  | 20 us | 10 us | 20 us |" in text
     assert "A card, driver 1" in text

@@ -35,7 +35,7 @@ class Genome:
         written there, or kept in memory where that folder cannot be written.
     contigs : str, Path or mapping of str to str, optional
         Other names of contigs: by name, or in a file with two columns (name, contig), or in a report of NCBI about an
-        assembly (*_assembly_report.txt). See `resolve` for names that are known without.
+        assembly (``*_assembly_report.txt``). See `resolve` for names that are known without.
     slice_bp : int
         How much is read at once when windows follow each other; that much is kept in memory for each thread.
 

@@ -1,0 +1,69 @@
+"""The pages: nothing in them falls behind the code, whatever the site's own build finds."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.test_architecture import PUBLIC
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs a checkout")
+DOCS = ROOT / "docs"
+MARKDOWN = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")),
+]  # fmt: skip
+CONTAINERS = {"gradcorr_fast", "gradcorr_fast.hooks", "gradcorr_fast.paper"}
+"""Modules that hold others, which have the pages."""
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links, as GitHub and the site have it."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_files_lead_somewhere(page: Path) -> None:
+    targets = [re.sub(r"\s", "", link) for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+    inner = [target for target in targets if not re.match(r"https?:", target)]
+    missing = []
+    for path, _, anchor in (target.partition("#") for target in inner):
+        file = page.parent / path if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            missing.append(f"{path}#{anchor}")
+    assert missing == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set()
+    for page in DOCS.rglob("*.md"):
+        for tree in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL):
+            entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            listed |= {(page.parent / f"{entry}.md").resolve() for entry in entries}
+    assert set(DOCS.rglob("*.md")) - listed == {DOCS / "index.md"}
+
+
+def test_every_public_module_is_in_the_api() -> None:
+    text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    documented = set(re.findall(r"^\.\. automodule:: (\S+)$", text, re.MULTILINE))
+    assert documented == set(PUBLIC) - CONTAINERS
+
+
+def test_every_option_of_scans_has_its_reason() -> None:
+    pytest.importorskip("pyarrow")
+    from gradcorr_fast.scan.running.options import FOR_ANY
+
+    terms = re.findall(r"^(`.*)\n: ", (DOCS / "scan-options.md").read_text(), re.MULTILINE)
+    named = {name for term in terms for name in re.findall(r"`(\w+)`", term)}
+    assert set(FOR_ANY) - named == set()
+    others = {"model", "weights", "trust_model", "custom_objects", "out", "resume", "force", "shard", "format"}
+    assert named == set(FOR_ANY) | others
+
+
+def test_who_cites_names_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{version}}}" in (DOCS / "citing.md").read_text()
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
