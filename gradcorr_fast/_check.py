@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, SupportsIndex
 
+from ._installing import install_command
+from ._wording import option
+
 MAX_LETTERS = 32
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 
@@ -15,7 +18,7 @@ class MissingBackendError(ImportError):
 
 def missing_backend(package: str, extra: str) -> MissingBackendError:
     """Return the error that names the extra with `package`."""
-    return MissingBackendError(f"{package} is not installed; pip install 'gradcorr-fast[{extra}]' brings it")
+    return MissingBackendError(f"{package} is not installed; {install_command(extra)} brings it")
 
 
 def optional(package: str, extra: str) -> Any:
@@ -61,13 +64,13 @@ def check_axis(shape: Sequence[int | None], axis: int, n_letters: int | None) ->
     if len(others) == 1 and length != 0:
         layout = "(N, 4, L) arrays " if (len(shape), others[0]) == (3, 1) else ""
         raise ValueError(
-            f"axis {axis} has length {length}; for {layout or 'letters on the axis of length 4 '}pass axis={others[0]} "
-            f"(n_letters={length} if axis {axis} does hold the letters)"
+            f"axis {axis} has length {length}; for {layout or 'letters on the axis of length 4 '}pass "
+            f"{option('axis', str(others[0]))} (n_letters={length} if axis {axis} does hold the letters)"
         )
     if length > MAX_LETTERS or length == 0:
         raise ValueError(
             f"axis {axis} has length {length}, and an alphabet has 1 to {MAX_LETTERS} letters; for (N, 4, L) arrays "
-            f"pass axis=1"
+            f"pass {option('axis', '1')}"
         )
     return front
 

@@ -3,9 +3,11 @@
 import os
 import platform
 import re
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,9 +49,10 @@ def info() -> dict[str, Any]:
     Returns
     -------
     dict
-        `versions` (of optional packages too, None if not installed), `machine`, `threads`, `cache` (folder of compiled
-        kernels) and `backends`: for each library and device "native" (our kernels), "reference" (the formula in the
-        library's own operations), with "untested" where no test has seen it, or "not installed".
+        `versions` (of optional packages too, None if not installed), `machine` (with whether there is an NVIDIA GPU),
+        `threads`, `cache` (folder of compiled kernels), `cpu_builds` (libraries that were built without CUDA) and
+        `backends`: for each library and device "native" (our kernels), "reference" (the formula in the library's own
+        operations), with "untested" where no test has seen it, or "not installed".
 
     Examples
     --------
@@ -61,21 +64,29 @@ def info() -> dict[str, Any]:
     packages = ("numpy", "numba", "llvmlite", *BACKENDS, *(extras() or ()))
     versions = {package: _version(package) for package in packages}
     traced = {"traced": "reference"}
-    cuda = "native, untested" if versions["cupy"] else "needs cupy"
+    on_cuda = "native, untested" if versions["cupy"] else "needs cupy"
+    cpu_builds = _cpu_builds(versions)
+    cuda = dict.fromkeys(cpu_builds, "not in this build, which is for the CPU")
     others = dict.fromkeys(("rocm", "mps", "xpu"), "reference, untested")
     devices = {
         "numpy": {"cpu": "native"},
         "cupy": {"cuda": "native, untested"},
-        "torch": {"cpu": "native", "cuda": cuda, **others, **traced},
-        "tensorflow": {"cpu": "native", "cuda": cuda, **traced},
-        "jax": {"cpu": "native", "cuda": "reference, untested", **traced},
+        "torch": {"cpu": "native", "cuda": cuda.get("torch", on_cuda), **others, **traced},
+        "tensorflow": {"cpu": "native", "cuda": cuda.get("tensorflow", on_cuda), **traced},
+        "jax": {"cpu": "native", "cuda": cuda.get("jax", "reference, untested"), **traced},
         "dask": {"blocks": "as the library of the blocks"},
     }
     return {
         "versions": {"gradcorr_fast": _version("gradcorr-fast"), "python": platform.python_version(), **versions},
-        "machine": {"system": sys.platform, "processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {
+            "system": sys.platform,
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpu": _has_gpu(),
+        },
         "threads": threads.get_num_threads(),
         "cache": cpu.cache_folder(),
+        "cpu_builds": cpu_builds,
         "backends": {
             name: devices[name] if versions[name] else dict.fromkeys(devices[name], "not installed")
             for name in BACKENDS
@@ -176,10 +187,28 @@ def _read_extras(requirements: Iterable[str]) -> dict[str, str]:
     return brought
 
 
+def _cpu_builds(versions: Mapping[str, str | None]) -> list[str]:
+    """Name the libraries of which a build is installed that cannot use NVIDIA GPUs, as far as names tell."""
+    plugins = ("jax-cuda13-plugin", "jax-cuda12-plugin")
+    is_cpu = {
+        "torch": "+cpu" in (versions["torch"] or ""),
+        "tensorflow": _version_of("tensorflow") is None and _version_of("tensorflow-cpu") is not None,
+        "jax": versions["jax"] is not None and not any(_version_of(plugin) for plugin in plugins),
+    }
+    return [library for library, found in is_cpu.items() if found]
+
+
+def _has_gpu() -> bool:
+    return Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
+
+
 def _version(package: str) -> str | None:
-    for name in BUILDS.get(package, (package,)):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    found = (_version_of(name) for name in BUILDS.get(package, (package,)))
+    return next((name for name in found if name is not None), None)
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

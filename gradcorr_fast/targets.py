@@ -295,6 +295,25 @@ def parse(text: str) -> Callable[[AnyArray], AnyArray]:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 
+def describe() -> list[tuple[str, str]]:
+    """Return an example of each kind of target, as text, and what it is in a few words.
+
+    Examples
+    --------
+    >>> describe()[0]
+    ('3, index(3)', 'one track of (N, tracks)')
+    """
+    return [
+        ("3, index(3)", "one track of (N, tracks)"),
+        ("mean(tracks=3)", "mean over the bins of a track"),
+        ("sum_over(bins=4:9)", "sum over some bins, all tracks"),
+        ("log1p_sum(tracks=3)", "log(1 + sum), of counts"),
+        ("logit(3)", "log(p / (1 - p)) of a probability"),
+        ("contrast(3, 0)", "one target less another"),
+        ("before_activation(3)", "what goes into the last sigmoid"),
+    ]
+
+
 def _int(value: SupportsIndex) -> int:
     if isinstance(value, bool):
         raise TypeError(f"positions are ints; got {value!r}")

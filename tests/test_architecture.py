@@ -18,7 +18,7 @@ from tests.test_dispatch import run_python
 ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
-    {"_types", "_warn", "_check", "_damage", "_show", "backends"},
+    {"_types", "_warn", "_wording", "_installing", "_check", "_damage", "_show", "backends"},
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},
@@ -26,6 +26,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"paper"},
     {"demo", "report"},
     {"cli"},
+    {"__main__"},
 ]
 ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
 """Of scans, likewise."""

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import gradcorr_fast as gf
 from gradcorr_fast import io
+from gradcorr_fast._installing import install_command
 from gradcorr_fast.cli import main
 from gradcorr_fast.io import maps, replacing
 from tests.conftest import require
@@ -141,7 +142,7 @@ def test_a_compression_of_a_plugin_is_read_or_explained(tmp_path: Path) -> None:
         arguments = [sys.executable, "-c", start + COMMAND, "correct", "in.h5", "-o", "out.h5", "--force"]
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
-    assert "hdf5plugin is not installed; pip install 'gradcorr-fast[io]' brings it" in done.stderr
+    assert f"hdf5plugin is not installed; {install_command('io')} brings it" in done.stderr
     assert not read("out.h5").any()
 
 
@@ -206,9 +207,9 @@ def test_the_modisco_pair_is_written_from_one_file(x: str) -> None:
         (["in.npz", "-o", "o.npy", "--dataset", "grad", "--angles", "o.npy"], "is in use"),
         (
             ["in.npz", "-o", "o.npy", "--dataset", "grad", "--axis", "1"],
-            "axis 1 has length 30; for letters on the axis of length 4 pass axis=2",
+            "axis 1 has length 30; for letters on the axis of length 4 pass --axis 2",
         ),
-        (["in.npz", "-o", "o.npy", "--dataset", "grad", "--axis", "0"], "pass axis=2"),
+        (["in.npz", "-o", "o.npy", "--dataset", "grad", "--axis", "0"], "pass --axis 2"),
         (["square.npy", "-o", "out.npy"], "pass the axis of the letters (1 for (N, 4, L), 2 for (N, L, 4))"),
         (["protein.npy", "-o", "out.npy"], "holds no array that fits; name the dataset"),
         (["square.npy", "-o", "out.npy", "--x", "x.npy"], "--x FILE and --format modisco go together"),
@@ -243,7 +244,7 @@ def test_files_are_replaced_only_by_force(name: str) -> None:
     np.save("in.npy", GRAD)
     np.save("old.npy", GRAD[:1])
     run("old.npy", "-o", name)
-    assert "exists already; force (--force) replaces it" in run("in.npy", "-o", name, status=2).output
+    assert "exists already; --force replaces it" in run("in.npy", "-o", name, status=2).output
     assert read(name).shape == (1, 30, 4)
     run("in.npy", "-o", name, "--force")
     same(read(name), gf.correct(GRAD))

@@ -147,7 +147,7 @@ def test_weights_alone_go_into_the_same_class(suffix: str) -> None:
         (["folded_models:make_function", "-o", "out.pt2"], "takes PyTorch modules, and folded_models:make_function is"),
         (["nothing.pt2", "-o", "out.pt2"], "nothing.pt2 does not exist"),
         (["folded_models:make", "-o", "no/out.pt2"], "the folder"),
-        (["folded_models:make", "-o", "there.pt2"], "exists already; force (--force) replaces it"),
+        (["folded_models:make", "-o", "there.pt2"], "exists already; --force replaces it"),
     ],
 )
 def test_a_wrong_call_is_told_and_leaves_nothing(arguments: list[str], message: str) -> None:

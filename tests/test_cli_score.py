@@ -92,7 +92,7 @@ def test_a_table_is_written_and_alleles_are_counted(call: Callable[..., Result])
     assert [line.split() for line in done.stdout.splitlines()[1:]] == [["ok", "150"], ["contig_missing", "1"]]
     assert "axis 1, as the model seems to take" in done.stderr
     again = call("score", "-o", "scores.parquet")
-    assert (again.exit_code, "--force) replaces it" in again.stderr) == (2, True)
+    assert (again.exit_code, "--force replaces it" in again.stderr) == (2, True)
 
 
 def test_it_is_planned_scored_in_shares_and_merged(call: Callable[..., Result]) -> None:
@@ -159,7 +159,7 @@ def test_what_the_model_cannot_score_ends_in_the_exit_status(call: Callable[...,
         (["--shard", "3/2"], "must be i/n with i from 1 to n"),
         (["--shifts", "a"], "must be whole numbers"),
         (["--strand-pairs", "0,1"], "must be pairs of tracks"),
-        (["--bin-axis", "1"], "pass rc=True with them"),
+        (["--bin-axis", "1"], "pass --rc with them"),
         (["--exact"], "--top K"),
         (["--target", "best"], "is not a target"),
         (["--batch-size", "0"], "positive number"),

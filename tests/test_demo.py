@@ -3,12 +3,15 @@
 import tomllib
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import gradcorr_fast as gf
+from gradcorr_fast import _installing
+from gradcorr_fast._installing import install_command
 from gradcorr_fast.demo import planted
 from tests.conftest import require
 
@@ -77,7 +80,10 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     done = CliRunner().invoke(demo, ["-o", str(out), "--sequences", "10"])
     assert done.exit_code == 0, done.output
     assert f"Look at {out / 'largest-angles.png'}: its fourth panel" in done.output.strip().splitlines()[-1]
+    assert done.stderr.startswith("What you will see: ")
+    assert [line[:3] for line in done.stderr.splitlines() if line[1:2] == "/"] == ["1/4", "2/4", "3/4", "4/4"]
     names = {path.name for path in out.iterdir()}
+    assert names >= {"genome.fa", "variants.vcf", "peaks.bed"}
     assert names >= {"largest-angles.png", "typical.png", "angles.png", "gradients.npy", "report.txt"}
     assert names >= {"modisco.ohe.npz", "modisco.attr.npz"}
     assert {name for name in names if name.startswith("scores")} == {"scores.vcf.gz"}
@@ -95,16 +101,58 @@ def test_the_demo_needs_no_input_and_shows_an_improvement(tmp_path: Path) -> Non
     assert "exists; pass --force" in again.output
 
 
-def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_every_package_that_is_missing_by_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from gradcorr_fast import runtime
     from gradcorr_fast.cli.doctor import doctor
 
-    monkeypatch.setattr(runtime, "_version", lambda package: None if package in ("torch", "zarr") else "1.0")
+    missing = ("torch", "h5py", "hdf5plugin")
+    monkeypatch.setattr(runtime, "_version", lambda package: None if package in missing else "1.0")
+    lines = CliRunner().invoke(doctor, []).output.partition("\nmissing:\n")[2].splitlines()
+    found = {line.split("  ")[1]: line.split("  ")[-1].strip() for line in lines if line}
+    assert found == {"torch": install_command("torch"), "h5py, hdf5plugin": install_command("io")}
+
+
+RECORDS = [
+    ({}, "pip install 'gradcorr-fast[io]'"),
+    ({"url": "https://pypi.example/gradcorr_fast.whl", "archive_info": {}}, "pip install 'gradcorr-fast[io]'"),
+    ({"url": "file:///a%20b/x.whl", "archive_info": {}}, "pip install 'gradcorr-fast[io] @ file:///a%20b/x.whl'"),
+    ({"url": "file:///a%20b", "dir_info": {}}, "pip install '/a b[io]'"),
+    ({"url": "file:///a%20b", "dir_info": {"editable": True}}, "pip install -e '/a b[io]'"),
+    ({"url": Path.cwd().as_uri(), "dir_info": {"editable": True}}, "pip install -e '.[io]'"),
+]
+
+
+@pytest.mark.parametrize(("record", "command"), RECORDS)
+def test_advice_is_what_works_for_how_it_was_installed(
+    record: dict[str, Any], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout people were told the name of a package that no index has."""
+    monkeypatch.setattr(_installing, "_record", lambda: record)
+    assert install_command("io") == command
+
+
+@pytest.mark.parametrize(
+    ("installed", "builds"),
+    [
+        ({"torch": "2.9.0+cpu", "tensorflow-cpu": "2.18", "jax": "0.5"}, ["torch", "tensorflow", "jax"]),
+        ({"torch": "2.9.0", "tensorflow": "2.18", "jax": "0.5", "jax-cuda13-plugin": "0.5"}, []),
+        ({}, []),
+    ],
+)
+def test_the_doctor_tells_builds_for_the_cpu(
+    installed: dict[str, str], builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a CPU's build it said that CuPy was needed."""
+    from gradcorr_fast import runtime
+    from gradcorr_fast.cli.doctor import doctor
+
+    monkeypatch.setattr(runtime, "_version_of", lambda name: installed.get(name, "1" if name == "cupy" else None))
+    monkeypatch.setattr(runtime, "_has_gpu", lambda: True)
+    found = runtime.info()
+    assert found["cpu_builds"] == builds
+    assert [name for name, devices in found["backends"].items() if "in this build" in devices.get("cuda", "")] == builds
     output = CliRunner().invoke(doctor, []).output
-    assert "pip install 'gradcorr-fast[torch]'" in output
-    assert "pip install 'gradcorr-fast[io]'" in output
-    assert "gradcorr-fast[jax]" not in output
-    assert "not installed" in output
+    assert output.count("there is an NVIDIA GPU, and") == len(builds)
 
 
 @pytest.mark.skipif(not (PROJECT := Path(__file__).parents[1] / "pyproject.toml").is_file(), reason="needs a checkout")

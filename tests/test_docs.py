@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import gradcorr_fast as gf
+from tests.literals import literals
 from tests.test_architecture import PUBLIC
 
 ROOT = Path(__file__).parents[1]
@@ -67,3 +69,17 @@ def test_who_cites_names_this_version() -> None:
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"version = {{{version}}}" in (DOCS / "citing.md").read_text()
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+TEXTS = [text for path in Path(gf.__file__).parent.rglob("*.py") for text in literals(path)]
+TOLD = re.findall(r"^`(.*)`\n: ", (DOCS / "troubleshooting.md").read_text() if DOCS.is_dir() else "", re.MULTILINE)
+
+
+def test_troubleshooting_has_many_messages() -> None:
+    assert len(TOLD) > 40
+
+
+@pytest.mark.parametrize("message", TOLD)
+def test_messages_of_troubleshooting_stand_in_the_code(message: str) -> None:
+    pattern = re.compile(".*".join(re.escape(part.strip()) for part in message.split("…")), re.DOTALL)
+    assert [text for text in TEXTS if pattern.search(text)] != []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
+from gradcorr_fast._installing import install_command
 from tests.conftest import require
 from tests.frameworks import FRAMEWORKS, W1, W2, Framework, X, gradient
 from tests.test_dispatch import run_python
@@ -530,7 +531,7 @@ def test_a_framework_that_is_missing_is_named_with_its_extra(name: str) -> None:
     )
     extra = "tensorflow" if name == "keras" else name
     done = run_python(code)
-    assert done.stdout.strip() == f"{package} is not installed; pip install 'gradcorr-fast[{extra}]' brings it"
+    assert done.stdout.strip() == f"{package} is not installed; {install_command(extra)} brings it"
 
 
 def test_hooks_import_no_framework_until_touched() -> None:

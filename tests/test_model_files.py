@@ -129,7 +129,7 @@ def test_a_model_is_loaded_without_trust(net: Any, source: str) -> None:
 
 @pytest.mark.parametrize("source", ["pickled.pt", "protocol4.pth", "old.pt"])
 def test_a_pickled_module_needs_trust(net: Any, source: str) -> None:
-    with pytest.raises(ValueError, match=r"is a pickle of user_model.Net, so that loading it runs code .* --trust-mod"):
+    with pytest.raises(ValueError, match=r"is a pickle of user_model.Net, so that loading it runs code .* trust=True"):
         load_model(source)
     same_model(load_model(source, trust=True), net)
 
@@ -138,7 +138,7 @@ def test_a_pickled_module_needs_trust(net: Any, source: str) -> None:
 @pytest.mark.parametrize("trust", [True, False])
 @pytest.mark.parametrize("source", ["state.pt", "checkpoint.ckpt", "old_state.pt"])
 def test_a_state_dict_is_told_from_a_model(source: str, trust: bool) -> None:
-    with pytest.raises(ValueError, match=f"pass module:callable, which makes the model, with --weights {source}"):
+    with pytest.raises(ValueError, match=f"pass module:callable, which makes the model, with weights={source}"):
         load_model(source, trust=trust)
 
 
@@ -228,7 +228,7 @@ def test_weights_for_a_file_are_refused() -> None:
 
 def test_an_exported_program_needs_trust(net: Any) -> None:
     """torch.export.load unpickles in several places; what was looked for beforehand could be hidden from the look."""
-    with pytest.raises(ValueError, match=r"net.pt2 is an exported program, .*--trust-model.*\.safetensors"):
+    with pytest.raises(ValueError, match=r"net.pt2 is an exported program, .*trust=True.*\.safetensors"):
         load_model("net.pt2")
     same_model(load_model("net.pt2", trust=True), net)
 
@@ -242,7 +242,7 @@ def test_a_scripted_model_that_writes_files_needs_trust(when: str) -> None:
     Path("acting.py").write_text(ACTING)
     model = load_model("acting:SetsItself" if when == "loaded" else "acting:Writes").model
     torch.jit.script(model).save("acts.pt")
-    with pytest.raises(ValueError, match=r"does more than compute \((__setstate__|torch.save)\).*--trust-model"):
+    with pytest.raises(ValueError, match=r"does more than compute \((__setstate__|torch.save)\).*trust=True"):
         load_model("acts.pt")
     assert not Path("written").exists()
     loaded = load_model("acts.pt", trust=True).model
@@ -342,7 +342,7 @@ def test_a_lambda_layer_needs_trust() -> None:
     import keras
 
     keras.Sequential([keras.Input((10, 4)), keras.layers.Lambda(lambda x: 2 * x)]).save("lambda.keras")
-    with pytest.raises(ValueError, match=r"lambda.keras holds a lambda layer, .*--trust-model"):
+    with pytest.raises(ValueError, match=r"lambda.keras holds a lambda layer, .*trust=True"):
         load_model("lambda.keras")
     loaded = load_model("lambda.keras", trust=True)
     np.testing.assert_array_equal(loaded.model(np.ones((1, 10, 4), np.float32)), 2)
@@ -371,7 +371,7 @@ def test_custom_objects_that_are_missing_are_named() -> None:
         pass
 
     keras.Sequential([keras.Input((10, 4)), Odd()]).save("odd.keras")
-    with pytest.raises(ValueError, match=r"name its own classes by --custom-objects"):
+    with pytest.raises(ValueError, match=r"name its own classes by custom_objects="):
         load_model("odd.keras")
     with pytest.raises(ValueError, match="custom objects are given as name=module:Class; got Odd"):
         load_model("odd.keras", custom_objects=["Odd"])

@@ -109,7 +109,7 @@ def test_two_files_of_a_transcription_factor_are_refused(tmp_path: Path) -> None
 
 
 def test_without_files_the_error_says_what_to_put_where(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"CTCF.h5, MAX.h5.*zenodo.7011631.*--stand-in") as caught:
+    with pytest.raises(FileNotFoundError, match=r"CTCF.h5, MAX.h5.*zenodo.7011631.*stand_in=True") as caught:
         chipseq_sets.names(make_study(tmp_path))
     assert str(tmp_path / "chipseq") in str(caught.value)
 

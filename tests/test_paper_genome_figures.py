@@ -62,7 +62,7 @@ def plain_gradients(model: torch.nn.Module, codes: np.ndarray, number: object) -
 def test_an_error_names_the_files_their_source_and_stand_ins(strict: Study, name: str, files: list[str]) -> None:
     with pytest.raises(FileNotFoundError) as error:
         strict.dataset(name)
-    assert all(text in str(error.value) for text in (*files, str(strict.data), "--stand-in"))
+    assert all(text in str(error.value) for text in (*files, str(strict.data), "stand_in=True"))
 
 
 def test_an_unknown_set_is_refused(study: Study) -> None:

@@ -16,6 +16,7 @@ import pyarrow.csv
 import pytest
 from click.testing import CliRunner, Result
 
+from gradcorr_fast._installing import install_command
 from gradcorr_fast.cli import main
 from gradcorr_fast.paper import evaluation, models, synthetic, training
 from gradcorr_fast.paper.figures import claims, sweeps
@@ -319,7 +320,7 @@ def test_what_is_not_installed_is_named_with_its_extra(module: str, package: str
         [sys.executable, "-c", WITHOUT, module, str(tmp_path / "out")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == f"Error: {package} is not installed; pip install 'gradcorr-fast[paper]' brings it\n"
+    assert done.stderr == f"Error: {package} is not installed; {install_command('paper')} brings it\n"
 
 
 def test_published_numbers_are_of_every_model_and_method() -> None:

@@ -25,6 +25,7 @@ from matplotlib.patches import StepPatch  # noqa: E402
 
 from gradcorr_fast import plot  # noqa: E402
 from gradcorr_fast.plot._figures import BAND_COLORS  # noqa: E402
+from gradcorr_fast._installing import install_command  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CODES = np.array([0, 1, 2, 3, 255, 2, 0])
@@ -555,4 +556,4 @@ def test_the_library_does_not_import_matplotlib() -> None:
 @pytest.mark.parametrize("package", ["matplotlib", "logomaker"])
 def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     message = run_python(f"import sys; sys.modules['{package}'] = None\nimport gradcorr_fast.plot")
-    assert f"MissingBackendError: {package} is not installed; pip install 'gradcorr-fast[plot]' brings it" in message
+    assert f"MissingBackendError: {package} is not installed; {install_command('plot')} brings it" in message

@@ -278,7 +278,6 @@ def test_progress_and_guesses_are_told(fasta: Path, capsys: pytest.CaptureFixtur
         ({"flank": "up"}, "flank must be one of right, both"),
         ({"shard_size": -1}, "shard_size must be a positive int"),
         ({"max_n": 2}, "max_n is 2"),
-        ({"length": None}, "does not tell the length of its input"),
         ({"axis": 2}, "axis 2"),
     ],
 )

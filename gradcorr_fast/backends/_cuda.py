@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .._check import Call, check_float, check_mask, check_out, check_x, missing_backend
+from .._installing import install_command
 from .._types import AnyArray, Array
 from ..kernels import cuda, reference
 from ._overlap import check_overlap, overlaps_itself
@@ -238,7 +239,7 @@ def check_device(device: int, cuda_major: int) -> None:
         raise RuntimeError("CuPy is built for ROCm, and the kernels are CUDA; pass the array as a PyTorch tensor")
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver // 1000 < built_for // 1000:
-        mend = f"a newer one, or pip install 'gradcorr-fast[cuda{driver // 1000}x]' in place of this CuPy"
+        mend = f"a newer one, or {install_command(f'cuda{driver // 1000}x')} in place of this CuPy"
         raise RuntimeError(
             f"CuPy is built for CUDA {built_for // 1000}, and the NVIDIA driver offers CUDA {driver // 1000}; install "
             f"{mend}"

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .._check import MissingBackendError
+from ._errors import did_you_mean, explain
 
 COMMANDS = {
     "demo": "Show on planted motifs what the correction does; needs no input.",
@@ -23,11 +24,12 @@ COMMANDS = {
     "merge": "Join the shards of a scan into one table.",
     "info": "Tell how a table of scores was made.",
     "verify": "Read all that a scan wrote, and say what is damaged.",
+    "export-model": "Write a PyTorch model into a file for any batch size.",
     "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
     "reproduce": "Reproduce figures and tables of the papers, from data to pictures.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",
 }
-"""Name of each command, of its file and of the function in it, with a line of help."""
+"""Name of each command, of its file and of the function in it (with "_" for "-"), with a line of help."""
 
 
 class LazyGroup(click.Group):
@@ -43,13 +45,22 @@ class LazyGroup(click.Group):
         except OSError as error:
             if not extra.get("standalone_mode", True):  # who calls it from Python deals with errors
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {explain(error)}", err=True)
             raise SystemExit(1) from error
         finally:
             try:
                 sys.stdout.flush()
             except OSError:  # what is left of it would fail again when Python ends
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or say which one has a name like that."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and (hint := did_you_mean(name, list(COMMANDS))):
+            ctx.fail(f"No such command {name!r}{hint}.")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands."""
@@ -59,8 +70,9 @@ class LazyGroup(click.Group):
         """Load a command."""
         if cmd_name not in COMMANDS:
             return None
+        file = cmd_name.replace("-", "_")
         try:
-            command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+            command: click.Command = getattr(import_module(f".{file}", __name__), file)
         except MissingBackendError as error:
             raise click.ClickException(str(error)) from error
         return command
@@ -78,6 +90,16 @@ def main(context: click.Context) -> None:
     """Correct, measure and use the input gradients of genomic neural networks.
 
     Exit status: 0 done, 1 failed, 2 the call was wrong.
+
+    \b
+    Example:
+      gradcorr-fast demo
+      gradcorr-fast correct gradients.npy -o corrected.npy
+      gradcorr-fast score -m nets:make -f hg38.fa -v cohort.vcf.gz -o scores.parquet
+
+    \b
+    Names are completed with the tab key after this line, in ~/.bashrc (zsh_source for zsh, fish_source for fish):
+      eval "$(_GRADCORR_FAST_COMPLETE=bash_source gradcorr-fast)"
     """
     for name in ("SIGTERM", "SIGHUP"):  # ended by a scheduler, or with its terminal: clean up as for Ctrl-C
         number = getattr(signal, name, None)  # Windows lacks the latter

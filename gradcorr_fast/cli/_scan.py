@@ -8,53 +8,28 @@ from typing import Any, TypeAlias, get_args
 
 import click
 
-from .._types import Unchecked
 from ..hooks._options import PRESETS, Option, own_table, owners_of
 from ..scan.running.options import ModelOptions, scan_table
 from ._errors import WrongCallError, told
+from ._parameters import FILE, Text
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MODEL_OPTIONS = ("weights", "trust_model", "custom_objects")
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """What a function reads from text."""
-
-    def __init__(self, read: Callable[[str], Any], name: str) -> None:
-        self.read, self.name = read, name
-
-    def convert(self, value: Unchecked, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Read it."""
-        try:
-            return self.read(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, context)
-
-
-class Share(click.ParamType):  # type: ignore[type-arg]
-    """The i-th of n parts."""
-
-    name = "i/n"
-
-    def convert(self, value: Unchecked, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Read i and n."""
-        if not isinstance(value, str):
-            return value
-        i, _, n = value.partition("/")
-        if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-            self.fail(f"{value!r} must be i/n with i from 1 to n, such as 3/16", param, context)
-        return int(i), int(n)
-
-
 MODEL = (
     click.option(
-        "--model", "-m", required=True, help="module:callable, TorchScript, .pt2 of torch.export, or Keras .keras, .h5."
+        "--model",
+        "-m",
+        required=True,
+        type=FILE,
+        help="module:callable, TorchScript, .pt2 of torch.export (export-model writes one), or Keras .keras, .h5.",
     ),
-    click.option("--weights", help="State dict or weights for the model that module:callable makes."),
+    click.option("--weights", type=FILE, help="State dict or weights for the model that module:callable makes."),
     click.option("--trust-model", is_flag=True, help="Load files that run code when they are loaded."),
     click.option("--custom-objects", multiple=True, metavar="NAME=MODULE:CLASS", help="For Keras; repeatable."),
-    click.option("--fasta", "-f", required=True, help="Genome, plain or compressed by bgzip."),
+    click.option("--fasta", "-f", required=True, type=FILE, help="Genome, plain or compressed by bgzip."),
 )
 SCAN = (
     click.option("--resume", is_flag=True, help="Go on with the scan in OUT, or begin it."),
@@ -66,11 +41,16 @@ VARIANTS = (
         "--vcf",
         "-v",
         "variants",
+        type=FILE,
         help="Variants: VCF, BCF, TSV with a header, .bim, .pvar, or lines chr:pos:ref:alt; - is stdin. Without, every "
         "substitution in --regions.",
     ),
     click.option(
-        "-o", "--out", required=True, help="A folder, or a .parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf file."
+        "-o",
+        "--out",
+        required=True,
+        type=FILE,
+        help="A folder, or a .parquet, .tsv, .tsv.gz, .vcf, .vcf.gz, .bcf file.",
     ),
     click.option("--exact", is_flag=True, help="With --top: the exact scores, as is the default."),
 )
@@ -97,7 +77,9 @@ def make_option(name: str, option: Option) -> Decorator:
         return click.option(*flags, name, is_flag=True, default=False, help=option.help)
     numbers = [kind for kind in (int, float) if kind in (option.type, *get_args(option.type))]
     reader: Any = Text(option.read or str, option.metavar or "text")
-    if option.choices:
+    if option.metavar == "FILE":
+        reader = FILE
+    elif option.choices:
         reader = click.Choice(option.choices)
     elif numbers and option.read is None:
         reader = numbers[0]

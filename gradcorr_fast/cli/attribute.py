@@ -5,11 +5,14 @@ from typing import Any
 import click
 
 from ..scan.running.options import RegionOptions
-from ._scan import Share, ending, prepare, scan_options, show_result
+from ._parameters import FILE, Share
+from ._scan import ending, prepare, scan_options, show_result
 
 REGIONS = (
-    click.option("--regions", "-r", required=True, help="BED, narrowPeak (its summits count), or chr:start-end."),
-    click.option("-o", "--out", required=True, help="A folder."),
+    click.option(
+        "--regions", "-r", required=True, type=FILE, help="BED, narrowPeak (its summits count), or chr:start-end."
+    ),
+    click.option("-o", "--out", required=True, type=FILE, help="A folder."),
 )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from ._errors import told
-
-FILE = click.Path()  # checked by gf.io, whose messages name the mend
+from ._parameters import FILE
 
 
 @click.command(no_args_is_help=True)

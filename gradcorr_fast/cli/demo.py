@@ -1,14 +1,18 @@
 """`gradcorr-fast demo`: attributions of a small trained network, before and after the correction; needs no input."""
 
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
 from .._check import missing_backend
-from ..demo.run import Result, run
 from ._errors import WrongCallError, told
+
+if TYPE_CHECKING:
+    from ..demo.run import Result
 
 NEEDED = {
     "torch": "PyTorch",
@@ -17,6 +21,13 @@ NEEDED = {
     "pysam": "pysam",
     "pyarrow": "pyarrow",
 }
+
+
+OPENING = (
+    "What you will see: where a network looks in sequences whose motifs are known, before and after the part of its "
+    "gradient that points off the simplex is taken away.\n"
+)
+STEPS = 4
 
 
 @click.command()
@@ -30,15 +41,24 @@ def demo(out: Path, sequences: int, force: bool) -> None:
 
     Makes sequences with planted motifs, computes the input gradients of a network that was trained on such sequences,
     corrects them, measures both against the truth, and writes maps and pictures to a folder.
+
+    \b
+    Example:
+      gradcorr-fast demo
+      gradcorr-fast demo -o another-folder --sequences 1000
     """
+    click.echo(OPENING, err=True)
     for package, name in NEEDED.items():
         if find_spec(package) is None:
             raise click.ClickException(str(missing_backend(name, "demo")))
     if out.exists() and not (force and out.is_dir()):
         raise WrongCallError(f"{out} exists; pass --force to write into that folder, or -o with another one")
+    steps = count(1)
     with told():
+        from ..demo.run import run
+
         out.mkdir(parents=True, exist_ok=True)
-        text = report(run(out, sequences))
+        text = report(run(out, sequences, lambda step: click.echo(f"{next(steps)}/{STEPS}  {step}", err=True)))
         (out / "report.txt").write_text(text)
     click.echo(text)
     click.echo(
@@ -47,7 +67,7 @@ def demo(out: Path, sequences: int, force: bool) -> None:
     )
 
 
-def report(result: Result) -> str:
+def report(result: "Result") -> str:
     """Return the table of a run."""
     shares = 100 * result.summary.fractions.mean(axis=0)
     lines = [

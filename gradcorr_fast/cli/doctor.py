@@ -2,12 +2,25 @@
 
 import click
 
+from .._installing import install_command
 from ..runtime import extras, info
+
+GPU_BUILDS = {
+    "torch": "pip uninstall torch, then pip install torch, whose build for Linux has CUDA",
+    "tensorflow": "pip uninstall tensorflow-cpu, then pip install 'tensorflow[and-cuda]'",
+    "jax": "pip install 'jax[cuda13]'",
+}
+"""What brings a library's build for NVIDIA GPUs."""
 
 
 @click.command()
 def doctor() -> None:
-    """Show versions, devices, threads and caches, and the command for everything that is missing."""
+    """Show versions, devices, threads and caches, and the command for everything that is missing.
+
+    \b
+    Example:
+      gradcorr-fast doctor
+    """
     report = info()
     versions, machine = report["versions"], report["machine"]
     click.echo(f"gradcorr_fast {versions['gradcorr_fast']}, Python {versions['python']}, {machine['system']}")
@@ -28,8 +41,15 @@ def doctor() -> None:
     if brought is None:
         click.echo("\nthis checkout is not installed, so its optional packages are unknown: pip install -e .")
         return
-    missing = [(package, extra) for package, extra in brought.items() if versions[package] is None]
+    missing: dict[str, list[str]] = {}
+    for package, extra in brought.items():
+        if versions[package] is None:
+            missing.setdefault(extra, []).append(package)
     if missing:
         click.echo("\nmissing:")
-    for package, extra in missing:
-        click.echo(f"  {package:<14}pip install 'gradcorr-fast[{extra}]'")
+    width = max((len(", ".join(packages)) for packages in missing.values()), default=0)
+    for extra, packages in missing.items():
+        click.echo(f"  {', '.join(packages):<{width}}  {install_command(extra)}")
+    if machine["gpu"]:
+        for library in report["cpu_builds"]:
+            click.echo(f"\nthere is an NVIDIA GPU, and {library} is a build for the CPU: {GPU_BUILDS[library]}")

@@ -6,12 +6,13 @@ import click
 
 from ..io.tracks import OVERLAPS
 from ..scan.results.exporting import EXPORT_FORMATS
+from ._parameters import FILE
 from ._scan import ending
 
 
 @click.command(no_args_is_help=True)
-@click.argument("store")
-@click.option("-o", "--out", required=True, help="File to write; for modisco the beginning of its name.")
+@click.argument("store", type=FILE)
+@click.option("-o", "--out", required=True, type=FILE, help="File to write; for modisco the beginning of its name.")
 @click.option("--format", type=click.Choice(EXPORT_FORMATS), required=True)
 @click.option("--target", "-t", help="Which of several, by its text.")
 @click.option("--uncorrected", is_flag=True, help="Maps before the correction, which --keep-uncorrected stores.")

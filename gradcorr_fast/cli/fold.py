@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from ._errors import told
+from ._parameters import FILE
 
-FILE = click.Path()  # checked where it is read, with messages that name the mend
 OFF_SIMPLEX = (
     "Predictions equal the original's for one-hot sequences alone: unknown letters, noise (SmoothGrad) and points "
     "between sequences are predicted as their projection, whose letters sum to 1."

@@ -2,11 +2,12 @@
 
 import click
 
+from ._parameters import FILE
 from ._scan import ending, show_result
 
 
 @click.command(no_args_is_help=True)
-@click.argument("out")
+@click.argument("out", type=FILE)
 @click.option("--format", "format_", help="Of the table in a folder: parquet, tsv, tsv.gz, vcf, vcf.gz or bcf.")
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @click.pass_context

@@ -52,6 +52,11 @@ def reproduce(
 
     Makes the data, trains the models, attributes and measures, and writes of each figure a picture (PNG, PDF), the
     numbers behind it (CSV) and a paragraph that sets them beside the published ones.
+
+    \b
+    Example:
+      gradcorr-fast reproduce fig1b --quick -o papers-quick
+      gradcorr-fast reproduce all -o papers
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     scale = SIZES[size] if size else reproduction.CPU

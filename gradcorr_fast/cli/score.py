@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from ..scan.running.options import ScanOptions
-from ._scan import VARIANTS, Share, ending, prepare_variants, scan_options, show_result
+from ._parameters import Share
+from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_result
 
 
 @click.command(no_args_is_help=True)

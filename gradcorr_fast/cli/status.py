@@ -2,11 +2,12 @@
 
 import click
 
+from ._parameters import FILE
 from ._scan import ending, show_counts
 
 
 @click.command(no_args_is_help=True)
-@click.argument("out")
+@click.argument("out", type=FILE)
 @click.pass_context
 def status(context: click.Context, out: str) -> None:
     """Tell how far the scan OUT is; exit status 0 if all shards are done, otherwise 1.

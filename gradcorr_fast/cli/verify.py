@@ -3,10 +3,11 @@
 import click
 
 from ._errors import told
+from ._parameters import FILE
 
 
 @click.command(no_args_is_help=True)
-@click.argument("out")
+@click.argument("out", type=FILE)
 @click.pass_context
 def verify(context: click.Context, out: str, is_last: bool = True) -> None:
     """Read everything that the scan OUT wrote, and say what is damaged and which shards to do again.

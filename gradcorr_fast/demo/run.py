@@ -1,5 +1,6 @@
 """What `gradcorr-fast demo` does: attributions of a trained network where the truth is known, before and after."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +36,9 @@ class Result(NamedTuple):
     """What the strongest signal of each figure is where nothing is planted."""
 
 
-def run(folder: Path, n_sequences: int = 300) -> Result:
-    """Attribute, correct, measure, and write maps and pictures to a folder that exists."""
+def run(folder: Path, n_sequences: int = 300, tell: Callable[[str], None] = lambda step: None) -> Result:
+    """Attribute, correct, measure, and write maps and pictures to a folder that exists; `tell` is told each step."""
+    tell("load PyTorch, and a network that was trained")
     from matplotlib.figure import Figure
 
     from ..hooks.torch import saliency
@@ -44,9 +46,11 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
 
     # Twice as many: the first half of what is drawn is positive, and only there the network has motifs to find.
     codes, _, ppm = (array[:n_sequences] for array in planted.generate(2 * n_sequences, SEED))
+    tell(f"gradients of {n_sequences} sequences with planted motifs, and what the correction removes")
     grad = saliency(load(), one_hot(codes).numpy(), corrected=False)
     summary = angle_summary(grad, axis=1)
     shares = summary.fractions[:, 0]
+    tell("pictures of two of them")
     shown = {"largest-angles": int(np.argmax(shares)), "typical": int(np.argsort(shares)[n_sequences // 2])}
     unplanted = {name: describe_unplanted(grad[k].T, codes[k], ppm[k]) for name, k in shown.items()}
     for name, k in shown.items():
@@ -64,6 +68,7 @@ def run(folder: Path, n_sequences: int = 300) -> Result:
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
     io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
+    tell("every substitution in these two, from one gradient and exactly; a small genome to try scans with")
     write_genome(folder)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     result = measure(np.moveaxis(grad, 1, -1), codes, ppm)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._types import AnyArray, Array, TargetLike
 from .._warn import warn
+from .._wording import words
 from ..backends import find_backend
 from ..io.misuse import Evidence
 from ._ready import Found, Framework
@@ -79,9 +80,10 @@ class Seen(NamedTuple):
             raise ValueError(FLAT)
         is_probability = self.least >= 0 and self.most <= 1
         if self.n_one and is_probability:
+            before = words("target=gf.targets.before_activation()", '--target "before_activation()"')
             return [
                 f"{n_flat} predictions are exactly 0 or 1 and have no gradient, as from a saturated sigmoid; "
-                f"target=gf.targets.before_activation() differentiates what lies before it"
+                f"{before} differentiates what lies before it"
             ]
         if self.n_zero:
             why = ", or a sigmoid that is saturated" if is_probability else ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._check import check_axis, select_letters
 from .._types import AnyArray, Array, TargetLike
+from .._wording import option, words
 from ..backends import find_backend, to_host
 from ..sequences import UNKNOWN
 from ._options import FUNCTION
@@ -160,7 +161,8 @@ def make_views(layout: Layout, rc: bool, shifts: Sequence[int]) -> tuple[View, .
             raise ValueError(f"shift {shift} moves sequences of length {length} away; pass shifts below {length}")
     if rc and layout.n_letters != 4:
         raise ValueError(
-            f"rc=True needs the 4 letters of DNA, which alone have complements; the letter axis has {layout.n_letters}"
+            f"{option('rc')} needs the 4 letters of DNA, which alone have complements; the letter axis has "
+            f"{layout.n_letters}"
         )
     return tuple(View(strand, shift) for strand in ((False, True) if rc else (False,)) for shift in shifts)
 
@@ -197,8 +199,8 @@ class Strand:
         both, axis = self.flips_bins and self.pairs, self.bin_axis
         if len(shape) == 3 and axis is None:
             raise ValueError(
-                f"the output has shape {shape}, and nothing says which of its axes holds bins; pass bin_axis=1 "
-                f"(--bin-axis 1) for (N, bins, tracks), or 2 for (N, tracks, bins)"
+                f"the output has shape {shape}, and nothing says which of its axes holds bins; pass "
+                f"{option('bin_axis', '1')} for (N, bins, tracks), or 2 for (N, tracks, bins)"
             )
         if len(shape) == 3 and axis in (-2, -1, 1, 2):
             bins = axis % 3
@@ -211,9 +213,15 @@ class Strand:
         if len(shape) == 2 and not both and (axis is None or (axis in (-1, 1) and self.flips_bins)):
             return 1, 1
         raise ValueError(
-            f"the output has shape {shape}; rc_output='flip_bins' is for (N, bins) and strand_pairs for (N, tracks), "
-            f"both with bin_axis= for outputs of three axes; else pass a function of the output as rc_output"
+            f"the output has shape {shape}; {flipping()} is for (N, bins) and "
+            f"{words('strand_pairs', '--strand-pairs')} for (N, tracks), both with {words('bin_axis=', '--bin-axis')} for outputs of three axes"
+            f"{words('; else pass a function of the output as rc_output', '')}"
         )
+
+
+def flipping() -> str:
+    """Say how bins are reversed."""
+    return words("rc_output='flip_bins'", "--rc-output flip_bins")
 
 
 def make_strand(
@@ -224,7 +232,7 @@ def make_strand(
     if not rc:
         if rc_output != "same" or pairs is not None or bin_axis is not None:
             raise ValueError(
-                "rc_output, bin_axis and strand_pairs say what the other strand does; pass rc=True with them"
+                f"rc_output, bin_axis and strand_pairs say what the other strand does; pass {option('rc')} with them"
             )
         return None
     if callable(rc_output):
@@ -237,7 +245,10 @@ def make_strand(
         raise ValueError(f"rc_output must be text or {FUNCTION}; got {rc_output!r}")
     if rc_output == "same" and not pairs:
         if bin_axis is not None:
-            raise ValueError("bin_axis says where bins are flipped; pass rc_output='flip_bins' or strand_pairs with it")
+            raise ValueError(
+                f"{words('bin_axis', '--bin-axis')} says where bins are flipped; pass {flipping()} or "
+                f"{words('strand_pairs', '--strand-pairs')} with it"
+            )
         return None
     track_axes = tuple({axis for target in targets for axis in _track_axes(target)})
     return Strand(rc_output == "flip_bins", pairs or (), bin_axis, track_axes)

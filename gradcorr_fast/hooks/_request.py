@@ -11,6 +11,7 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
+from .._wording import option
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
@@ -229,10 +230,12 @@ def pick(outputs: Any, output: Any) -> Any:
         if output is None and len(keys) == 1:
             output = keys[0]
         if output not in keys:
-            raise ValueError(f"the model returns several outputs; pass output= with one of {keys}, not {output!r}")
+            raise ValueError(
+                f"the model returns several outputs; pass {option('output', '...')}, one of {keys}, not {output!r}"
+            )
         head = outputs[output]
     elif output is not None:
-        raise ValueError(f"output={output!r} is given, but the model returns one array; leave output= away")
+        raise ValueError(f"{option('output', repr(output))} is given, but the model returns one array; leave it away")
     else:
         head = outputs
     if library(head) is None:

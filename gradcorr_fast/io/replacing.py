@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .._warn import warn
+from .._wording import option
 
 UNFINISHED = re.compile(
     r"\.(?P<stem>.+)\.(?P<host>[0-9a-f]{4})(?P<process>[0-9a-f]{8})[0-9a-f]{4}\.(?P<kind>partial|replaced)(?P<suffix>(\.\w+)*)"
@@ -65,7 +66,7 @@ def _check_target(target: Path, others: Sequence[Path], force: bool) -> None:
     if not target.exists():
         return
     if not force:
-        raise FileExistsError(f"{target} exists already; force (--force) replaces it")
+        raise FileExistsError(f"{target} exists already; {option('force')} replaces it")
     is_store = target.is_dir() and any((target / mark).exists() for mark in ZARR_MARKS)
     if is_store != (target.suffix == ".zarr") or is_store != target.is_dir():
         raise FileExistsError(f"{target} is {'a folder' if target.is_dir() else 'a file'}; move it away first")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._types import Device, Model
-from ._common import WEIGHTS_ALONE, ModelShape, current_folder_importable, hash_arrays
+from .._wording import option
+from ._common import Lengths, ModelShape, current_folder_importable, hash_arrays, weights_alone
 
 __all__ = ["LoadedModel", "ModelShape", "describe_model", "inspect_model", "load_model"]
 
@@ -19,9 +20,8 @@ TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".pt2", ".bin", ".ckpt")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 OBJECT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*(?:\.\w+)*)")
 MENDS = {
-    ".safetensors": WEIGHTS_ALONE,
     ".py": "{} is a Python file; pass module:callable, which names a function, class or model in it",
-    ".onnx": "{} is an ONNX file, which has no gradients; save the model with torch.export.save",
+    ".onnx": "{} is an ONNX file, which has no gradients; go back to the model that it was made of",
 }
 
 
@@ -111,7 +111,7 @@ def load_model(
         return LoadedModel(model, framework, name, part.digest(model), code_digest)
     path = existing_file(source)
     if weights is not None:
-        raise ValueError(f"weights go with module:callable, and {path} is a file; leave --weights out")
+        raise ValueError(f"weights go with module:callable, and {path} is a file; leave {option('weights', '...')} out")
     suffix = path.suffix.lower()
     if suffix in KERAS_SUFFIXES:
         part, framework = _part("keras"), "keras"
@@ -120,9 +120,11 @@ def load_model(
         part, framework = _part("torch"), "torch"
         model = part.load_file(path, trust, device)
     else:
+        if suffix == ".safetensors":
+            raise weights_alone(path)
         known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
         mend = MENDS.get(suffix, f"{{}} has no suffix of a model; use one of {known}, or module:callable")
-        raise ValueError(mend.format(path, path))
+        raise ValueError(mend.format(path))
     digest = part.digest(model)
     if digest == hash_arrays([]):  # a frozen model keeps its weights in its code
         with open(path, "rb") as file:
@@ -150,6 +152,21 @@ def inspect_model(loaded: LoadedModel) -> ModelShape:
     """
     shape: ModelShape = _part(loaded.framework).inspect(loaded.model)
     return shape
+
+
+def find_lengths(loaded: LoadedModel, axis: int) -> Lengths | None:
+    """Try which lengths of sequences a model takes, where its layers do not say.
+
+    Returns
+    -------
+    Lengths or None
+        The least and the most, which is None where there is no end; None if nothing was found.
+    """
+    if loaded.framework != "torch" or inspect_model(loaded).length is not None:
+        return None
+    from .torch import lengths
+
+    return lengths.find_lengths(loaded.model, axis)
 
 
 def describe_model(model: Model, framework: str | None = None) -> LoadedModel:

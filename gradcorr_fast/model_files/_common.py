@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WEIGHTS_ALONE = "{} holds weights without a model; pass module:callable, which makes the model, with --weights {}"
+from .._wording import option
 
 
 class ModelShape(NamedTuple):
@@ -24,6 +24,14 @@ class ModelShape(NamedTuple):
     """The only one that an exported program takes."""
 
 
+class Lengths(NamedTuple):
+    """The lengths of sequences that a model takes."""
+
+    least: int
+    most: int | None
+    """None if there is no end."""
+
+
 def hash_arrays(arrays: Iterable[tuple[str, Sequence[int], str, Any]]) -> str:
     """Return the SHA-256 of names, shapes, dtypes and bytes, in this order."""
     digest = hashlib.sha256()
@@ -33,11 +41,19 @@ def hash_arrays(arrays: Iterable[tuple[str, Sequence[int], str, Any]]) -> str:
     return digest.hexdigest()
 
 
+def weights_alone(path: Path) -> ValueError:
+    """Return the error about a file that holds weights where a model was expected."""
+    return ValueError(
+        f"{path} holds weights without a model; pass module:callable, which makes the model, with "
+        f"{option('weights', str(path))}"
+    )
+
+
 def needs_trust(path: Path, what: str, otherwise: str = "") -> ValueError:
     """Return the error about a file that runs code when it is loaded, and perhaps what to do otherwise."""
     return ValueError(
-        f"{path} {what}, so that loading it runs code which its author chose; pass --trust-model (trust=True) if you "
-        f"trust where it comes from{otherwise}"
+        f"{path} {what}, so that loading it runs code which its author chose; pass "
+        f"{option('trust', flag='--trust-model')} if you trust where it comes from{otherwise}"
     )
 
 

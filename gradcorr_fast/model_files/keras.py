@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from .._check import missing_backend, optional
+from .._wording import option
 from ..io import hdf5
-from ._common import WEIGHTS_ALONE, ModelShape, hash_arrays, needs_trust
+from ._common import ModelShape, hash_arrays, needs_trust, weights_alone
 
 try:
     import keras
@@ -27,7 +28,7 @@ def load_file(path: Path, trust: bool, custom_objects: dict[str, Any]) -> Any:
     """Load a whole model, without its optimizer."""
     config = _read_config(path)
     if config is None:
-        raise ValueError(WEIGHTS_ALONE.format(path, path))
+        raise weights_alone(path)
     if not trust and any(mark in config for mark in LAMBDAS):
         raise needs_trust(path, "holds a lambda layer")
     try:
@@ -35,8 +36,9 @@ def load_file(path: Path, trust: bool, custom_objects: dict[str, Any]) -> Any:
     except (TypeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ValueError(
-            f"Keras cannot load {path}; name its own classes by --custom-objects name=module:Class, or pass "
-            f"module:callable with --weights (Keras: {text[:300]})"
+            f"Keras cannot load {path}; name its own classes by "
+            f"{option('custom_objects', 'name=module:Class')}, or pass "
+            f"module:callable with {option('weights', 'FILE')} (Keras: {text[:300]})"
         ) from error
 
 

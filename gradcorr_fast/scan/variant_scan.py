@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from .._show import html_facts, html_table, show_bytes
 from .._types import Array, FastaLike, Model, PathLike, VariantsLike
+from .._wording import option
 from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
 from .inputs.variants import read_variants
@@ -166,7 +167,9 @@ def score_variants(
     """
     checked = check_variant_options(options)
     if variants is None and checked["regions"] is None:
-        raise ValueError("there are no variants; give them, or regions= whose every substitution is scored (--regions)")
+        raise ValueError(
+            f"there are no variants; give them, or {option('regions', '...')} whose every substitution is scored"
+        )
     if out is not None:
         return _scan(
             model, fasta, variants, Path(out), checked, shard=shard, resume=resume, force=force, format=format,

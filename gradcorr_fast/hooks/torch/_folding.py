@@ -7,6 +7,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from ... import ops
+from ..._wording import words
 from ._copying import copy_model
 from ._running import _prepared as prepared
 from ._tracing import (
@@ -216,27 +217,18 @@ def _put_in(model: torch.nn.Module, found: list[tuple[Consumer, Sums]], exact: b
 def _change_weights(model: torch.nn.Module, consumer: Consumer, sums: Sums) -> None:
     """Centre the weights, and add what their means make of the sums of one-hot letters to the bias."""
     place, where = consumer.place, consumer.where
+    exactly = words("pass exact=True", "leave --weights-only out")
     if isinstance(place, torch.fx.Node):
-        raise ValueError(
-            "weights and biases alone are changed in a module, not in an exported program; pass exact=True "
-            "(leave --weights-only out)"
-        )
+        raise ValueError(f"weights and biases alone are changed in a module, not in an exported program; {exactly}")
     if sums.total is None:
-        raise ValueError(
-            f"layer {where} pads, and padding does not sum to what letters do; pass exact=True (leave --weights-only "
-            f"out)"
-        )
+        raise ValueError(f"layer {where} pads, and padding does not sum to what letters do; {exactly}")
     if place.bias is None:
-        raise ValueError(
-            f"layer {where} has no bias to take the means of its weights; pass exact=True (leave --weights-only out)"
-        )
+        raise ValueError(f"layer {where} has no bias to take the means of its weights; {exactly}")
     owners = [
         name for name, p in model.named_parameters(remove_duplicate=False) if p is place.weight or p is place.bias
     ]
     if len(owners) > 2:
-        raise ValueError(
-            f"layer {where} shares its weights ({', '.join(owners)}); pass exact=True (leave --weights-only out)"
-        )
+        raise ValueError(f"layer {where} shares its weights ({', '.join(owners)}); {exactly}")
     with torch.no_grad():
         centred, mean = split(place.weight.double(), sums.order, sums.merged)
         place.weight.copy_(part(centred, place.weight.shape, sums.merged))

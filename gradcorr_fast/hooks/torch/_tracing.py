@@ -8,6 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..._check import check_axis, select_letters
+from ..._wording import option
 
 LINEAR = ("conv1d", "conv2d", "linear")
 LAYERS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)
@@ -336,7 +337,7 @@ def make_example(model: torch.nn.Module, axis: int, n_letters: int | None, args:
         low, high = (length, high) if too_many < 0 else (low, length)
         length = 2 * length if high is None else (low + high) // 2
     raise ValueError(
-        "no length was found that the model takes; pass example=, (n, 4, L) numbers (--length on the shell)"
+        f"no length was found that the model takes; pass {option('example', '(n, 4, L) numbers', '--length')}"
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..._check import missing_backend
-from .._common import WEIGHTS_ALONE, ModelShape, current_folder_importable, hash_arrays, needs_trust
+from ..._wording import option
+from .._common import ModelShape, current_folder_importable, hash_arrays, needs_trust, weights_alone
 
 try:
     import torch
@@ -52,7 +53,7 @@ def load_file(path: Path, trust: bool, device: Device) -> torch.nn.Module:
     if root is None:
         raise ValueError(f"{path} holds nothing that torch.save, torch.jit.save or torch.export.save writes")
     if root in DICTS:
-        raise ValueError(WEIGHTS_ALONE.format(path, path))
+        raise weights_alone(path)
     if not trust:
         raise needs_trust(path, f"is a pickle of {root.replace(' ', '.')}")
     return _load_pickled(path, device)
@@ -101,10 +102,12 @@ def _load_pickled(path: Path, device: Device) -> torch.nn.Module:
     except (AttributeError, ImportError) as error:
         raise ValueError(
             f"{path} needs the code of its model, and Python does not find it ({error}); run where it can be imported, "
-            f"or save a state dict and pass module:callable with --weights"
+            f"or save a state dict and pass module:callable with {option('weights', 'FILE')}"
         ) from error
     if not isinstance(model, torch.nn.Module):
-        raise ValueError(f"{path} holds a {type(model).__name__}; pass module:callable with --weights")
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}; pass module:callable with {option('weights', 'FILE')}"
+        )
     return prepare(model, None)
 
 
@@ -113,7 +116,8 @@ def _load_exported(path: Path, trust: bool, device: Device) -> torch.nn.Module:
         raise needs_trust(
             path,
             "is an exported program, which torch unpickles in several places",
-            "; or give the model as module:callable and its weights as .safetensors (--weights), which run nothing",
+            f"; or give the model as module:callable with "
+            f"{option('weights', 'FILE')} as .safetensors, which run nothing",
         )
     with telling_damage(path):
         program = torch.export.load(path)

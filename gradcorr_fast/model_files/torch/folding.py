@@ -2,17 +2,18 @@
 
 import copy
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from ..._wording import option
 from ...hooks.torch._folding import Differences, check_model, differences, fold
-from ...hooks.torch._tracing import excess, make_example
 from ...io.replacing import replacing
 from .. import inspect_model, load_model
 from . import load_file, read_state, safetensors, shapes
+from .exporting import has_free_length, make_input, write_program
+from .lengths import place_of
 
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -58,9 +59,11 @@ def fold_file(
     """
     path = Path(out)
     if weights_only and path.suffix.lower() not in WEIGHTS_SUFFIXES:
-        raise ValueError(f"{path} must end in {' or '.join(WEIGHTS_SUFFIXES)}; --weights-only writes a state dict")
+        raise ValueError(
+            f"{path} must end in {' or '.join(WEIGHTS_SUFFIXES)}; {option('weights_only')} writes a state dict"
+        )
     if not weights_only and path.suffix.lower() != ".pt2":
-        raise ValueError(f"{path} must end in .pt2; a state dict is written with --weights-only")
+        raise ValueError(f"{path} must end in .pt2; a state dict is written with {option('weights_only')}")
     loaded = load_model(source, weights=weights, trust=trust)
     if loaded.framework != "torch" or not isinstance(loaded.model, torch.nn.Module):
         raise ValueError(
@@ -68,7 +71,7 @@ def fold_file(
         )
     check_model(loaded.model)
     model, batch_size = loaded.model, inspect_model(loaded).batch_size
-    example = _make_example(model, axis, length, batch_size)
+    example = make_input(model, axis, length, batch_size)
     folded = fold(model, axis, exact=not weights_only, example=example)
     inputs = [Path(name) for name in (source, weights) if name is not None and Path(name).exists()]
     with replacing([path], inputs, force=force) as (partial,):
@@ -79,55 +82,12 @@ def fold_file(
             again.load_state_dict(read_state(partial))
         else:
             free = [0] * (batch_size is None)
-            free += [_place(axis)] * _has_free_length(model, example, axis, length is not None)
-            _export(folded, example, free, partial)
+            free += [place_of(axis)] * has_free_length(model, example, axis, length is not None)
+            write_program(folded, example, free, partial)
             again = load_file(partial, True, None)  # which was written here
             shape = next(shapes(again.graph.find_nodes(op="placeholder")))
         changes = differences(model, again, example, axis=axis, only_one_hot=weights_only)
     return Folded(shape, changes)
-
-
-def _make_example(model: torch.nn.Module, axis: int, length: int | None, batch_size: int | None) -> torch.Tensor:
-    if length is None:
-        return make_example(model, axis, None, ())
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    n = 2 if batch_size is None else batch_size
-    shape = (n, 4, length) if _place(axis) == 2 else (n, length, 4)
-    example = torch.rand(shape, dtype=like.dtype, device=like.device)
-    if excess(model, example, ()):
-        raise ValueError(f"the model does not take an input of shape {shape}; pass another --length or --axis, or none")
-    return example
-
-
-def _place(axis: int) -> int:
-    """Return the axis of the positions."""
-    return 2 if axis in (1, -2) else 1
-
-
-def _takes(model: torch.nn.Module, example: torch.Tensor, place: int, length: int) -> bool:
-    shape = [length if k == place else size for k, size in enumerate(example.shape)]
-    return length > 0 and excess(model, example.new_ones(shape), ()) == 0
-
-
-def _has_free_length(model: torch.nn.Module, example: torch.Tensor, axis: int, is_given: bool) -> bool:
-    """Return whether a model takes any length; refuse to choose one of a few that it takes."""
-    if isinstance(model, torch.fx.GraphModule):
-        return False
-    place = _place(axis)
-    length = example.shape[place]
-    if _takes(model, example, place, 2 * length):
-        return True
-    if not is_given and any(_takes(model, example, place, other) for other in (length - 1, length + 1)):
-        raise ValueError(
-            f"the model takes {length} positions, and other lengths too, but its copy takes one; pass it by --length"
-        )
-    return False
-
-
-def _export(model: torch.nn.Module, example: torch.Tensor, free: Sequence[int], path: Path) -> None:
-    program = torch.export.export(model, (example,), dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.AUTO),))
-    with open(path, "wb") as file:
-        torch.export.save(program, file)
 
 
 def _save_state(model: torch.nn.Module, path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import sequences
 from ..._types import Array
+from ..._wording import option
 from .. import chipseq, datasets, published
 from ..datasets import Dataset, Split, random_split
 from ..synthetic import Motif, motif_pools
@@ -50,7 +51,7 @@ def names(study: Sources) -> list[str]:
     wanted = ", ".join(f"{name}.h5" for name in FACTORS)
     raise FileNotFoundError(
         f"{_folder(study)} holds no ChIP-seq data; put some of {wanted} there, which are at {source.where}, or FASTA "
-        f"files of peaks such as CTCF.fa.gz, or pass --stand-in (stand_in=True) for generated sets in their place"
+        f"files of peaks such as CTCF.fa.gz, or pass {option('stand_in')} for generated sets in their place"
     )
 
 

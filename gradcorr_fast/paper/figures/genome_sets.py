@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._types import Array
+from ..._wording import option
 from .. import datasets, published, synthetic
 from ..datasets import Dataset
 from .chipseq_sets import sample
@@ -112,7 +113,7 @@ def find(study: Sources, name: str) -> Dataset:
         raise FileNotFoundError(
             f"{study.data} holds no data of {family.title}; put {' or '.join(family.files)} there, and trained "
             f"weights if you have them ({', '.join(paths[0] for paths in family.weights.values())}), see "
-            f"{published.SOURCES[family.source].where}, or pass --stand-in (stand_in=True) for small generated data"
+            f"{published.SOURCES[family.source].where}, or pass {option('stand_in')} for small generated data"
         )
     data = family.files[path.relative_to(study.data).as_posix()](path, bin_size)
     is_whole = study.scale.models >= PAPER.models or not len(data.split.train)

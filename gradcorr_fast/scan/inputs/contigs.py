@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ..._types import PathLike
+from ..._wording import option
 
 TABLE = Path(__file__).with_name("contigs.tsv")
 """Of each contig of some assemblies: the assembly, the length in bp, and names, that of UCSC first."""
@@ -188,7 +189,8 @@ def missing_contigs(counts: Mapping[str, int], genome: "HasContigs") -> str | No
     named = ", ".join(f"{name!r} ({missing[name]:,})" for name in most) + (", ..." if len(missing) > len(most) else "")
     return (
         f"{n_missing:,} of {n_all:,} records lie on contigs that {genome.path} lacks: {named}; it has "
-        f"{genome.suggest(most[0])}{_other_assembly(most, genome)}; give a file of their names, contigs=... (--contigs)"
+        f"{genome.suggest(most[0])}{_other_assembly(most, genome)}; give a file of their names, "
+        f"{option('contigs', 'FILE')}"
     )
 
 

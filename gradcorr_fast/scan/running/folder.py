@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..._warn import warn
+from ..._wording import option
 from ...io.replacing import UNFINISHED, replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, REPORT, RUN_FILE, STORE, TABLE, TABLE_FORMATS
@@ -92,8 +93,8 @@ class Folder:
         remains = sorted(names.intersection(RESULTS) | {p.name for p in (self.path / SHARDS).glob("*.parquet")})
         if self.record is None and remains and not force:
             raise FileExistsError(
-                f"{self.path} holds {', '.join(remains[:3])} without a scan; move them away, or remove them by force "
-                f"(--force)"
+                f"{self.path} holds {', '.join(remains[:3])} without a scan; move them away, or remove them by "
+                f"{option('force')}"
             )
 
     def clear(self, keep: Path) -> None:

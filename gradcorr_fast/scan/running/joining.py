@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._types import PathLike
+from ..._wording import option
 from ...io.replacing import hidden, replacing
 from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
@@ -81,7 +82,7 @@ def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> P
         if missing:
             raise RuntimeError(
                 f"{len(missing)} of {len(numbers)} shards of {folder.path} are not done (the first is {missing[0]}); "
-                f"go on with it first (--resume)"
+                f"go on with it first ({option('resume')})"
             )
         metadata = record | _sum_up([folder.manifest(number) for number in numbers])
         lengths = metadata.pop("contigs")
@@ -112,7 +113,7 @@ def check_place(out: Path, format: str | None, *, force: bool) -> Path:  # noqa:
         raise ValueError(f"{out} says another format than {format}; leave the format away")
     for place in (out, matrix_beside(out)):
         if place.exists() and not force:
-            raise FileExistsError(f"{place} exists already; force (--force) replaces it")
+            raise FileExistsError(f"{place} exists already; {option('force')} replaces it")
     if out.is_dir():
         raise FileExistsError(f"{out} is a folder; give the table another name")
     return out

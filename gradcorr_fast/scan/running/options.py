@@ -32,6 +32,14 @@ from ...hooks._options import (
 from ..results.tables import SCORES, check_scores
 from .folder import file_digest
 
+TARGETS = "\n".join(
+    [
+        "Of the output, what is computed; repeatable.\n\n\b",
+        *(f"{text:<24} {meaning}" for text, meaning in targets.describe()),
+    ]
+)
+"""Help of `targets`, a line for each kind."""
+
 
 def as_targets(name: str, value: Unchecked) -> tuple[TargetLike, ...]:
     """Return one or several targets, or their text, as a tuple."""
@@ -71,7 +79,7 @@ class ModelOptions(RunOptions, total=False):
     targets: Annotated[
         Sequence[TargetLike],
         Option(
-            (0,), "Of the output, such as 3 or mean(); repeatable.", flags=("--target", "-t"), is_repeatable=True,
+            (0,), TARGETS, flags=("--target", "-t"), is_repeatable=True,
             check=as_targets, record=name_targets,
         ),
     ]  # fmt: skip
@@ -105,7 +113,7 @@ class ScanOptions(ModelOptions, total=False):
     ]
     regions: Annotated[
         PathLike | Sequence[Any] | None,
-        Option(help="Only variants in this BED file, or in chr:start-end.", record=record_regions),
+        Option(help="Only variants in this BED file, or in chr:start-end.", record=record_regions, metavar="FILE"),
     ]
 
 

@@ -1,7 +1,6 @@
 """A scan begun or joined: the model made ready, variants or regions placed and cut into shards, all on record."""
 
 import os
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from ... import model_files, runtime, sequences
 from ..._types import Array, Device, FastaLike, Model, PathLike, SourceLike
 from ..._warn import warn
+from ..._wording import option
 from ...hooks._attempts import reason_of
 from ...hooks._options import as_json
 from ...hooks._session import Session, open_session
@@ -32,6 +32,7 @@ from ..results.metadata import KEY
 from ..results.parquet import WRITING
 from .failures import random_codes
 from .folder import PLAN, Folder, Record, Shards, file_digest, find_changes, identify, working
+from .guessing import guess
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
 
@@ -77,7 +78,7 @@ class Scan(NamedTuple):
 def begun(folder: Folder, *, resume: bool, force: bool) -> Record | None:
     """Return the record of the scan to go on with, if there is one."""
     if resume and force:
-        raise ValueError("force (--force) begins anew, which resume and shard do not; leave one of them away")
+        raise ValueError(f"{option('force')} begins anew, which resume and shard do not; leave one of them away")
     return folder.record if resume else None
 
 
@@ -90,7 +91,7 @@ def prepare(
         sizes = {name: before["options"][name] for name in ("batch_size", "shard_size") if options[name] == "auto"}
         options = _completed(options, sizes)
     loaded = as_loaded(model, options["device"])
-    options = _completed(options, _guess(loaded, options, tell))
+    options = _completed(options, guess(loaded, options, tell))
     optimize = _optimize_as_before(options["optimize"], before)
     with _genome(fasta, options["contigs"]) as genome, _session(loaded, options, optimize) as session:
         yield Ready(loaded, session, genome, _completed(options, {"batch_size": session.batch_size}))
@@ -121,8 +122,8 @@ def begin_or_join(
         if before is not None and not force:
             if not resume:
                 raise FileExistsError(
-                    f"{folder.path} holds a scan already; resume (--resume) goes on with it, force (--force) begins "
-                    f"anew"
+                    f"{folder.path} holds a scan already; {option('resume')} goes on with it, "
+                    f"{option('force')} begins anew"
                 )
             check_same(folder.path, before, ready, record, source, shards)
             return Scan(folder, before)
@@ -188,25 +189,6 @@ def as_loaded(model: Model, device: Device) -> model_files.LoadedModel:
     if isinstance(model, str | os.PathLike):
         return model_files.load_model(model, device=device)
     return model_files.describe_model(model)
-
-
-def _guess(loaded: model_files.LoadedModel, options: Mapping[str, Any], tell: bool) -> dict[str, Any]:
-    """Return axis, length and batch size where the model tells what was left open."""
-    shape = model_files.inspect_model(loaded)
-    guesses = {"length": shape.length, "axis": shape.axis, "batch_size": shape.batch_size}
-    if options["axis"] is None and shape.axis is None:
-        guesses["axis"] = 1 if loaded.framework == "torch" else -1
-    if shape.batch_size is not None and options["batch_size"] not in ("auto", shape.batch_size):
-        raise ValueError(f"{loaded.source} takes batches of {shape.batch_size} only; leave the batch size away")
-    taken = {
-        name: guess for name, guess in guesses.items() if guess is not None and options[name] in (None, "auto")
-    }  # fmt: skip
-    for name, guess in taken.items():
-        if tell:
-            print(f"{name.replace('_', ' ')} {guess}, as the model seems to take", file=sys.stderr)
-    if options["length"] is None and "length" not in taken:
-        raise ValueError(f"{loaded.source} does not tell the length of its input; give it, length=... (--length)")
-    return taken
 
 
 def _optimize_as_before(optimize: Any, before: Record | None) -> Any:
@@ -299,7 +281,7 @@ def _probe(ready: Ready, run: Callable[[Array], Array]) -> Array:
             failure = error
     raise ValueError(
         f"the model fails on random sequences of length {length} with the letters on axis {ready.options['axis']} "
-        f"({reason_of(failure)}); give the length and the axis that it takes (--length, --axis)"
+        f"({reason_of(failure)}); give {option('length', '...')} and {option('axis', '...')} that it takes"
     ) from failure
 
 
@@ -374,7 +356,7 @@ def check_same(
     if changes:
         raise ValueError(
             f"the scan in {place} cannot go on, since {'; '.join(changes)}; give what it was begun with, or begin anew "
-            f"with force (--force)"
+            f"with {option('force')}"
         )
     old_size, size = (record["options"]["batch_size"] for record in (before, now))
     old_steps, steps = (record.get("optimization", {}).get("steps", []) for record in (before, now))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ..._check import optional
 from ..._types import PathLike
+from ..._wording import option
 from ..results.digests import CHECK, LINES, ROWS, TextDigest, is_sealed
 from ..results.matrix import group_problems
 from ..results.merging import tsv_lines
@@ -98,7 +99,7 @@ class _Check:
         try:
             record = folder.record
         except UNREADABLE as error:
-            self.problems.append(f"{error}; nothing tells what the scan was: begin it anew with force (--force)")
+            self.problems.append(f"{error}; nothing tells what the scan was: begin it anew with {option('force')}")
             return
         assert record is not None
         self._plan(folder, record)
@@ -120,10 +121,10 @@ class _Check:
             with open_checked(folder.plan) as file:
                 n_rows = sum(len(batch) for batch in file.iter_batches())
         except UNREADABLE as error:
-            self.problems.append(f"{folder.plan} is damaged ({error}); begin the scan anew with force (--force)")
+            self.problems.append(f"{folder.plan} is damaged ({error}); begin the scan anew with {option('force')}")
             return
         if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record["plan"]:
-            self.problems.append(f"{folder.plan} is not what was planned; begin the scan anew with force (--force)")
+            self.problems.append(f"{folder.plan} is not what was planned; begin the scan anew with {option('force')}")
 
     def _shard(self, folder: Folder, number: int) -> None:
         manifest = folder.shard(number).with_suffix(".json")
