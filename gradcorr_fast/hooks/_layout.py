@@ -214,7 +214,8 @@ class Strand:
             return 1, 1
         raise ValueError(
             f"the output has shape {shape}; {flipping()} is for (N, bins) and "
-            f"{words('strand_pairs', '--strand-pairs')} for (N, tracks), both with {words('bin_axis=', '--bin-axis')} for outputs of three axes"
+            f"{words('strand_pairs', '--strand-pairs')} for (N, tracks), both with "
+            f"{words('bin_axis=', '--bin-axis')} for outputs of three axes"
             f"{words('; else pass a function of the output as rc_output', '')}"
         )
 
