@@ -24,8 +24,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.patches import StepPatch  # noqa: E402
 
 from gradcorr_fast import plot  # noqa: E402
-from gradcorr_fast.plot._figures import BAND_COLORS  # noqa: E402
 from gradcorr_fast._installing import install_command  # noqa: E402
+from gradcorr_fast.plot._figures import BAND_COLORS  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CODES = np.array([0, 1, 2, 3, 255, 2, 0])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from .._types import Model, PathLike
+from .._wording import option
 from ..io.reading import ARRAY_FORMATS
 from ..io.replacing import replacing
 from ..scan.results.metadata import KEY, REPORT, RUN_FILE, TABLE_FORMATS, read_metadata
@@ -76,7 +77,7 @@ def write_report(
         raise ValueError(f"top must be a whole number from 1; got {top!r}")
     place = _place(path) if file is None else Path(file)
     if place.exists() and not force:  # before the work
-        raise FileExistsError(f"{place} exists already; force (--force) replaces it")
+        raise FileExistsError(f"{place} exists already; {option('force')} replaces it")
     kind = _kind_of(path)
     if kind != "variants" and (model is not None or fasta is not None):
         raise ValueError(f"a model or genome is for a scan of variants, and {path} is none; leave it away")

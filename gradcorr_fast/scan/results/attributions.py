@@ -15,6 +15,7 @@ from ..._check import optional
 from ..._damage import telling_damage
 from ..._show import html_facts, show_array
 from ..._types import Array
+from ..._wording import option
 from .digests import unsealed
 from .matrix import check_group
 from .metadata import KEY, REGIONS, STORE
@@ -158,7 +159,7 @@ class Attributions:
         if name in names:
             return names.index(name)
         raise ValueError(
-            f"the store has the targets {', '.join(names)}; choose one, target=... (--target); got {target!r}"
+            f"the store has the targets {', '.join(names)}; choose one, {option('target', '...')}; got {target!r}"
         )
 
     def logo(self, row: int, ax: "Axes | None" = None, *, target: Any = None, corrected: bool = True) -> "Axes":
@@ -243,7 +244,7 @@ class Attributions:
         """
         name = "corrected" if corrected else "uncorrected"
         if name not in self.group:
-            raise ValueError("the store has no uncorrected maps; attribute with keep_uncorrected (--keep-uncorrected)")
+            raise ValueError(f"the store has no uncorrected maps; attribute with {option('keep_uncorrected')}")
         found = self.read(name, rows, target)
         if found.dtype == np.float32:
             return found
