@@ -1,12 +1,16 @@
 """The pages: nothing in them falls behind the code, whatever the site's own build finds."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 import gradcorr_fast as gf
+from gradcorr_fast import cli
+from gradcorr_fast.cli import COMMANDS, main
 from tests.literals import literals
 from tests.test_architecture import PUBLIC
 
@@ -18,6 +22,21 @@ MARKDOWN = [
 ]  # fmt: skip
 CONTAINERS = {"gradcorr_fast", "gradcorr_fast.hooks", "gradcorr_fast.paper"}
 """Modules that hold others, which have the pages."""
+
+
+def _command(name: str) -> click.Command:
+    try:
+        command = main.get_command(click.Context(main), name)
+    except click.ClickException as error:  # of a package that is not installed
+        pytest.skip(str(error))
+    assert command is not None
+    return command
+
+
+def _example_of(name: str) -> str:
+    """The examples in the help of a command, as they stand in its file."""
+    source = Path(cli.__file__).with_name(f"{name.replace('-', '_')}.py").read_text()
+    return source.partition("Example:\n")[2].partition('"""')[0]
 
 
 def anchors(page: Path) -> set[str]:
@@ -69,6 +88,26 @@ def test_who_cites_names_this_version() -> None:
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"version = {{{version}}}" in (DOCS / "citing.md").read_text()
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def calls(text: str) -> list[str]:
+    """Calls of the command line in blocks of shell, or in a help's examples."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL) or [text]
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    return [line.partition("&&")[2].strip() or line for line in joined.splitlines() if "gradcorr-fast " in line]
+
+
+SHOWN = [call for page in MARKDOWN for call in calls(page.read_text()) if page.name != "CHANGELOG.md"]
+HELPED = [call.strip() for name in COMMANDS for call in calls(_example_of(name))]
+
+
+@pytest.mark.parametrize("call", sorted({call for call in (*SHOWN, *HELPED) if call.startswith("gradcorr-fast ")}))
+def test_calls_that_are_shown_have_options_that_exist(call: str) -> None:
+    words = shlex.split(call, comments=True)[1:]
+    if words[0].startswith("-"):
+        return
+    command = _command(words[0])
+    command.make_parser(click.Context(command)).parse_args(words[1:])  # raises UsageError
 
 
 TEXTS = [text for path in Path(gf.__file__).parent.rglob("*.py") for text in literals(path)]
