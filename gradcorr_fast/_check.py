@@ -18,7 +18,9 @@ class MissingBackendError(ImportError):
 
 def missing_backend(package: str, extra: str) -> MissingBackendError:
     """Return the error that names the extra with `package`."""
-    return MissingBackendError(f"{package} is not installed; {install_command(extra)} brings it")
+    return MissingBackendError(
+        f"{package} is not installed; gradcorr-fast[{extra}] brings it: {install_command(extra)}"
+    )
 
 
 def optional(package: str, extra: str) -> Any:

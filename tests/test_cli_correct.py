@@ -142,7 +142,7 @@ def test_a_compression_of_a_plugin_is_read_or_explained(tmp_path: Path) -> None:
         arguments = [sys.executable, "-c", start + COMMAND, "correct", "in.h5", "-o", "out.h5", "--force"]
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
-    assert f"hdf5plugin is not installed; {install_command('io')} brings it" in done.stderr
+    assert f"hdf5plugin is not installed; gradcorr-fast[io] brings it: {install_command('io')}" in done.stderr
     assert not read("out.h5").any()
 
 

@@ -531,7 +531,9 @@ def test_a_framework_that_is_missing_is_named_with_its_extra(name: str) -> None:
     )
     extra = "tensorflow" if name == "keras" else name
     done = run_python(code)
-    assert done.stdout.strip() == f"{package} is not installed; {install_command(extra)} brings it"
+    assert (
+        done.stdout.strip() == f"{package} is not installed; gradcorr-fast[{extra}] brings it: {install_command(extra)}"
+    )
 
 
 def test_hooks_import_no_framework_until_touched() -> None:

@@ -320,7 +320,10 @@ def test_what_is_not_installed_is_named_with_its_extra(module: str, package: str
         [sys.executable, "-c", WITHOUT, module, str(tmp_path / "out")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == f"Error: {package} is not installed; {install_command('paper')} brings it\n"
+    assert (
+        done.stderr
+        == f"Error: {package} is not installed; gradcorr-fast[paper] brings it: {install_command('paper')}\n"
+    )
 
 
 def test_published_numbers_are_of_every_model_and_method() -> None:

@@ -556,4 +556,7 @@ def test_the_library_does_not_import_matplotlib() -> None:
 @pytest.mark.parametrize("package", ["matplotlib", "logomaker"])
 def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     message = run_python(f"import sys; sys.modules['{package}'] = None\nimport gradcorr_fast.plot")
-    assert f"MissingBackendError: {package} is not installed; {install_command('plot')} brings it" in message
+    assert (
+        f"MissingBackendError: {package} is not installed; gradcorr-fast[plot] brings it: {install_command('plot')}"
+        in message
+    )

@@ -239,7 +239,8 @@ def check_device(device: int, cuda_major: int) -> None:
         raise RuntimeError("CuPy is built for ROCm, and the kernels are CUDA; pass the array as a PyTorch tensor")
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver // 1000 < built_for // 1000:
-        mend = f"a newer one, or {install_command(f'cuda{driver // 1000}x')} in place of this CuPy"
+        extra = f"cuda{driver // 1000}x"
+        mend = f"a newer one, or gradcorr-fast[{extra}] in place of this CuPy: {install_command(extra)}"
         raise RuntimeError(
             f"CuPy is built for CUDA {built_for // 1000}, and the NVIDIA driver offers CUDA {driver // 1000}; install "
             f"{mend}"
