@@ -1,9 +1,11 @@
 """The pages: nothing in them falls behind the code, whatever the site's own build finds."""
 
+import importlib.util
 import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -122,3 +124,41 @@ def test_troubleshooting_has_many_messages() -> None:
 def test_messages_of_troubleshooting_stand_in_the_code(message: str) -> None:
     pattern = re.compile(".*".join(re.escape(part.strip()) for part in message.split("…")), re.DOTALL)
     assert [text for text in TEXTS if pattern.search(text)] != []
+
+
+@pytest.fixture(scope="module")
+def site_checks() -> Any:
+    """docs/site_checks.py."""
+    spec = importlib.util.spec_from_file_location("site_checks", DOCS / "site_checks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script async src="https://cdn.example/mathjax.js"></script>',
+        '<link href="x.css" rel="icon"><link rel="stylesheet" type="text/css" href="//fonts.example/a.css">',
+        "<img alt='a' src='http://images.example/a.png'>",
+        "@font-face { src: url(https://fonts.example/a.woff2) }",
+        '@import "https://fonts.example/a.css";',
+    ],
+)
+def test_what_a_page_asks_of_another_server_is_seen(site_checks: Any, text: str) -> None:
+    assert len(site_checks.ELSEWHERE.findall(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<a href="https://doi.org/10.1186/s13059-023-02956-3">',
+        '<link rel="stylesheet" href="_static/a.css">',
+        '<svg xmlns="http://www.w3.org/2000/svg">',
+        "background: url(a.png)",
+    ],
+)
+def test_what_a_page_asks_of_nobody_is_not(site_checks: Any, text: str) -> None:
+    assert site_checks.ELSEWHERE.findall(text) == []
