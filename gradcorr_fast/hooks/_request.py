@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
-from .._wording import option
+from .._wording import words
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
@@ -231,11 +231,14 @@ def pick(outputs: Any, output: Any) -> Any:
             output = keys[0]
         if output not in keys:
             raise ValueError(
-                f"the model returns several outputs; pass {option('output', '...')}, one of {keys}, not {output!r}"
+                f"the model returns several outputs; pass {words('output=', '--output')} with one of {keys}, not {output!r}"
             )
         head = outputs[output]
     elif output is not None:
-        raise ValueError(f"{option('output', repr(output))} is given, but the model returns one array; leave it away")
+        raise ValueError(
+            f"{words(f'output={output!r}', '--output')} is given, but the model returns one array; leave "
+            f"{words('output=', 'it')} away"
+        )
     else:
         head = outputs
     if library(head) is None:

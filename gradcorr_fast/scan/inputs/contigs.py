@@ -190,7 +190,7 @@ def missing_contigs(counts: Mapping[str, int], genome: "HasContigs") -> str | No
     return (
         f"{n_missing:,} of {n_all:,} records lie on contigs that {genome.path} lacks: {named}; it has "
         f"{genome.suggest(most[0])}{_other_assembly(most, genome)}; give a file of their names, "
-        f"{option('contigs', 'FILE')}"
+        f"{option('contigs', '...')}"
     )
 
 
