@@ -231,7 +231,8 @@ def pick(outputs: Any, output: Any) -> Any:
             output = keys[0]
         if output not in keys:
             raise ValueError(
-                f"the model returns several outputs; pass {words('output=', '--output')} with one of {keys}, not {output!r}"
+                f"the model returns several outputs; pass {words('output=', '--output')} with one of {keys}, not "
+                f"{output!r}"
             )
         head = outputs[output]
     elif output is not None:
