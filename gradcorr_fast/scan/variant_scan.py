@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
 from .inputs.variants import read_variants
 from .placing.alleles import place_all
-from .placing.windows import WindowOptions, cut_windows
+from .placing.windows import WindowOptions
 from .results.matrix import create_matrix, shard_files, write_matrix_shard
 from .results.metadata import read_metadata
 from .results.parquet import group_sizes, open_checked
@@ -40,7 +39,7 @@ from .running.planning import (
     shards_of,
 )
 from .running.progress import Progress, show_seconds
-from .running.scoring import FROM_GRADIENT, Cut, Scored, score
+from .running.scoring import FROM_GRADIENT, Scored, score
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
@@ -334,25 +333,34 @@ def _score_shards(
 
 def _score_shard(ready: Ready, rows: pa.Table, progress: Progress) -> Shard:
     start = time.monotonic()
-    status = np.array(rows["status"].to_pylist(), object)
-    index = np.flatnonzero(status == "ok")
+    status = rows["status"].cast(pa.string())
+    index = np.flatnonzero(pc.equal(status, "ok"))
+    is_all = len(index) == len(rows)
     progress.advance(len(rows) - len(index))
-    scored = _score(ready, rows.take(pa.array(index)), progress.advance)
+    scored = _score(ready, rows if is_all else rows.take(pa.array(index)), progress.advance)
     ready.genome.check_unchanged()
-    status[index[scored.has_failed]] = "model_failed"
-    rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(status, pa.string()))
-    values = {}
-    for name, numbers in scored.scores.items():
-        values[name] = np.full((len(rows), numbers.shape[1]), np.nan, np.float32)
-        values[name][index] = numbers
+    has_failed = np.zeros(len(rows), bool)
+    has_failed[index] = scored.has_failed
+    status = pc.if_else(pa.array(has_failed), "model_failed", status)
+    rows = rows.set_column(rows.column_names.index("status"), "status", status)
+    values = {
+        name: numbers if is_all else _spread(numbers, index, len(rows)) for name, numbers in scored.scores.items()
+    }
     manifest = {
         "rows": len(rows),
-        "counts": Counter(status.tolist()),
+        "counts": {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()},
         "reasons": scored.reasons,
         "agreement": scored.agreement.tolist(),
         "seconds": round(time.monotonic() - start, 3),
     }
     return Shard(rows, values, manifest)
+
+
+def _spread(numbers: Array, index: Array, n: int) -> Array:
+    """Return an array of n rows that has some numbers in the rows of an index, and NaN elsewhere."""
+    whole = np.full((n, numbers.shape[1]), np.nan, np.float32)
+    whole[index] = numbers
+    return whole
 
 
 def _write(scan: Scan, number: int, names: Sequence[str], shard: Shard) -> None:
@@ -375,16 +383,6 @@ def _placed(rows: pa.Table) -> pa.Table:
 def _score(ready: Ready, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
     options = ready.options
     return score(
-        ready.session, rows, _cut_from(ready, rows), options["scores"], top=options["top"], flank=options["flank"],
+        ready.session, rows, ready.genome, options["scores"], top=options["top"], flank=options["flank"],
         advance=advance,
     )  # fmt: skip
-
-
-def _cut_from(ready: Ready, rows: pa.Table) -> Cut:
-    """Return what cuts windows of some rows."""
-    windows = _windows(ready.options)
-
-    def cut(index: Array, allele: str, side: str) -> Array:
-        return cut_windows(rows.take(pa.array(index)), ready.genome, windows, allele=allele, side=side)
-
-    return cut

@@ -1,17 +1,22 @@
-"""From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative."""
+"""From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative.
+
+Every sequence that the model sees is a row of `Sequences`: the window of some allele, as the genome has it or with the
+allele in it. Alleles as long as their reference are `Changes` of a window too: its number, positions and letters.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ... import ops
 from ..._types import Array
 from ...hooks._attempts import Ahead, Failure, attempt
 from ...hooks._session import Session
+from ..inputs.genome import Genome
+from ..placing.windows import ALT, ALT_LEFT, REF, Windows
 from ..results.tables import SCORES
 from .failures import NOT_FINITE, random_codes
 
@@ -19,8 +24,6 @@ Result = TypeVar("Result")
 
 FROM_GRADIENT = frozenset(("taylor", "grad_times_input", "angle"))
 FROM_ALTERNATIVE = frozenset(("alt_score", "delta"))
-Cut = Callable[[Array, str, str], Array]
-"""From numbers of rows, "ref" or "alt", and the side that the window of an indel follows, to codes (n, length)."""
 
 Begin: TypeAlias = Callable[[slice, Array], Callable[[], Result]]
 """Sets the model to work on the codes of a part; what it returns waits for the results."""
@@ -39,6 +42,44 @@ class Scored(NamedTuple):
     """Of exact (y) and first-order (x) differences, for each target: n, sums of x, y, xx, yy, xy; (T, 6)."""
 
 
+class Alleles:
+    """Placed alleles with the windows that they share: what there is to run, before the model has seen any of it.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Alleles with status "ok", as `place` returns them.
+    genome : Genome
+    length : int
+        Of a window, in bp.
+    """
+
+    def __init__(self, rows: pa.Table, genome: Genome, length: int) -> None:
+        self.windows = Windows(rows, genome, length)
+        keys = (self.windows.contig.astype(np.int64) << 40) + self.windows.start
+        _, self.first, self.group = np.unique(keys, return_index=True, return_inverse=True)
+        """An allele of each reference window, in the order of the genome; and each allele's number of its window."""
+        self.is_indel = self.windows.growth != 0
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def changes(self) -> "Changes":
+        """Find where alleles as long as their reference differ from it."""
+        windows = self.windows
+        same = np.flatnonzero(~self.is_indel)
+        owner, number, ref = windows.ref.take(same).flat()
+        alt = windows.alt.take(same).flat()[2]
+        differ = np.flatnonzero(ref != alt)
+        row = same[owner[differ]]
+        group = self.group[row]
+        changes = Changes(row, group, windows.offset[row] + number[differ], ref[differ], alt[differ])
+        if (np.diff(group) < 0).any():
+            order = np.argsort(group, kind="stable")
+            changes = Changes(*(numbers[order] for numbers in changes))
+        return changes
+
+
 class Changes(NamedTuple):
     """Positions at which alleles as long as their reference differ from it, one entry for each, by window."""
 
@@ -51,8 +92,24 @@ class Changes(NamedTuple):
     alt: Array
 
 
+class Sequences(NamedTuple):
+    """What the model is shown: windows of alleles, each as the genome has it or with the allele."""
+
+    allele: Array
+    kind: Array
+    """`REF`, `ALT` or `ALT_LEFT`."""
+
+    @classmethod
+    def of(cls, references: Array, alternatives: Array, from_left: Array, group: Array) -> Self:
+        """Mix them by their windows, `group`, so that what lies together in the genome is cut together."""
+        allele = np.concatenate([references, alternatives, from_left])
+        kind = np.repeat([REF, ALT, ALT_LEFT], [len(references), len(alternatives), len(from_left)])
+        order = np.argsort(group[allele], kind="stable")
+        return cls(allele[order], kind[order])
+
+
 def score(
-    session: Session, rows: pa.Table, cut: Cut, scores: Sequence[str], *, top: int | None = None,
+    session: Session, rows: pa.Table, genome: Genome, scores: Sequence[str], *, top: int | None = None,
     flank: str = "right", advance: Callable[[float], None] = lambda n: None,
 ) -> Scored:  # fmt: skip
     """Score placed alleles; what was not asked for is not computed.
@@ -63,8 +120,8 @@ def score(
         A model made ready.
     rows : pa.Table
         Alleles with status "ok", as `place` returns them.
-    cut : callable
-        Cuts their windows.
+    genome : Genome
+        On which they were placed.
     scores : sequence of str
         Some of `SCORES`.
     top : int, optional
@@ -75,61 +132,44 @@ def score(
     advance : callable
         Is told of alleles that are done, in parts.
     """
+    alleles, n = Alleles(rows, genome, session.length), rows.num_rows
     wanted = set(scores) | ({"taylor"} if top is not None else set())
-    n = rows.num_rows
     found = {name: np.full((n, session.n_targets), np.nan) for name in SCORES}
-    group, first = _group_windows(rows)
-    n_seen = (len(first) if wanted - {"alt_score"} else 0) + (n if wanted & FROM_ALTERNATIVE else 0)
-    runner = _Runner(session, lambda seen: advance(n * seen / n_seen))
     has_failed = np.zeros(n, bool)
-    if wanted - {"alt_score"}:
-        changes = _find_changes(rows, group) if wanted & FROM_GRADIENT else None
-        values, columns = runner.references(len(first), lambda part: cut(first[part], "ref", "right"), changes)
-        found["ref_score"] = values[group]
-        has_failed |= ~np.isfinite(values[group]).all(1)
-        if changes is not None:
-            found |= _first_order(changes, columns, n)
-            np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
-    if wanted & FROM_ALTERNATIVE:
-        chosen = np.flatnonzero(~has_failed & _is_chosen(group, found["taylor"], top))
-        values = runner.values(len(chosen), lambda part: cut(chosen[part], "alt", "right"))
-        if flank == "both":
-            indels = np.flatnonzero(_is_indel(rows)[chosen])
-            others = runner.values(len(indels), lambda part: cut(chosen[indels[part]], "alt", "left"))
-            values[indels] = (values[indels] + others) / 2
-        found["alt_score"][chosen] = values
+    n_seen = (len(alleles.first) if wanted - {"alt_score"} else 0) + (n if wanted & FROM_ALTERNATIVE else 0)
+    runner = _Runner(session, alleles, lambda seen: advance(n * seen / n_seen))
+    needs_references = bool(wanted - {"alt_score"})
+    if wanted & FROM_GRADIENT:
+        changes = alleles.changes()
+        values, columns = runner.gradients(changes)
+        found |= _first_order(changes, columns, n)
+        np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
+        found["ref_score"], needs_references = values[alleles.group], False
+        has_failed |= ~np.isfinite(found["ref_score"]).all(1)
+    if needs_references or wanted & FROM_ALTERNATIVE:
+        chosen = np.flatnonzero(~has_failed & _is_chosen(alleles.group, found["taylor"], top))
+        chosen = chosen if wanted & FROM_ALTERNATIVE else chosen[:0]
+        from_left = chosen[alleles.is_indel[chosen]] if flank == "both" else chosen[:0]
+        references = alleles.first if needs_references else chosen[:0]
+        seen = Sequences.of(references, chosen, from_left, alleles.group)
+        values = runner.values(seen)
+        if needs_references:
+            found["ref_score"] = values[seen.kind == REF][alleles.group]
+            has_failed |= ~np.isfinite(found["ref_score"]).all(1)
+        found["alt_score"] = _mean_of_flanks(seen, values, n)
         found["delta"] = found["alt_score"] - found["ref_score"]
-        has_failed[chosen] |= ~np.isfinite(values).all(1)
+        has_failed[chosen] |= ~np.isfinite(found["alt_score"][chosen]).all(1)
     kept = {name: np.where(has_failed[:, None], np.nan, found[name]).astype(np.float32) for name in scores}
     return Scored(kept, has_failed, runner.reasons, _agreement(found["taylor"], found["delta"], has_failed))
 
 
-def _group_windows(rows: pa.Table) -> tuple[Array, Array]:
-    """Return the number of each row's reference window, and a row of each window, in the order of the genome."""
-    contigs = rows["chrom"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    keys = (contigs.astype(np.int64) << 40) + rows["window_start"].to_numpy()
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    return group, first
-
-
-def _is_indel(rows: pa.Table) -> Array:
-    ref, alt = (pc.binary_length(rows[name]).to_numpy() for name in ("norm_ref", "norm_alt"))
-    is_indel: Array = ref != alt
-    return is_indel
-
-
-def _find_changes(rows: pa.Table, group: Array) -> Changes:
-    offsets = rows["norm_pos"].to_numpy() - 1 - rows["window_start"].to_numpy()
-    alleles = zip(rows["norm_ref"].to_pylist(), rows["norm_alt"].to_pylist(), strict=True)
-    found = [
-        (row, group[row], offsets[row] + k, "ACGT".index(a), "ACGT".index(b))
-        for row, (ref, alt) in enumerate(alleles)
-        if len(ref) == len(alt)
-        for k, (a, b) in enumerate(zip(ref, alt, strict=True))
-        if a != b
-    ]
-    numbers = np.array(found, np.int64).reshape(-1, 5)
-    return Changes(*numbers[np.argsort(numbers[:, 1], kind="stable")].T)
+def _mean_of_flanks(seen: Sequences, values: Array, n: int) -> Array:
+    """Return the values of alternatives by allele, (n, T), means where one was seen from either side; NaN for none."""
+    found = np.full((n, values.shape[1]), np.nan)
+    right, left = (np.flatnonzero(seen.kind == kind) for kind in (ALT, ALT_LEFT))
+    found[seen.allele[right]] = values[right]
+    found[seen.allele[left]] = (found[seen.allele[left]] + values[left]) / 2
+    return found
 
 
 def _first_order(changes: Changes, columns: Array, n: int) -> dict[str, Array]:
@@ -171,28 +211,30 @@ def _agreement(taylor: Array, delta: Array, has_failed: Array) -> Array:
 
 
 class _Runner:
-    """Runs the model on batches of one shape, and counts the rows on which it fails."""
+    """Runs the model on batches of sequences, and counts those on which it fails."""
 
-    def __init__(self, session: Session, advance: Callable[[int], object]) -> None:
-        self._session, self._advance = session, advance
+    def __init__(self, session: Session, alleles: Alleles, advance: Callable[[int], object]) -> None:
+        self._session, self._alleles, self._advance = session, alleles, advance
         self.reasons: Counter[str] = Counter()
 
-    def values(self, n: int, cut: Callable[[slice], Array]) -> Array:
+    def values(self, seen: Sequences) -> Array:
         """Return the values of sequences, (n, T); NaN where the model fails."""
-        values = np.full((n, self._session.n_targets), np.nan)
+        values = np.full((len(seen.allele), self._session.n_targets), np.nan)
 
         def begin(part: slice, codes: Array) -> Callable[[], Array]:
             return self._session.start_values(codes)
 
-        for part, found in self._run(n, cut, begin):
+        for part, found in self._run(seen, begin):
             values[part] = self._keep(found, part)
         return values
 
-    def references(self, n: int, cut: Callable[[slice], Array], changes: Changes | None) -> tuple[Array, Array]:
-        """Return values (n, T) and the gradients (T, k, 4) at changed positions; NaN where the model fails."""
-        if changes is None:
-            return self.values(n, cut), np.empty((0, 0, 4))
-        values = np.full((n, self._session.n_targets), np.nan)
+    def gradients(self, changes: Changes) -> tuple[Array, Array]:
+        """Return values of all reference windows (n, T) and the gradients (T, k, 4) at changed positions.
+
+        Both are NaN where the model fails.
+        """
+        references = self._alleles.first
+        values = np.full((len(references), self._session.n_targets), np.nan)
         columns = np.full((self._session.n_targets, len(changes.row), 4), np.nan)
 
         def entries(part: slice) -> slice:
@@ -202,18 +244,22 @@ class _Runner:
             here = entries(part)
             return self._session.start_columns(codes, changes.window[here] - part.start, changes.position[here])
 
-        for part, (found, at_changes) in self._run(n, cut, begin):
+        for part, (found, at_changes) in self._run(Sequences(references, np.full(len(references), REF)), begin):
             columns[:, entries(part)] = at_changes
             values[part] = self._keep(found, part)
         return values, columns
 
-    def _run(self, n: int, cut: Callable[[slice], Array], begin: Begin[Result]) -> Iterator[tuple[slice, Result]]:
-        """Yield what the model makes of all rows but those on which it fails."""
-        session = self._session
+    def _run(self, seen: Sequences, begin: Begin[Result]) -> Iterator[tuple[slice, Result]]:
+        """Yield what the model makes of all sequences but those on which it fails."""
+        session, n = self._session, len(seen.allele)
+
+        def cut(part: slice) -> Array:
+            return self._alleles.windows.cut(seen.allele[part], seen.kind[part])
 
         def begin_filled(part: slice, codes: Array) -> Callable[[], Result]:
-            # the last row is repeated, so that all batches have one shape
-            return begin(part, codes[np.minimum(np.arange(session.batches.size), len(codes) - 1)])
+            # the last row is repeated, so that a batch has one shape whatever failed in it
+            size = session.batches.size
+            return begin(part, codes[np.minimum(np.arange(size), len(codes) - 1)] if len(codes) < size else codes)
 
         def check() -> Array:
             return session.values(random_codes(session.batches.size, session.length))
