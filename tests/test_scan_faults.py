@@ -532,7 +532,7 @@ def test_what_another_process_ended_first_is_the_result(fasta: Path, tmp_path: P
     assert not (tmp_path / "scores.parquet.run").exists()
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(0.0, 16384), (6.0, 60), (600.0, 8)])
+@pytest.mark.parametrize(("seconds", "size"), [(0.0, 16384), (6.0, 30), (600.0, 8)])
 def test_a_shard_is_about_a_minute_of_work(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, size: int
 ) -> None:

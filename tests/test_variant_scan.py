@@ -175,10 +175,36 @@ def test_what_was_not_asked_for_is_not_computed(fasta: Path) -> None:
     assert len(model.n_rows) <= len(windows) + 8 < len(placed)  # a probe, and windows that shards share
 
 
-def test_batches_have_one_shape(fasta: Path) -> None:
+@pytest.mark.parametrize("scores", [["delta"], ["taylor", "delta"]])
+def test_the_model_sees_no_more_rows_than_there_are(fasta: Path, scores: list[str]) -> None:
+    """Three variants at 1 kb put 384 rows through the model: a probe and the last batch were as large as any."""
     model = Network()
-    scan(fasta, model=model)
+    table = scan(fasta, model=model, batch_size=8, shard_size=100, scores=scores).to_pylist()
+    placed = [row for row in table if row["status"] == "ok"]
+    n_windows = len({(row["chrom"], row["window_start"]) for row in placed})
+    passes = [n_windows + len(placed)] if scores == ["delta"] else [n_windows, len(placed)]
+    wanted = [min(8, n - start) for n in passes for start in range(0, n, 8)]
+    assert [n for n, _ in model.n_rows] == [4, *wanted]
+
+
+def test_a_compiled_model_sees_batches_of_one_size(fasta: Path) -> None:
+    model = Network()
+    model._compiled_call_impl = model._call_impl  # as Module.compile sets it
+    scan(fasta, model=model, batch_size=8)
     assert {n for n, _ in model.n_rows} == {8}
+
+
+def test_alleles_of_a_site_and_neighbours_in_a_cell_share_one_reference(fasta: Path) -> None:
+    """Indels, too, are in the same batches as all others."""
+    site, neighbour = GENOME["chr1"][99:101]
+    others = ",".join(letter for letter in "ACGT" if letter != site)
+    variants = [("chr1", 100, site, f"{others},{site}AC"), ("chr1", 101, neighbour, neighbour + "GT")]
+    model = Network()
+    options: Any = {"length": LENGTH, "windows": "grid:20", "scores": ["delta"], "batch_size": 64}
+    table = gf.scan.score_variants(model, fasta, variants, **options)
+    assert table["status"].to_pylist() == ["ok"] * 5
+    assert len(set(table["window_start"].to_pylist())) == 1
+    assert [n for n, _ in model.n_rows][-1] == 1 + 5
 
 
 def test_windows_on_a_grid_are_shared(fasta: Path) -> None:

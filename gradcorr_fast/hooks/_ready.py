@@ -6,6 +6,7 @@ and the method asks that for the values and gradients of rows, which come from a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -14,6 +15,7 @@ import numpy as np
 from .._types import AnyArray, Array
 from ..backends import find_backend
 from ._attempts import Batches, Memory
+from ._heap import keep_freed_memory
 from ._layout import Layout, View
 from ._request import Request
 
@@ -61,6 +63,15 @@ class Wish(NamedTuple):
     """Most neighbouring letters that change."""
 
 
+class Shapes(Enum):
+    """Which numbers of rows a model takes at no cost."""
+
+    ANY = "any"
+    FEW = "few"
+    """Each is compiled when it first comes."""
+    ONE = "one"
+
+
 class Framework(NamedTuple):
     """What a framework does; arrays are its own, but for rows and results, which are of the user's kind."""
 
@@ -84,6 +95,7 @@ class Framework(NamedTuple):
     None if `gradients` raises where it is not."""
     refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
+    shapes: Shapes = Shapes.FEW
 
 
 class Seen(NamedTuple):
@@ -112,6 +124,7 @@ class ReadyModel:
     def __init__(
         self, request: Request, make: Callable[[Request], Framework], optimization: dict[str, Any] | None = None
     ) -> None:
+        keep_freed_memory()
         self.request, self.optimization = request, optimization
         self._make = make
         self._made: dict[tuple[bool, bool], Framework] = {}

@@ -18,8 +18,8 @@ from ._options import COMMON, Options, check_names, complete
 
 MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
-ROWS, POSITIONS = 128, 1 << 18
-"""Most sequences and most input positions of a batch whose size was not given."""
+ROWS, POSITIONS, FEW_POSITIONS = 128, 1 << 18, 1 << 15
+"""Of a batch whose size was not given: most input positions of so many sequences, and of more."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,8 @@ def _args(args: Unchecked, n_sequences: int) -> tuple[Any, ...]:
 
 def _batch_size(batch_size: int | str, layout: Layout) -> int:
     if isinstance(batch_size, str):  # "auto"
-        return max(1, min(ROWS, POSITIONS // max(layout.n_positions, 1)))
+        length = max(layout.n_positions, 1)
+        return max(1, min(ROWS, POSITIONS // length), FEW_POSITIONS // length)
     return batch_size
 
 

@@ -15,7 +15,7 @@ from ._engine import Prepare, find_fields
 from ._layout import Layout, View
 from ._methods import saliency, take
 from ._options import Options
-from ._ready import Arrays, Method, ReadyModel
+from ._ready import Arrays, Method, ReadyModel, Shapes
 from ._request import PLAIN
 
 N_ROWS = 1 << 20
@@ -25,7 +25,7 @@ N_ROWS = 1 << 20
 class Session:
     """A model made ready; codes go in, and numbers for single positions or maps of any method come out."""
 
-    def __init__(self, model: ReadyModel, dtype: DTypeLike) -> None:
+    def __init__(self, model: ReadyModel, dtype: DTypeLike, *, takes_one_size: bool = False) -> None:
         self._model, self._request, self._framework, self._dtype = model, model.request, model.framework, dtype
         self.batches: Batches = model.batches
         """How many rows a batch has, which gets smaller when memory is exhausted, for all that follows."""
@@ -33,6 +33,8 @@ class Session:
         """Number of values of a row."""
         self.length = self._request.layout.n_positions
         """Positions of a sequence."""
+        self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes
+        """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
         self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))
         self.device = str(self._one.device)
@@ -47,6 +49,19 @@ class Session:
     def batch_size(self) -> int:
         """Rows of a batch."""
         return self.batches.size
+
+    def filled_size(self, part: slice, n_rows: int) -> int:
+        """Return how many rows to show the model for a part of `n_rows`: as many whatever fails, for equal bits.
+
+        That is the batch that the part belongs to, the last of which is smaller; where sizes are compiled, a whole one,
+        or a power of two for fewer rows in all.
+        """
+        size = self.batches.size
+        if self.shapes is Shapes.ANY:
+            return self.batches.whole(part, n_rows)
+        if self.shapes is Shapes.ONE or n_rows > size:
+            return size
+        return min(size, 1 << max(n_rows - 1, 1).bit_length())
 
     def values(self, codes: Array) -> Array:
         """Return the targets' values of some sequences, shape (n, T), means over strands and shifts.
@@ -159,7 +174,8 @@ def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array
 
 @contextmanager
 def open_session(
-    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, **options: Unpack[Options]
+    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, takes_one_size: bool = False,
+    **options: Unpack[Options],
 ) -> Iterator[Session]:  # fmt: skip
     """Make a model ready, and put it back at the end.
 
@@ -173,6 +189,8 @@ def open_session(
         Positions of its input.
     dtype : NumPy dtype
         Of its input.
+    takes_one_size : bool
+        Whether the model takes batches of one size only, which is then `batch_size`.
     options
         See `hooks.torch.saliency`; `targets` must be given, `axis` is 1 for PyTorch by default and otherwise -1.
     """
@@ -181,7 +199,7 @@ def open_session(
     example = sequences.one_hot(codes, dtype, options["axis"])
     X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
     with _prepare_for(model, framework)(model, X, None, saliency(), options) as ready:
-        yield Session(ready, dtype)
+        yield Session(ready, dtype, takes_one_size=takes_one_size)
 
 
 def _prepare_for(model: Model, framework: str) -> Prepare:

@@ -225,7 +225,7 @@ def _described(ready: Ready) -> tuple[Ready, Record]:
 
     probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
     share = 3 / 4 if needs_gradient else 1 / 2  # of an allele's work, which has an output with either allele
-    n_rows = probed.rows_of_a_shard(share * session.batch_size, most)
+    n_rows = probed.rows_of_a_shard(share * probed.n_rows, most)
     ready = ready.sized(max(n_rows, min(session.batch_size, most)))
     return ready, describe(ready, "variants", probed)
 

@@ -258,19 +258,19 @@ class _Runner:
 
         def begin_filled(part: slice, codes: Array) -> Callable[[], Result]:
             # the last row is repeated, so that a batch has one shape whatever failed in it
-            size = session.batches.size
+            size = session.filled_size(part, n)
             return begin(part, codes[np.minimum(np.arange(size), len(codes) - 1)] if len(codes) < size else codes)
 
         def check() -> Array:
             return session.values(random_codes(session.batches.size, session.length))
 
-        with Ahead(cut, begin_filled, session.batches, n) as run:
-            for part, outcome in attempt(slice(0, n), run, session.batches, cut=run.cut, check=check):
-                if isinstance(outcome, Failure):
-                    self.reasons[outcome.reason] += 1
-                else:
-                    yield part, outcome
-                self._advance(part.stop - part.start)
+        run = Ahead(cut, begin_filled, session.batches, n)
+        for part, outcome in attempt(slice(0, n), run, session.batches, cut=run.cut, check=check):
+            if isinstance(outcome, Failure):
+                self.reasons[outcome.reason] += 1
+            else:
+                yield part, outcome
+            self._advance(part.stop - part.start)
 
     def _keep(self, values: Array, part: slice) -> Array:
         """Return the values of the rows of a part, without those that only fill the batch."""
