@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
@@ -176,6 +177,7 @@ def _read_extras(requirements: Iterable[str]) -> dict[str, str]:
     return brought
 
 
+@cache
 def _version(package: str) -> str | None:
     for name in BUILDS.get(package, (package,)):
         try:

@@ -187,11 +187,17 @@ def test_the_model_sees_no_more_rows_than_there_are(fasta: Path, scores: list[st
     assert [n for n, _ in model.n_rows] == [4, *wanted]
 
 
-def test_a_compiled_model_sees_batches_of_one_size(fasta: Path) -> None:
+@pytest.mark.parametrize(("n", "size"), [(100, 8), (3, 4), (1, 2)])
+def test_a_compiled_model_sees_batches_of_one_size(fasta: Path, n: int, size: int) -> None:
+    """Another one for fewer rows than a batch has, and never a single row, which programs refuse."""
     model = Network()
     model._compiled_call_impl = model._call_impl  # as Module.compile sets it
-    scan(fasta, model=model, batch_size=8)
-    assert {n for n, _ in model.n_rows} == {8}
+    variants = [
+        ("chr1", 100 + 3 * k, GENOME["chr1"][99 + 3 * k], "ACGT".replace(GENOME["chr1"][99 + 3 * k], "")[0])
+        for k in range(n)
+    ]
+    gf.scan.score_variants(model, fasta, variants, length=LENGTH, batch_size=8, scores=["taylor"])
+    assert [n for n, _ in model.n_rows][2:] == [size] * -(-n // size)
 
 
 def test_alleles_of_a_site_and_neighbours_in_a_cell_share_one_reference(fasta: Path) -> None:

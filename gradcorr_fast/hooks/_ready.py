@@ -68,7 +68,7 @@ class Shapes(Enum):
 
     ANY = "any"
     FEW = "few"
-    """Each is compiled when it first comes."""
+    """Each but a single row, and each may be compiled when it first comes."""
     ONE = "one"
 
 

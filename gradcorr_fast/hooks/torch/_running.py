@@ -140,14 +140,14 @@ def _make_framework(
 
 
 def _shapes_of(model: Model) -> Shapes:
-    """Tell which sizes of batches cost nothing: programs may hold the size with which they were made."""
+    """Tell which sizes of batches cost nothing: programs are made for one, or for all but a single row."""
     modules = list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
     is_program = any(
         isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule)
         or any(getattr(module, name, None) is not None for name in COMPILED)
         for module in modules
     )
-    return Shapes.ONE if is_program else Shapes.ANY
+    return Shapes.FEW if is_program else Shapes.ANY
 
 
 def _is_reached(node: Any) -> bool:
