@@ -14,7 +14,7 @@ from ...io.replacing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
 from .digests import LINES, ROWS, TextDigest, seal
 from .metadata import KEY, TABLE_FORMATS, format_of, sidecar
-from .parquet import WRITING, open_checked
+from .parquet import open_checked, writing
 from .tables import read_batches, read_shard
 
 
@@ -120,7 +120,7 @@ def _contigs(paths: Sequence[Path]) -> list[str]:
 
 
 def _write_parquet(path: Path, shards: Sequence[Path], schema: pa.Schema, metadata: str) -> None:
-    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), **WRITING) as writer:
+    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), **writing(schema)) as writer:
         for shard in shards:
             rows = read_shard(shard)
             writer.write_table(rows, row_group_size=max(1, len(rows)))

@@ -30,7 +30,7 @@ from ..inputs.genome import Genome
 from ..placing.alleles import STATUSES, tell_unscored
 from ..placing.region_windows import REGION_STATUSES
 from ..results.metadata import KEY
-from ..results.parquet import WRITING
+from ..results.parquet import writing
 from .failures import random_codes
 from .folder import PLAN, Folder, Record, Shards, file_digest, find_changes, identify, working
 from .options import FOR_MODEL, MAY_CHANGE, recorded
@@ -323,7 +323,7 @@ def _plan(
     contigs: dict[str, int] = {}
     unreadable: list[str] = []
     n_shards, first = 0, next(shards)
-    with pq.ParquetWriter(path, first.schema, **WRITING) as writer:
+    with pq.ParquetWriter(path, first.schema, **writing(first.schema)) as writer:
         for rows in chain([first], shards):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
