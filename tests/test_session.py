@@ -70,7 +70,9 @@ def test_batches_are_filled_to_sizes_that_the_model_takes(shapes: str, n: int, s
         assert [session.filled_size(part, n) for part in halves] == wanted
 
 
-@pytest.mark.parametrize(("length", "size"), [(64, 512), (200, 163), (600, 54), (2048, 16), (10_000, 3), (200_000, 1)])
+@pytest.mark.parametrize(
+    ("length", "size"), [(20, 1024), (64, 512), (200, 163), (600, 54), (2048, 16), (10_000, 3), (200_000, 1)]
+)
 def test_automatic_batches_have_so_many_positions(length: int, size: int) -> None:
     """At 64 bp 128 rows took 2.2 times as long as 1,024, and at 2 kb what they made did not fit in any cache."""
     with open_session(_sum, "torch", length=length, targets=[0], batch_size="auto") as session:

@@ -68,8 +68,7 @@ def prepare(
             return framework._replace(has_path=own.has_path, refer=own.refer)
 
         if given["batch_size"] == "auto" and place.type == "cpu":
-            few = max(1, _request.FEW_POSITIONS // max(request.layout.n_positions, 1))
-            request = request._replace(batch_size=few)  # what a layer returns fits in a cache, and see _heap
+            request = request._replace(batch_size=_request.rows_of_few_positions(request.layout.n_positions))
         elif given["batch_size"] == "auto" and place.type == "cuda" and len(X):
             request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
