@@ -336,6 +336,7 @@ def test_sequences_by_name_are_a_genome(fasta: Path, tmp_path: Path) -> None:
 
 def test_every_substitution_in_regions_is_scored_from_one_gradient_each(fasta: Path) -> None:
     given: Any = {"length": LENGTH, "batch_size": 8, "windows": "grid:20", "regions": ["chr1:101-130", "chr2:495-510"]}
+    given["engine"] = "full"
     table = gf.scan.score_variants(Network(), fasta, None, **given)
     assert_scored(table.slice(0, 60))
     rows = table.to_pylist()

@@ -35,6 +35,10 @@ class Batches:
         self.size = self._told = size
         self.memory, self._shape = memory, shape
 
+    def smaller(self, size: int) -> "Batches":
+        """Return batches of at most so many rows."""
+        return Batches(min(size, self.size), self.memory, self._shape)
+
     def cut(self, rows: slice) -> Iterator[slice]:
         """Yield parts of as many rows as a batch has then."""
         start = rows.start

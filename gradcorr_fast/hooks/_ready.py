@@ -33,11 +33,23 @@ def _add(total: AnyArray | None, grad: AnyArray, weight: float) -> AnyArray:
     return grad * weight if total is None else total + grad * weight
 
 
+class Seen(NamedTuple):
+    """What a model made of rows in one view."""
+
+    view: View
+    values: Arrays
+    grads: Arrays
+    """Of what the model saw; `View.map_back` turns them into those of the rows."""
+    inputs: tuple[AnyArray, tuple[AnyArray, ...], Positions]
+
+
 class Substitutions(Protocol):
     """Sequences in a model that tells what other letters in them change for less than whole passes."""
 
     values: Arrays
     """Of the sequences themselves, means over the views."""
+    seen: list[Seen]
+    """What the model made of the sequences in each view, with gradients if they were wished for."""
 
     def run(self, sequence: Array, start: Array, codes: Array) -> Arrays:
         """Return the values of rows, means over the views.
@@ -59,8 +71,12 @@ class Wish(NamedTuple):
     engine: str = "auto"
     n_rows: float = float("inf")
     """Rows to come, all in all: for few it does not pay to find out how a model works."""
+    seconds: float | None = None
+    """Of a row in a whole pass, if that is known."""
     width: int = 1
     """Most neighbouring letters that change."""
+    needs_gradients: bool = False
+    """Whether the gradients of the sequences themselves are wanted as well."""
 
 
 class Shapes(Enum):
@@ -96,16 +112,6 @@ class Framework(NamedTuple):
     refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
     shapes: Shapes = Shapes.FEW
-
-
-class Seen(NamedTuple):
-    """What a model made of rows in one view."""
-
-    view: View
-    values: Arrays
-    grads: Arrays
-    """Of what the model saw; `View.map_back` turns them into those of the rows."""
-    inputs: tuple[AnyArray, tuple[AnyArray, ...], Positions]
 
 
 class ReadyModel:

@@ -1,8 +1,8 @@
 """A model made ready once for many batches of codes: values, gradients at chosen positions, and whole maps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,11 +15,22 @@ from ._engine import Prepare, find_fields
 from ._layout import Layout, View
 from ._methods import saliency, take
 from ._options import Options
-from ._ready import Arrays, Method, ReadyModel, Shapes
+from ._ready import Arrays, Method, ReadyModel, Seen, Shapes, Substitutions, Wish
 from ._request import PLAIN
 
 N_ROWS = 1 << 20
 """Rows that a model is told to expect: many, so that what can be compiled is."""
+
+
+class Mutants(NamedTuple):
+    """Sequences with some neighbouring letters replaced."""
+
+    sequence: Array
+    """Which sequence each of them is of, int (k,)."""
+    start: Array
+    """The first position that is replaced, int (k,)."""
+    codes: Array
+    """What stands there, uint8 (k, width)."""
 
 
 class Session:
@@ -33,6 +44,8 @@ class Session:
         """Number of values of a row."""
         self.length = self._request.layout.n_positions
         """Positions of a sequence."""
+        self.engine = "full"
+        """How substitutions are computed, of `choose_engine`."""
         self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes
         """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
@@ -120,8 +133,52 @@ class Session:
 
     def start_columns(self, codes: Array, rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         """Begin to compute `columns`; see `start_values`."""
+        return self._start_columns(self._model.run(self._one_hot(codes)), rows, positions)
+
+    def choose_engine(self, engine: str, n_rows: float, seconds: float) -> str:
+        """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
+
+        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, `n_rows` how many are to come, and
+        `seconds` what one takes in a whole pass.
+        """
+        codes = np.random.default_rng(1).integers(0, 4, (2, self.length)).astype(np.uint8)
+        found = self._refer(codes, Wish(engine, n_rows, seconds))
+        self.engine = "full" if found is None else "incremental"
+        return self.engine
+
+    def start_substitutions(
+        self, codes: Array, rows: Array, positions: Array, mutants: Mutants, *, needs_gradients: bool
+    ) -> Callable[[], tuple[Array, Array, Array]]:
+        """Begin to compute `columns` of some sequences, and values of mutants of them, (k, T).
+
+        Parameters
+        ----------
+        codes, rows, positions
+            See `columns`; without gradients there are none.
+        mutants : Mutants
+        needs_gradients : bool
+            Whether columns are wanted.
+        """
+        wish = Wish("incremental", width=mutants.codes.shape[1], needs_gradients=needs_gradients)
+        found = self._refer(codes, wish)
+        assert found is not None  # as `choose_engine` has found out
+        finish_columns = self._start_columns(found.seen, rows, positions) if needs_gradients else None
+        values = found.run(mutants.sequence, mutants.start, mutants.codes)
+
+        def finish() -> tuple[Array, Array, Array]:
+            wild_types, columns = (self._mean([found.values]), np.empty((self.n_targets, 0, 4)))
+            if finish_columns is not None:
+                wild_types, columns = finish_columns()
+            return wild_types, columns, self._mean([values])
+
+        return finish
+
+    def _refer(self, codes: Array, wish: Wish) -> Substitutions | None:
+        return self._model.refer(self._one_hot(codes), (), [None] * self.n_targets, wish)
+
+    def _start_columns(self, run: Iterable[Seen], rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         values, columns = [], []
-        for seen in self._model.run(self._one_hot(codes)):
+        for seen in run:
             where, is_inside = _seen_at(positions, seen.view, self._request.layout)
             values.append(seen.values)
             columns.append((seen.view.is_reverse, is_inside, [self._gather(grad, rows, where) for grad in seen.grads]))

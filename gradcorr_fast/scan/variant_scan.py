@@ -1,5 +1,6 @@
 """Variant scoring from a model, a genome and variants to a table: planned once, scored by shards, merged."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from .._show import html_facts, html_table, show_bytes
 from .._types import Array, FastaLike, Model, PathLike, VariantsLike
 from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
-from .inputs.variants import read_variants
+from .inputs.variants import count_at_most, read_variants
 from .placing.alleles import place_all
 from .placing.windows import WindowOptions
 from .results.matrix import create_matrix, shard_files, write_matrix_shard
@@ -39,7 +40,7 @@ from .running.planning import (
     shards_of,
 )
 from .running.progress import Progress, show_seconds
-from .running.scoring import FROM_GRADIENT, Scored, score
+from .running.scoring import FROM_ALTERNATIVE, FROM_GRADIENT, Scored, score
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
@@ -192,7 +193,7 @@ def _scan(
     goes_on = before is not None or finished is not None
     check_place(out, format, force=force or goes_on)
     with prepare(model, fasta, options, before or finished, tell=verbose) as ready:
-        ready, record = _described(ready)
+        ready, record = _described(ready, variants)
         placed = _place(ready, variants)
         if finished is not None:
             check_same(folder.path, finished, ready, record, variants, placed)
@@ -213,8 +214,8 @@ def _scan(
             return out  # another process was faster
 
 
-def _described(ready: Ready) -> tuple[Ready, Record]:
-    """Run the model as the scan will, choose the size of shards if none was given, and say what the scan is."""
+def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
+    """Run the model as the scan will, choose engine and size of shards if left open, and say what the scan is."""
     session, needs_gradient = ready.session, set(ready.options["scores"]) & FROM_GRADIENT or ready.options["top"]
 
     def run(codes: Array) -> Array:
@@ -224,6 +225,8 @@ def _described(ready: Ready) -> tuple[Ready, Record]:
         return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
 
     probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
+    if set(ready.options["scores"]) & FROM_ALTERNATIVE:
+        ready = ready.with_engine(2 * (math.inf if variants is None else count_at_most(variants)), probed)
     share = 3 / 4 if needs_gradient else 1 / 2  # of an allele's work, which has an output with either allele
     n_rows = probed.rows_of_a_shard(share * probed.n_rows, most)
     ready = ready.sized(max(n_rows, min(session.batch_size, most)))
@@ -268,7 +271,7 @@ def plan(
     folder, checked = Folder(folder_of(out)), check_variant_options(options)
     before = begun(folder, resume=resume, force=force)
     with prepare(model, fasta, checked, before, tell=verbose) as ready:
-        ready, record = _described(ready)
+        ready, record = _described(ready, variants)
         placed = _place(ready, variants)
         scan = begin_or_join(folder, ready, record, variants, placed, resume=resume, force=force)
         with open_checked(folder.plan) as planned:

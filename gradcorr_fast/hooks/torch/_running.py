@@ -132,7 +132,7 @@ def _make_framework(
     def run(x: torch.Tensor, args: Sequence[torch.Tensor]) -> Any:
         return forward(model, x, tuple(args), request)
 
-    refer = Chooser(model, request, run, precision)
+    refer = Chooser(model, request, run, gradient, precision)
     return Framework(
         enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, _shapes_of(model)
     )

@@ -14,6 +14,7 @@ from ...hooks._options import (
     COMMON,
     METHODS,
     DrawOptions,
+    EngineSetting,
     Option,
     PathSettings,
     PresetSetting,
@@ -87,7 +88,7 @@ class ModelOptions(RunOptions, total=False):
     ]
 
 
-class ScanOptions(ModelOptions, total=False):
+class ScanOptions(ModelOptions, EngineSetting, total=False):
     """Options of a scan of variants; `score_variants` describes them."""
 
     scores: Annotated[
@@ -118,7 +119,7 @@ class StoreOptions(TypedDict, total=False):
 
 
 class RegionOptions(
-    StoreOptions, PathSettings, SampleSettings, PresetSetting, DrawOptions, ModelOptions, total=False
+    StoreOptions, PathSettings, SampleSettings, PresetSetting, EngineSetting, DrawOptions, ModelOptions, total=False
 ):  # fmt: skip
     """Options of a scan of regions; `attribute_regions` describes them."""
 

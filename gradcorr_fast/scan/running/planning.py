@@ -55,6 +55,10 @@ STDIN = "-"
 """What cannot be read again: a scan goes on with what it was begun with."""
 
 
+FOUND_OUT = "batch_size", "shard_size", "engine"
+"""Options that a scan finds out if they are left open."""
+
+
 class Ready(NamedTuple):
     """A model made ready for a scan, in this process."""
 
@@ -68,6 +72,12 @@ class Ready(NamedTuple):
         """Return the same with a size of shards, if none was given."""
         is_given = self.options["shard_size"] != "auto"
         return self if is_given else self._replace(options=_completed(self.options, {"shard_size": shard_size}))
+
+    def with_engine(self, n_rows: float, probed: "Probe") -> "Ready":
+        """Return the same with the engine that computes substitutions, for so many rows to come."""
+        seconds = probed.seconds / max(probed.n_rows, 1)
+        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows, seconds)
+        return self._replace(options=_completed(self.options, {"engine": engine}))
 
 
 class Scan(NamedTuple):
@@ -90,8 +100,8 @@ def prepare(
 ) -> Iterator[Ready]:
     """Load a model, guess what was left open, and open the genome; `before` is the record of a scan that goes on."""
     if before is not None:  # what was found out then
-        sizes = {name: before["options"][name] for name in ("batch_size", "shard_size") if options[name] == "auto"}
-        options = _completed(options, sizes)
+        known = {name: before["options"].get(name) for name in FOUND_OUT if options[name] in ("auto", None)}
+        options = _completed(options, known)
     loaded = as_loaded(model, options["device"])
     options = _completed(options, _guess(loaded, options, tell))
     optimize = _optimize_as_before(options["optimize"], before)
@@ -396,6 +406,7 @@ def check_same(
         *((part, before[part], now[part]) for part in ("versions", "device")),
         ("steps to a faster model", old_steps, steps),
         ("a batch size of", old_size, size),
+        ("an engine that is", *(record["options"].get("engine") for record in (before, now))),
     ):
         if was != is_now:
             warn(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ... import ops
 from ..._types import Array
 from ...hooks._attempts import Ahead, Failure, attempt
-from ...hooks._session import Session
+from ...hooks._session import Mutants, Session
 from ..inputs.genome import Genome
 from ..placing.windows import ALT, ALT_LEFT, REF, Windows
 from ..results.tables import SCORES
@@ -24,6 +24,10 @@ Result = TypeVar("Result")
 
 FROM_GRADIENT = frozenset(("taylor", "grad_times_input", "angle"))
 FROM_ALTERNATIVE = frozenset(("alt_score", "delta"))
+WIDEST = 16
+"""Neighbouring positions that an allele may change whose value is computed by what it changes."""
+SUBSTITUTIONS = 1 << 14
+"""Such alleles whose windows are kept in the model together."""
 
 Begin: TypeAlias = Callable[[slice, Array], Callable[[], Result]]
 """Sets the model to work on the codes of a part; what it returns waits for the results."""
@@ -64,6 +68,16 @@ class Alleles:
     def __len__(self) -> int:
         return len(self.group)
 
+    def near(self, changes: "Changes") -> "Near":
+        """Find the alleles as long as their reference that differ from it in few neighbouring positions, by window."""
+        n = len(self)
+        first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
+        np.minimum.at(first, changes.row, changes.position)
+        np.maximum.at(last, changes.row, changes.position)
+        rows = np.flatnonzero((last >= 0) & (last - first < WIDEST))
+        rows = rows[np.argsort(self.group[rows], kind="stable")]
+        return Near(rows, self.group[rows], first[rows], last[rows] - first[rows] + 1)
+
     def changes(self) -> "Changes":
         """Find where alleles as long as their reference differ from it."""
         windows = self.windows
@@ -90,6 +104,16 @@ class Changes(NamedTuple):
     """In the window."""
     ref: Array
     alt: Array
+
+
+class Near(NamedTuple):
+    """Alleles that change few neighbouring positions of their window, by window."""
+
+    row: Array
+    window: Array
+    start: Array
+    """In the window."""
+    width: Array
 
 
 class Sequences(NamedTuple):
@@ -134,31 +158,39 @@ def score(
     """
     alleles, n = Alleles(rows, genome, session.length), rows.num_rows
     wanted = set(scores) | ({"taylor"} if top is not None else set())
+    needs_references, needs_alternatives = bool(wanted - {"alt_score"}), bool(wanted & FROM_ALTERNATIVE)
     found = {name: np.full((n, session.n_targets), np.nan) for name in SCORES}
-    has_failed = np.zeros(n, bool)
-    n_seen = (len(alleles.first) if wanted - {"alt_score"} else 0) + (n if wanted & FROM_ALTERNATIVE else 0)
+    n_seen = len(alleles.first) * needs_references + n * needs_alternatives
     runner = _Runner(session, alleles, lambda seen: advance(n * seen / n_seen))
-    needs_references = bool(wanted - {"alt_score"})
-    if wanted & FROM_GRADIENT:
+    is_near = np.zeros(n, bool)
+    has_failed = np.zeros(n, bool)
+    if wanted & FROM_GRADIENT or (session.engine == "incremental" and needs_references and needs_alternatives):
         changes = alleles.changes()
-        values, columns = runner.gradients(changes)
-        found |= _first_order(changes, columns, n)
-        np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
+        if session.engine == "incremental" and needs_alternatives:
+            near = alleles.near(changes)
+            is_near[near.row] = True
+            values, columns, found["alt_score"] = runner.substitutions(changes, near, bool(wanted & FROM_GRADIENT))
+        else:
+            values, columns = runner.gradients(changes)
+        if wanted & FROM_GRADIENT:
+            found |= _first_order(changes, columns, n)
+            np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
         found["ref_score"], needs_references = values[alleles.group], False
         has_failed |= ~np.isfinite(found["ref_score"]).all(1)
-    if needs_references or wanted & FROM_ALTERNATIVE:
-        chosen = np.flatnonzero(~has_failed & _is_chosen(alleles.group, found["taylor"], top))
-        chosen = chosen if wanted & FROM_ALTERNATIVE else chosen[:0]
-        from_left = chosen[alleles.is_indel[chosen]] if flank == "both" else chosen[:0]
-        references = alleles.first if needs_references else chosen[:0]
-        seen = Sequences.of(references, chosen, from_left, alleles.group)
+    is_chosen = ~has_failed & _is_chosen(alleles.group, found["taylor"], top)
+    if needs_references or needs_alternatives:
+        whole = np.flatnonzero(is_chosen & ~is_near & needs_alternatives)
+        from_left = whole[alleles.is_indel[whole]] if flank == "both" else whole[:0]
+        seen = Sequences.of(alleles.first if needs_references else whole[:0], whole, from_left, alleles.group)
         values = runner.values(seen)
         if needs_references:
             found["ref_score"] = values[seen.kind == REF][alleles.group]
             has_failed |= ~np.isfinite(found["ref_score"]).all(1)
-        found["alt_score"] = _mean_of_flanks(seen, values, n)
+        found["alt_score"][whole] = _mean_of_flanks(seen, values, n)[whole]
+    if needs_alternatives:
+        found["alt_score"][~is_chosen] = np.nan
         found["delta"] = found["alt_score"] - found["ref_score"]
-        has_failed[chosen] |= ~np.isfinite(found["alt_score"][chosen]).all(1)
+        has_failed |= is_chosen & ~np.isfinite(found["alt_score"]).all(1)
     kept = {name: np.where(has_failed[:, None], np.nan, found[name]).astype(np.float32) for name in scores}
     return Scored(kept, has_failed, runner.reasons, _agreement(found["taylor"], found["delta"], has_failed))
 
@@ -249,23 +281,63 @@ class _Runner:
             values[part] = self._keep(found, part)
         return values, columns
 
-    def _run(self, seen: Sequences, begin: Begin[Result]) -> Iterator[tuple[slice, Result]]:
-        """Yield what the model makes of all sequences but those on which it fails."""
+    def substitutions(self, changes: Changes, near: Near, needs_gradients: bool) -> tuple[Array, Array, Array]:
+        """Return what `gradients` does (columns if they are needed), and the values of alleles by what they change.
+
+        The latter are (alleles, T), NaN for others than `near` and where the model fails.
+        """
+        session, references = self._session, self._alleles.first
+        values, alternatives = (np.full((n, session.n_targets), np.nan) for n in (len(references), len(self._alleles)))
+        columns = np.full((session.n_targets, len(changes.row) if needs_gradients else 0, 4), np.nan)
+        entry = np.zeros(len(self._alleles), np.int64)
+
+        def parts_of(window: Array, part: slice) -> slice:
+            return slice(*np.searchsorted(window, (part.start, part.stop)))
+
+        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, Array, Array]]:
+            here, there = parts_of(changes.window, part), parts_of(near.window, part)
+            rows, window = near.row[there], near.window[there] - part.start
+            width = min(1 << int(near.width[there].max(initial=1) - 1).bit_length(), session.length)
+            start = np.minimum(near.start[there], session.length - width)
+            new = codes[window[:, None], start[:, None] + np.arange(width)]
+            entry[rows] = np.arange(len(rows))
+            is_near = np.isin(changes.row[here], rows)
+            row, position, alt = (numbers[here][is_near] for numbers in (changes.row, changes.position, changes.alt))
+            new[entry[row], position - start[entry[row]]] = alt
+            at = changes.window[here] - part.start, changes.position[here]
+            mutants = Mutants(window, start, new)
+            return session.start_substitutions(codes, *at, mutants, needs_gradients=needs_gradients)
+
+        n_together = max(1, SUBSTITUTIONS * len(references) // max(1, len(near.row)))
+        for part, (found, at_changes, others) in self._run(
+            Sequences(references, np.full(len(references), REF)), begin, n_together
+        ):
+            here, there = parts_of(changes.window, part), parts_of(near.window, part)
+            if needs_gradients:
+                columns[:, here] = at_changes
+            values[part] = self._keep(found, part)
+            alternatives[near.row[there]] = self._keep(others, slice(0, len(others)))
+            self._advance(len(others))
+        return values, columns, alternatives
+
+    def _run(self, seen: Sequences, begin: Begin[Result], at_most: int | None = None) -> Iterator[tuple[slice, Result]]:
+        """Yield what the model makes of all sequences but those on which it fails; `at_most` so many at a time."""
         session, n = self._session, len(seen.allele)
+        batches = session.batches if at_most is None else session.batches.smaller(at_most)
 
         def cut(part: slice) -> Array:
             return self._alleles.windows.cut(seen.allele[part], seen.kind[part])
 
         def begin_filled(part: slice, codes: Array) -> Callable[[], Result]:
             # the last row is repeated, so that a batch has one shape whatever failed in it
-            size = session.filled_size(part, n)
+            size = len(codes) if at_most is not None else session.filled_size(part, n)
             return begin(part, codes[np.minimum(np.arange(size), len(codes) - 1)] if len(codes) < size else codes)
 
         def check() -> Array:
             return session.values(random_codes(session.batches.size, session.length))
 
-        run = Ahead(cut, begin_filled, session.batches, n)
-        for part, outcome in attempt(slice(0, n), run, session.batches, cut=run.cut, check=check):
+        run = Ahead(cut, begin_filled, batches, n)
+        for part, outcome in attempt(slice(0, n), run, batches, cut=run.cut, check=check):
             if isinstance(outcome, Failure):
                 self.reasons[outcome.reason] += 1
             else:

@@ -10,7 +10,7 @@ from ...._types import AnyArray, Model
 from ...._warn import warn
 from ..._ready import Positions, Substitutions, Wish
 from ..._request import Request
-from .engine import Engine, Forward, is_known
+from .engine import Engine, Forward, Gradient, is_known
 from .graph import Unfollowed
 
 SECONDS = 1.0
@@ -30,12 +30,15 @@ class Chooser:
     request : Request
     forward : callable
         Runs the model on sequences and arguments.
+    gradient : callable
+        From values and sequences to the gradient.
     precision : str
         Of the request.
     """
 
-    def __init__(self, model: Model, request: Request, forward: Forward, precision: str) -> None:
-        self._model, self._request, self._forward, self._precision = model, request, forward, precision
+    def __init__(self, model: Model, request: Request, forward: Forward, gradient: Gradient, precision: str) -> None:
+        self._model, self._request, self._precision = model, request, precision
+        self._calls = forward, gradient
         self._decided: tuple[Engine | None] | None = None
         self.reason: str | None = None
         """Why whole passes are taken, if the model cannot be followed."""
@@ -46,17 +49,19 @@ class Chooser:
             with torch.no_grad():
                 self._decided = (self._decide(x, args, positions, wish),)
         (engine,) = self._decided
-        found: Substitutions | None = None if engine is None else engine.refer(x, args, positions, wish.width)
+        found: Substitutions | None = None if engine is None else engine.refer(x, args, positions, wish)
         return found
 
     def _decide(self, x: Any, args: Sequence[Any], positions: Positions, wish: Wish) -> Engine | None:
         is_asked_for = wish.engine == "incremental"
-        if not is_asked_for and not is_known(self._model) and self._seconds(x, args) * wish.n_rows < SECONDS:
-            return None
+        if not is_asked_for and not is_known(self._model):
+            seconds = self._seconds(x, args) if wish.seconds is None else wish.seconds
+            if seconds * wish.n_rows < SECONDS:
+                return None
         try:
             if self._precision in ("bfloat16", "float16"):
                 raise Unfollowed(f"in {self._precision} windows would be rounded otherwise than whole passes")
-            engine = Engine(self._model, self._request, x, args, positions, self._forward, wish.n_rows)
+            engine = Engine(self._model, self._request, x, args, positions, *self._calls, wish.n_rows)
         except Unfollowed as stop:
             self.reason = str(stop)
             if is_asked_for:
@@ -72,7 +77,7 @@ class Chooser:
         """Return what a row of a whole pass takes."""
         x, args = x[:N_TIMED], [array[:N_TIMED] for array in args]
         start = time.perf_counter()
-        self._forward(x.clone(), [array.clone() for array in args])
+        self._calls[0](x.clone(), [array.clone() for array in args])
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
         return (time.perf_counter() - start) / max(len(x), 1)
