@@ -1,5 +1,6 @@
 """Variant scans: scores against a loop over single variants, and what survives when something breaks."""
 
+import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,38 @@ def test_every_substitution_in_regions_is_scored_from_one_gradient_each(fasta: P
 def test_no_variants_make_an_empty_table(fasta: Path, tmp_path: Path) -> None:
     path = gf.scan.score_variants(Network(), fasta, [], tmp_path / "scan", length=LENGTH, batch_size=8)
     assert pq.read_table(path).num_rows == 0
+
+
+@pytest.mark.parametrize("scores", [["delta"], ["taylor", "angle", "delta", "ref_score"], ["alt_score"]], ids=len)
+@pytest.mark.parametrize("windows", ["centred", "grid:20"])
+@pytest.mark.parametrize("options", [{}, {"rc": True, "shifts": (0, 2)}, {"flank": "both", "top": 1}], ids=len)
+def test_both_engines_give_the_same_rows(fasta: Path, scores: list[str], windows: str, options: dict[str, Any]) -> None:
+    """Substitutions are computed by what they change, insertions and deletions by whole passes, in the same scan."""
+    given: Any = {"windows": windows, "scores": scores, "batch_size": 4, **options}
+    found, expected = (scan(fasta, engine=engine, **given) for engine in ("incremental", "full"))
+    assert found.drop_columns(scores).equals(expected.drop_columns(scores))
+    assert found["status"].to_pylist().count("ok") > 10
+    for name in scores:
+        a, b = (table[name].to_numpy().astype(float) for table in (found, expected))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
+
+
+def test_the_engine_that_was_found_is_that_of_a_scan_that_goes_on(fasta: Path, tmp_path: Path) -> None:
+    """Otherwise rows of the same scan would differ in their last digits."""
+    from gradcorr_fast.hooks.torch._incremental import choosing
+
+    def share(name: str, **options: Any) -> None:
+        gf.scan.score_variants(
+            Network(), fasta, VARIANTS, tmp_path / name, length=LENGTH, batch_size=8, shard_size=5, **options
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "MANY", 0)
+        share("scan", shard=(1, 2))
+    record = json.loads((tmp_path / "scan" / "run.json").read_text())
+    assert record["options"]["engine"] == "incremental"
+    share("scan", shard=(2, 2))
+    share("whole", engine="incremental")
+    gf.scan.merge(tmp_path / "scan")
+    tables = [pq.read_table(tmp_path / name / "scores.parquet") for name in ("scan", "whole")]
+    assert tables[0].equals(tables[1])

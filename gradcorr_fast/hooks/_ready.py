@@ -71,8 +71,6 @@ class Wish(NamedTuple):
     engine: str = "auto"
     n_rows: float = float("inf")
     """Rows to come, all in all: for few it does not pay to find out how a model works."""
-    seconds: float | None = None
-    """Of a row in a whole pass, if that is known."""
     width: int = 1
     """Most neighbouring letters that change."""
     needs_gradients: bool = False

@@ -135,14 +135,13 @@ class Session:
         """Begin to compute `columns`; see `start_values`."""
         return self._start_columns(self._model.run(self._one_hot(codes)), rows, positions)
 
-    def choose_engine(self, engine: str, n_rows: float, seconds: float) -> str:
+    def choose_engine(self, engine: str, n_rows: float) -> str:
         """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
 
-        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, `n_rows` how many are to come, and
-        `seconds` what one takes in a whole pass.
+        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, and `n_rows` how many are to come.
         """
         codes = np.random.default_rng(1).integers(0, 4, (2, self.length)).astype(np.uint8)
-        found = self._refer(codes, Wish(engine, n_rows, seconds))
+        found = self._refer(codes, Wish(engine, n_rows))
         self.engine = "full" if found is None else "incremental"
         return self.engine
 

@@ -167,7 +167,7 @@ def _described(ready: Ready) -> tuple[Ready, Run, Record]:
     probed = probe(ready, run_once)
     ready = ready.sized(_shard_size(ready, probed))
     if ready.options["method"] == "saturation_mutagenesis":
-        ready = ready.with_engine(math.inf, probed)
+        ready = ready.with_engine(math.inf)
     return ready, _run_of(ready), describe(ready, "regions", probed)
 
 

@@ -73,10 +73,9 @@ class Ready(NamedTuple):
         is_given = self.options["shard_size"] != "auto"
         return self if is_given else self._replace(options=_completed(self.options, {"shard_size": shard_size}))
 
-    def with_engine(self, n_rows: float, probed: "Probe") -> "Ready":
+    def with_engine(self, n_rows: float) -> "Ready":
         """Return the same with the engine that computes substitutions, for so many rows to come."""
-        seconds = probed.seconds / max(probed.n_rows, 1)
-        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows, seconds)
+        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows)
         return self._replace(options=_completed(self.options, {"engine": engine}))
 
 

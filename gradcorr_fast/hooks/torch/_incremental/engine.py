@@ -129,14 +129,6 @@ def _on(device: torch.device, positions: Sequence[Any], rows: Any) -> list[Any]:
     return [None if p is None else torch.as_tensor(p[rows], device=device) for p in positions]
 
 
-def is_known(model: Model) -> bool:
-    """Whether a model was followed before."""
-    try:
-        return model in _graphs
-    except TypeError:  # it cannot be referred to weakly
-        return False
-
-
 def _known(model: Model, key: Any, x: torch.Tensor, args: Sequence[torch.Tensor]) -> Iterator[Graph]:
     """Yield the graph that was traced before, then a new one, which is kept."""
     try:

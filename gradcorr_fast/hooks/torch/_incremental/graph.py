@@ -116,6 +116,9 @@ def _with_rows(graph: Graph) -> Graph:
     with fx_graph.inserting_after(max(fx_graph.find_nodes(op="placeholder"))):
         rows = fx_graph.call_function(torch.ops.aten.sym_size.int, (graph.x, 0))
     for node in graph.nodes:
+        cuts = name_of(node) in ("unbind", "select", "split", "split_with_sizes", "chunk")
+        if cuts and given(node)["dim"] == 0 and node.args[0].meta["val"].shape[0] == ROWS:
+            raise Unfollowed(f"it takes sequences one by one, {describe(node)}")
         if name_of(node) in ("view", "_unsafe_view", "reshape", "expand") and node.args[1][0] == ROWS:
             node.args = (node.args[0], [rows, *node.args[1][1:]], *node.args[2:])
         elif name_of(node) in ("zeros", "ones", "full", "empty") and node.args[0] and node.args[0][0] == ROWS:
@@ -164,9 +167,7 @@ def _operations(graph: torch.fx.Graph) -> list[Node]:
 
 def _draws(node: Node) -> bool:
     """Whether an operation that can draw at random does: attention and recurrent layers do with dropout alone."""
-    values = {argument.name: argument.default_value for argument in node.target._schema.arguments}
-    values.update(zip(values, node.args, strict=False))
-    values.update(node.kwargs)
+    values = given(node)
     share = values.get("dropout_p", values.get("dropout", values.get("p")))
     return bool(values.get("train", True)) and share != 0
 
@@ -234,6 +235,14 @@ def _scale_bias(bias: Any, scale: Any, shift: Any, mean: Any, variance: torch.Te
     centred = (0.0 if bias is None else bias.double()) - mean.double()
     moved = centred * factor(scale, variance, eps)
     return (moved if shift is None else moved + shift.double()).to(variance.dtype)
+
+
+def given(node: Node) -> dict[str, Any]:
+    """Return the arguments of a node by name, those left out with their defaults."""
+    schema = node.target._schema.arguments
+    values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    values.update(zip((argument.name for argument in schema), node.args, strict=False))
+    return values | dict(node.kwargs)
 
 
 def name_of(node: Node) -> str:

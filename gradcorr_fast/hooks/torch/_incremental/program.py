@@ -213,7 +213,7 @@ class Program:
         return min(1.0, sum(n * self._part(node) for node, n in work.items() if n) / whole) if whole else 1.0
 
     def multiplications(self, node: Node) -> float:
-        """Return how many multiplications an operation takes for each sequence, about; 0 but for products of matrices."""
+        """Return how many multiplications a product of matrices takes for each sequence, about."""
         name, args = name_of(node), node.args
         if name in ("lstm", "gru"):
             steps = math.prod(self._sizes(args[0])[:-1])
