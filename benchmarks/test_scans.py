@@ -1,5 +1,8 @@
 """Scans: against the same forwards and backwards of the bare model, and what planning, memory and stores take."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,11 @@ import pytest
 
 import gradcorr_fast as gf
 from benchmarks import memory
-from benchmarks.harness import interleave, seconds
+from benchmarks.harness import compare, interleave, seconds
 from benchmarks.test_hooks import BATCH, Case
 from tests import models
 
+ROOT = Path(__file__).parent.parent
 AIM = 0.90
 SHARD = 4096
 CONTIG = "chr1"
@@ -132,6 +136,73 @@ def test_bare_model(
     )
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("scores", [tuple(gf.scan.results.tables.SCORES), ("delta",)], ids=["all scores", "delta"])
+def test_commands(sizes: Any, record: Any, tmp_path: Path, scores: tuple[str, ...], n_threads: int) -> None:
+    """As people run it, a process for each scan: what more variants take than few, against the same of the bare model.
+
+    The bare model runs in a new process too, which keeps the memory that it frees, as ours does.
+    """
+    pytest.importorskip("torch")
+    few, many, pairs = (8, 16, 1) if sizes.pairs < 30 else (1024, 17_408, 3)
+    fasta, _ = write_inputs(tmp_path, many)
+    files = {n: write_variants(tmp_path / f"{n}.vcf", genome(many * EVERY_BP), n) for n in (few, many)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(n_threads)}
+
+    def take(*words: object) -> float:
+        command = [sys.executable, *map(str, words)]
+        return seconds(lambda: subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True))
+
+    def ours(n: int) -> float:
+        inputs = "-m", "benchmarks.test_scans:command_model", "-f", fasta, "-v", files[n], "-o", tmp_path / "scan"
+        options = "--length", 200, "--scores", ",".join(scores), "--quiet", "--force"
+        return take("-c", "from gradcorr_fast.cli import main; main()", "score", *inputs, *options)
+
+    def bare(n: int) -> float:
+        return take("-m", "benchmarks.test_scans", n, len(scores) > 1)
+
+    times = [[call(n) for call in (ours, bare) for n in (few, many)] for _ in range(pairs)]
+    marginal = [(b - a, d - c) for a, b, c, d in times]
+    record(
+        compare(*map(list, zip(*marginal, strict=True))),
+        operation=f"score as a command, {'delta' if scores == ('delta',) else 'all scores'}, {n_threads} threads",
+        library="torch",
+        layout="(N, 4, L)",
+        outputs="fresh",
+        x="CNN-deep",
+        provider="the bare model, CNN-deep, in a process of its own",
+        n_sequences=many - few,
+        length=200,
+        target=AIM,
+    )
+
+
+def command_model() -> Any:
+    """CNN-deep; of the module:callable that a command is given."""
+    return cnn_deep(8)
+
+
+def run_bare(n: int, needs_gradients: bool) -> None:
+    """Run the bare model on windows of `n` variants with either allele, as `test_commands` has it."""
+    import torch
+
+    from gradcorr_fast.hooks._heap import keep_freed_memory
+
+    keep_freed_memory()
+    model, target = command_model(), CASES["CNN-deep"][-1]
+    codes = np.random.default_rng(0).integers(0, 4, (n, 200)).astype(np.uint8)
+    windows = torch.from_numpy(gf.sequences.one_hot(codes, axis=1))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for batch in windows.split(BATCH):
+        if needs_gradients:
+            batch = batch.detach().requires_grad_()
+            torch.autograd.grad(target(model(batch)).sum(), batch)
+        with torch.no_grad():
+            for _ in range(1 if needs_gradients else 2):
+                model(batch.detach())
+
+
 REGION_CASES = {
     "GOPHER CNN-32": (gopher, 2048, CASES["GOPHER CNN-32"][-1]),
     "dilated CNN": (dilated, 2114, gf.targets.index(0)),
@@ -245,11 +316,14 @@ def test_memory(sizes: Any, record: Any, tmp_path: Path, n: int) -> None:
 
 def write_inputs(folder: Path, n: int, n_bp: int | None = None) -> tuple[Path, Path]:
     letters = genome(n_bp or n * EVERY_BP)
-    fasta, vcf = write_genome(folder / "genome.fa", letters), folder / "variants.vcf"
-    with open(vcf, "w") as file:
+    return write_genome(folder / "genome.fa", letters), write_variants(folder / "variants.vcf", letters, n)
+
+
+def write_variants(path: Path, letters: str, n: int) -> Path:
+    with open(path, "w") as file:
         file.write("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
         file.writelines(f"{c}\t{pos}\t.\t{ref}\t{alt}\t.\t.\t.\n" for c, pos, ref, alt in variants(letters, n))
-    return fasta, vcf
+    return path
 
 
 def small_scan(fasta: str, vcf: str, out: str) -> Any:
@@ -275,3 +349,7 @@ def small_attribution(fasta: str, bed: str, out: str) -> Any:
 def keep(record: Any, scan: str, size: str, value: float, unit: str, aim: str) -> None:
     row = {"operation": "scan", "layout": None, "outputs": None, "x": scan, "provider": size, "unit": unit, "aim": aim}
     record({"value": value}, scan=scan, **row)
+
+
+if __name__ == "__main__":
+    run_bare(int(sys.argv[1]), sys.argv[2] == "True")

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,7 @@ def _has_gpu() -> bool:
     return Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
 
 
+@cache
 def _version(package: str) -> str | None:
     found = (_version_of(name) for name in BUILDS.get(package, (package,)))
     return next((name for name in found if name is not None), None)

@@ -208,8 +208,8 @@ class _Pending:
 
 
 def run_ahead(device: Device, batches: Batches) -> tuple[Any, dict[int, str]]:
-    with Ahead(device.read, device.begin, batches, N) as run:
-        return gather(attempt(slice(0, N), run, batches, cut=run.cut, check=check))
+    run = Ahead(device.read, device.begin, batches, N)
+    return gather(attempt(slice(0, N), run, batches, cut=run.cut, check=check))
 
 
 def test_a_batch_is_begun_before_the_one_before_is_waited_for() -> None:

@@ -212,6 +212,23 @@ def test_without_the_kernels_of_the_cpu_the_same_comes_out(dtype: Any, monkeypat
         check(model, x, target=1)
 
 
+def test_code_that_asks_for_the_number_of_rows_is_followed() -> None:
+    """`len(x)` is a constant to the tracer."""
+
+    class Reshaping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = conv(4, 6), nn.Linear(6 * LENGTH, 2)
+            self.seen: list[int] = []
+
+        def forward(self, x: Any) -> Any:
+            self.seen.append(len(x))
+            return self.head(self.conv(x).relu().view(len(x), -1))
+
+    torch.manual_seed(0)
+    check(Reshaping(), one_hot(2))
+
+
 class Chance(nn.Module):
     """Dropout that is left on."""
 
@@ -262,7 +279,7 @@ def test_models_that_cannot_be_followed_run_as_a_whole_and_say_why(name: str, mo
     kind, reason = FALLBACKS[name]
     torch.manual_seed(0)
     model, x = kind().double().eval(), one_hot(2)
-    monkeypatch.setattr(choosing, "SECONDS", 0.0)  # as if there were much to do
+    monkeypatch.setattr(choosing, "MANY", 0)  # as if there were much to do
     with pytest.raises(ValueError, match=f"cannot follow the model: .*({reason})"):
         hooks.saturation_mutagenesis(model, x, engine="incremental")
     with pytest.warns(UserWarning, match="takes a whole pass") as caught:
@@ -396,7 +413,7 @@ def test_several_neighbouring_letters_change_at_once() -> None:
     for row, (s, letters) in enumerate(zip(start, codes, strict=True)):
         mutants[row, :, s : s + 3] = torch.from_numpy(gf.sequences.one_hot(letters[None], np.float64, 1))[0]
     with prepare(model, x, None, saliency(), {"rc": True, "shifts": (0, 2)}) as ready:
-        found = ready.refer(x, (), [None], Wish("incremental", 6, 3))
+        found = ready.refer(x, (), [None], Wish("incremental", 6, width=3))
         assert found is not None
         (values,) = found.run(sequence, start, codes)
         whole = [seen.values[0] for seen in ready.run(mutants, forward_only=True)]

@@ -34,7 +34,7 @@ import importlib.util, inspect, sys
 import gradcorr_fast.hooks
 spec = importlib.util.find_spec("gradcorr_fast.hooks._options")
 lines = open(spec.origin).read().split("    output: Annotated[", 1)
-line = '    engine: Annotated[str, Option("auto", "Which engine runs.", choices=("auto", "full"))]' + chr(10)
+line = '    motor: Annotated[str, Option("auto", "Which motor runs.", choices=("auto", "full"))]' + chr(10)
 module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = module
 exec(compile(lines[0] + line + "    output: Annotated[" + lines[1], spec.origin, "exec"), module.__dict__)
@@ -46,12 +46,12 @@ from gradcorr_fast.scan.running.options import check_region_options, check_varia
 @module.takes_options(axis=1, options=module.PathOptions)
 def method(model, **options): ...
 
-print(inspect.signature(method).parameters["engine"])
+print(inspect.signature(method).parameters["motor"])
 print(*(command for command in ("score", "plan", "attribute")
-        if "--engine [auto|full]" in CliRunner().invoke(main, [command, "--help"]).output))
-print(recorded(check_variant_options({"engine": "full"}))["engine"], recorded(check_region_options({}))["engine"])
+        if "--motor [auto|full]" in CliRunner().invoke(main, [command, "--help"]).output))
+print(recorded(check_variant_options({"motor": "full"}))["motor"], recorded(check_region_options({}))["motor"])
 try:
-    check_region_options({"engine": "steam"})
+    check_region_options({"motor": "steam"})
 except ValueError as error:
     print(error)
 """
@@ -61,10 +61,10 @@ def test_one_line_adds_an_option_everywhere() -> None:
     """Adding one took the TypedDict, two tables of defaults, three lists of names and a flag for each command."""
     done = subprocess.run([sys.executable, "-c", ADDED], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [
-        "engine: str = 'auto'",
+        "motor: str = 'auto'",
         "score plan attribute",
         "full auto",
-        "engine must be one of auto, full; got 'steam'",
+        "motor must be one of auto, full; got 'steam'",
     ], done.stderr
 
 

@@ -328,7 +328,7 @@ def test_sizes_that_were_found_out_are_kept_when_a_scan_goes_on(
 ) -> None:
     sizes = {"batch_size": "auto", "shard_size": "auto"}
     options = scan(fasta, tmp_path / "out", **sizes).metadata["options"]
-    assert (options["batch_size"], options["shard_size"]) == (128, 1024)
+    assert (options["batch_size"], options["shard_size"]) == (1024, 1024)
     again = scan(fasta, tmp_path / "out", **sizes, resume=True, method="saliency").metadata["options"]
     assert again == options
     monkeypatch.setattr(region_scan, "MOST_ROWS", 1000)

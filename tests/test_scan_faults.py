@@ -374,6 +374,8 @@ def test_a_scan_that_another_call_began_anew_ends(fasta: Path, tmp_path: Path) -
         nonlocal is_first
         if n > 25 and is_first:
             is_first = False
+            while not (out / "shards/000005.json").exists():  # a thread may still be writing it
+                time.sleep(0.01)
             for path in (out / "shards").glob("*.lock"):
                 path.unlink()  # as if the other came between two shards
             scan(fasta, out, force=True, scores=["taylor"])
@@ -532,7 +534,7 @@ def test_what_another_process_ended_first_is_the_result(fasta: Path, tmp_path: P
     assert not (tmp_path / "scores.parquet.run").exists()
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(0.0, 16384), (6.0, 60), (600.0, 8)])
+@pytest.mark.parametrize(("seconds", "size"), [(0.0, 16384), (6.0, 30), (600.0, 8)])
 def test_a_shard_is_about_a_minute_of_work(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, size: int
 ) -> None:

@@ -1,5 +1,6 @@
 """Variant scans: scores against a loop over single variants, and what survives when something breaks."""
 
+import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,42 @@ def test_what_was_not_asked_for_is_not_computed(fasta: Path) -> None:
     assert len(model.n_rows) <= len(windows) + 8 < len(placed)  # a probe, and windows that shards share
 
 
-def test_batches_have_one_shape(fasta: Path) -> None:
+@pytest.mark.parametrize("scores", [["delta"], ["taylor", "delta"]])
+def test_the_model_sees_no_more_rows_than_there_are(fasta: Path, scores: list[str]) -> None:
+    """Three variants at 1 kb put 384 rows through the model: a probe and the last batch were as large as any."""
     model = Network()
-    scan(fasta, model=model)
-    assert {n for n, _ in model.n_rows} == {8}
+    table = scan(fasta, model=model, batch_size=8, shard_size=100, scores=scores).to_pylist()
+    placed = [row for row in table if row["status"] == "ok"]
+    n_windows = len({(row["chrom"], row["window_start"]) for row in placed})
+    passes = [n_windows + len(placed)] if scores == ["delta"] else [n_windows, len(placed)]
+    wanted = [min(8, n - start) for n in passes for start in range(0, n, 8)]
+    assert [n for n, _ in model.n_rows] == [4, *wanted]
+
+
+@pytest.mark.parametrize(("n", "size"), [(100, 8), (3, 4), (1, 2)])
+def test_a_compiled_model_sees_batches_of_one_size(fasta: Path, n: int, size: int) -> None:
+    """Another one for fewer rows than a batch has, and never a single row, which programs refuse."""
+    model = Network()
+    model._compiled_call_impl = model._call_impl  # as Module.compile sets it
+    variants = [
+        ("chr1", 100 + 3 * k, GENOME["chr1"][99 + 3 * k], "ACGT".replace(GENOME["chr1"][99 + 3 * k], "")[0])
+        for k in range(n)
+    ]
+    gf.scan.score_variants(model, fasta, variants, length=LENGTH, batch_size=8, shard_size=100, scores=["taylor"])
+    assert [n for n, _ in model.n_rows][1:] == [size] * -(-n // size)
+
+
+def test_alleles_of_a_site_and_neighbours_in_a_cell_share_one_reference(fasta: Path) -> None:
+    """Indels, too, are in the same batches as all others."""
+    site, neighbour = GENOME["chr1"][99:101]
+    others = ",".join(letter for letter in "ACGT" if letter != site)
+    variants = [("chr1", 100, site, f"{others},{site}AC"), ("chr1", 101, neighbour, neighbour + "GT")]
+    model = Network()
+    options: Any = {"length": LENGTH, "windows": "grid:20", "scores": ["delta"], "batch_size": 64}
+    table = gf.scan.score_variants(model, fasta, variants, **options)
+    assert table["status"].to_pylist() == ["ok"] * 5
+    assert len(set(table["window_start"].to_pylist())) == 1
+    assert [n for n, _ in model.n_rows][-1] == 1 + 5
 
 
 def test_windows_on_a_grid_are_shared(fasta: Path) -> None:
@@ -303,6 +336,7 @@ def test_sequences_by_name_are_a_genome(fasta: Path, tmp_path: Path) -> None:
 
 def test_every_substitution_in_regions_is_scored_from_one_gradient_each(fasta: Path) -> None:
     given: Any = {"length": LENGTH, "batch_size": 8, "windows": "grid:20", "regions": ["chr1:101-130", "chr2:495-510"]}
+    given["engine"] = "full"
     table = gf.scan.score_variants(Network(), fasta, None, **given)
     assert_scored(table.slice(0, 60))
     rows = table.to_pylist()
@@ -316,3 +350,38 @@ def test_every_substitution_in_regions_is_scored_from_one_gradient_each(fasta: P
 def test_no_variants_make_an_empty_table(fasta: Path, tmp_path: Path) -> None:
     path = gf.scan.score_variants(Network(), fasta, [], tmp_path / "scan", length=LENGTH, batch_size=8)
     assert pq.read_table(path).num_rows == 0
+
+
+@pytest.mark.parametrize("scores", [["delta"], ["taylor", "angle", "delta", "ref_score"], ["alt_score"]], ids=len)
+@pytest.mark.parametrize("windows", ["centred", "grid:20"])
+@pytest.mark.parametrize("options", [{}, {"rc": True, "shifts": (0, 2)}, {"flank": "both", "top": 1}], ids=len)
+def test_both_engines_give_the_same_rows(fasta: Path, scores: list[str], windows: str, options: dict[str, Any]) -> None:
+    """Substitutions are computed by what they change, insertions and deletions by whole passes, in the same scan."""
+    given: Any = {"windows": windows, "scores": scores, "batch_size": 4, **options}
+    found, expected = (scan(fasta, engine=engine, **given) for engine in ("incremental", "full"))
+    assert found.drop_columns(scores).equals(expected.drop_columns(scores))
+    assert found["status"].to_pylist().count("ok") > 10
+    for name in scores:
+        a, b = (table[name].to_numpy().astype(float) for table in (found, expected))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
+
+
+def test_the_engine_that_was_found_is_that_of_a_scan_that_goes_on(fasta: Path, tmp_path: Path) -> None:
+    """Otherwise rows of the same scan would differ in their last digits."""
+    from gradcorr_fast.hooks.torch._incremental import choosing
+
+    def share(name: str, **options: Any) -> None:
+        gf.scan.score_variants(
+            Network(), fasta, VARIANTS, tmp_path / name, length=LENGTH, batch_size=8, shard_size=5, **options
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "MANY", 0)
+        share("scan", shard=(1, 2))
+    record = json.loads((tmp_path / "scan" / "run.json").read_text())
+    assert record["options"]["engine"] == "incremental"
+    share("scan", shard=(2, 2))
+    share("whole", engine="incremental")
+    gf.scan.merge(tmp_path / "scan")
+    tables = [pq.read_table(tmp_path / name / "scores.parquet") for name in ("scan", "whole")]
+    assert tables[0].equals(tables[1])

@@ -5,7 +5,6 @@ the one before has ended.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -15,9 +14,6 @@ from .._warn import warn
 Result = TypeVar("Result")
 Cut = Callable[[slice], Iterator[slice]]
 """Cuts rows into parts, each when it is asked for."""
-
-N_AHEAD = 2
-"""Parts that are read while the model is at work."""
 
 
 class Memory(NamedTuple):
@@ -39,6 +35,10 @@ class Batches:
         self.size = self._told = size
         self.memory, self._shape = memory, shape
 
+    def smaller(self, size: int) -> "Batches":
+        """Return batches of at most so many rows."""
+        return Batches(min(size, self.size), self.memory, self._shape)
+
     def cut(self, rows: slice) -> Iterator[slice]:
         """Yield parts of as many rows as a batch has then."""
         start = rows.start
@@ -46,6 +46,11 @@ class Batches:
             part = slice(start, min(start + self.size, rows.stop))
             yield part
             start = part.stop
+
+    def whole(self, part: slice, n_rows: int) -> int:
+        """Return how many rows the batch has, of `n_rows` in all, that a part is or was cut from after a failure."""
+        start: int = part.start - part.start % self.size
+        return max(int(part.stop - part.start), min(self.size, n_rows - start))
 
     def halve(self, n_rows: int, error: Exception) -> None:
         """Take half of the rows that exhausted the memory from now on, or raise an error if it was one alone."""
@@ -159,14 +164,16 @@ def reason_of(error: Exception) -> str:
 
 
 class Ahead(Generic[Result]):
-    """Runs batches of rows in their order: rows are read early, and a batch is begun before the last one is waited for.
+    """Runs batches of rows in their order: a batch is read and begun before the last one is waited for.
 
-    A part that is no whole batch, as after a failure, runs alone; so does again what failed beside another batch.
+    A part that is no whole batch, as after a failure, runs alone; so does again what failed beside another batch. Rows
+    are read between two batches rather than by a thread: that takes microseconds, and a thread would take the
+    interpreter from the many small calls of a model, and a core from its threads.
 
     Parameters
     ----------
     read : callable
-        Returns the rows of a part; runs in a thread.
+        Returns the rows of a part.
     begin : callable
         Sets the model to work on a part with its rows; what it returns waits for the results.
     batches : Batches
@@ -180,26 +187,20 @@ class Ahead(Generic[Result]):
         batches: Batches, n_rows: int,
     ) -> None:  # fmt: skip
         self._read, self._begin, self._batches, self._n_rows = read, begin, batches, n_rows
-        self._reader = ThreadPoolExecutor(1)
-        self._reading: dict[tuple[int, int], Future[Array]] = {}
+        self._rows: tuple[slice, Array] | None = None
         self._begun: tuple[slice, Callable[[], Result]] | None = None
-
-    def __enter__(self) -> "Ahead[Result]":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._reader.shutdown(cancel_futures=True)
 
     def cut(self, rows: slice) -> Iterator[slice]:
         """Yield parts of rows once they are read, for `attempt`: what goes wrong there is no fault of the model."""
         for part in self._batches.cut(rows):
-            self._rows(part)
+            if self._begun is None or self._begun[0] != part:
+                self._rows_of(part)
             yield part
 
     def __call__(self, part: slice) -> Result:
         """Return what the model makes of a part."""
         wait = self._take(part)
-        for following in self._following(part, 1):
+        for following in self._following(part):
             self._begun = self._start_early(following)
         try:
             return wait()
@@ -219,15 +220,13 @@ class Ahead(Generic[Result]):
         return self._start(part)
 
     def _start(self, part: slice) -> Callable[[], Result]:
-        return self._begin(part, self._rows(part))
+        return self._begin(part, self._rows_of(part))
 
-    def _rows(self, part: slice) -> Array:
-        """Return the rows of a part, while those that are expected after it are read."""
-        wanted = [(rows.start, rows.stop) for rows in (part, *self._following(part, N_AHEAD))]
-        self._reading = {
-            ends: self._reading.get(ends) or self._reader.submit(self._read, slice(*ends)) for ends in wanted
-        }
-        return self._reading[part.start, part.stop].result()
+    def _rows_of(self, part: slice) -> Array:
+        """Return the rows of a part, which are kept until others are read."""
+        if self._rows is None or self._rows[0] != part:
+            self._rows = part, self._read(part)
+        return self._rows[1]
 
     def _start_early(self, part: slice) -> tuple[slice, Callable[[], Result]] | None:
         try:
@@ -235,7 +234,7 @@ class Ahead(Generic[Result]):
         except Exception:  # noqa: BLE001  (it is raised when it is the part's turn, if it is then)
             return None
 
-    def _following(self, part: slice, n: int) -> Iterator[slice]:
-        """The parts that are expected after one, if it is a whole batch."""
+    def _following(self, part: slice) -> Iterator[slice]:
+        """The part that is expected after one, if it is a whole batch."""
         is_whole = part.stop - part.start == self._batches.size
-        return islice(self._batches.cut(slice(part.stop, self._n_rows)), n if is_whole else 0)
+        return islice(self._batches.cut(slice(part.stop, self._n_rows)), 1 if is_whole else 0)

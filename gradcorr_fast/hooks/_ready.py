@@ -6,6 +6,7 @@ and the method asks that for the values and gradients of rows, which come from a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -14,6 +15,7 @@ import numpy as np
 from .._types import AnyArray, Array
 from ..backends import find_backend
 from ._attempts import Batches, Memory
+from ._heap import keep_freed_memory
 from ._layout import Layout, View
 from ._request import Request
 
@@ -31,11 +33,23 @@ def _add(total: AnyArray | None, grad: AnyArray, weight: float) -> AnyArray:
     return grad * weight if total is None else total + grad * weight
 
 
+class Seen(NamedTuple):
+    """What a model made of rows in one view."""
+
+    view: View
+    values: Arrays
+    grads: Arrays
+    """Of what the model saw; `View.map_back` turns them into those of the rows."""
+    inputs: tuple[AnyArray, tuple[AnyArray, ...], Positions]
+
+
 class Substitutions(Protocol):
     """Sequences in a model that tells what other letters in them change for less than whole passes."""
 
     values: Arrays
     """Of the sequences themselves, means over the views."""
+    seen: list[Seen]
+    """What the model made of the sequences in each view, with gradients if they were wished for."""
 
     def run(self, sequence: Array, start: Array, codes: Array) -> Arrays:
         """Return the values of rows, means over the views.
@@ -59,6 +73,17 @@ class Wish(NamedTuple):
     """Rows to come, all in all: for few it does not pay to find out how a model works."""
     width: int = 1
     """Most neighbouring letters that change."""
+    needs_gradients: bool = False
+    """Whether the gradients of the sequences themselves are wanted as well."""
+
+
+class Shapes(Enum):
+    """Which numbers of rows a model takes at no cost."""
+
+    ANY = "any"
+    FEW = "few"
+    """Each but a single row, and each may be compiled when it first comes."""
+    ONE = "one"
 
 
 class Framework(NamedTuple):
@@ -84,16 +109,7 @@ class Framework(NamedTuple):
     None if `gradients` raises where it is not."""
     refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
-
-
-class Seen(NamedTuple):
-    """What a model made of rows in one view."""
-
-    view: View
-    values: Arrays
-    grads: Arrays
-    """Of what the model saw; `View.map_back` turns them into those of the rows."""
-    inputs: tuple[AnyArray, tuple[AnyArray, ...], Positions]
+    shapes: Shapes = Shapes.FEW
 
 
 class ReadyModel:
@@ -112,6 +128,7 @@ class ReadyModel:
     def __init__(
         self, request: Request, make: Callable[[Request], Framework], optimization: dict[str, Any] | None = None
     ) -> None:
+        keep_freed_memory()
         self.request, self.optimization = request, optimization
         self._make = make
         self._made: dict[tuple[bool, bool], Framework] = {}

@@ -20,7 +20,9 @@ from ._options import COMMON, Options, check_names, complete
 MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
 ROWS, POSITIONS = 128, 1 << 18
-"""Most sequences and most input positions of a batch whose size was not given."""
+"""Of a batch whose size was not given: sequences that it has at least, unless they have more positions than these."""
+MOST_ROWS, FEW_POSITIONS = 1 << 10, 1 << 15
+"""Most sequences of such a batch, if they have no more positions than these."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +221,14 @@ def _args(args: Unchecked, n_sequences: int) -> tuple[Any, ...]:
 
 def _batch_size(batch_size: int | str, layout: Layout) -> int:
     if isinstance(batch_size, str):  # "auto"
-        return max(1, min(ROWS, POSITIONS // max(layout.n_positions, 1)))
+        length = max(layout.n_positions, 1)
+        return max(1, min(ROWS, POSITIONS // length), rows_of_few_positions(length))
     return batch_size
+
+
+def rows_of_few_positions(length: int) -> int:
+    """Return how many sequences make a batch whose layers fit in a processor's cache, and in what _heap keeps."""
+    return max(1, min(MOST_ROWS, FEW_POSITIONS // max(length, 1)))
 
 
 def pick(outputs: Any, output: Any) -> Any:

@@ -1,8 +1,8 @@
 """A model made ready once for many batches of codes: values, gradients at chosen positions, and whole maps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,17 +15,28 @@ from ._engine import Prepare, find_fields
 from ._layout import Layout, View
 from ._methods import saliency, take
 from ._options import Options
-from ._ready import Arrays, Method, ReadyModel
+from ._ready import Arrays, Method, ReadyModel, Seen, Shapes, Substitutions, Wish
 from ._request import PLAIN
 
 N_ROWS = 1 << 20
 """Rows that a model is told to expect: many, so that what can be compiled is."""
 
 
+class Mutants(NamedTuple):
+    """Sequences with some neighbouring letters replaced."""
+
+    sequence: Array
+    """Which sequence each of them is of, int (k,)."""
+    start: Array
+    """The first position that is replaced, int (k,)."""
+    codes: Array
+    """What stands there, uint8 (k, width)."""
+
+
 class Session:
     """A model made ready; codes go in, and numbers for single positions or maps of any method come out."""
 
-    def __init__(self, model: ReadyModel, dtype: DTypeLike) -> None:
+    def __init__(self, model: ReadyModel, dtype: DTypeLike, *, takes_one_size: bool = False) -> None:
         self._model, self._request, self._framework, self._dtype = model, model.request, model.framework, dtype
         self.batches: Batches = model.batches
         """How many rows a batch has, which gets smaller when memory is exhausted, for all that follows."""
@@ -33,6 +44,10 @@ class Session:
         """Number of values of a row."""
         self.length = self._request.layout.n_positions
         """Positions of a sequence."""
+        self.engine = "full"
+        """How substitutions are computed, of `choose_engine`."""
+        self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes
+        """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
         self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))
         self.device = str(self._one.device)
@@ -47,6 +62,19 @@ class Session:
     def batch_size(self) -> int:
         """Rows of a batch."""
         return self.batches.size
+
+    def filled_size(self, part: slice, n_rows: int) -> int:
+        """Return how many rows to show the model for a part of `n_rows`: as many whatever fails, for equal bits.
+
+        That is the batch that the part belongs to, the last of which is smaller; where sizes are compiled, a whole one,
+        or a power of two for fewer rows in all.
+        """
+        size = self.batches.size
+        if self.shapes is Shapes.ANY:
+            return self.batches.whole(part, n_rows)
+        if self.shapes is Shapes.ONE or n_rows > size:
+            return size
+        return min(size, 1 << max(n_rows - 1, 1).bit_length())
 
     def values(self, codes: Array) -> Array:
         """Return the targets' values of some sequences, shape (n, T), means over strands and shifts.
@@ -105,8 +133,51 @@ class Session:
 
     def start_columns(self, codes: Array, rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         """Begin to compute `columns`; see `start_values`."""
+        return self._start_columns(self._model.run(self._one_hot(codes)), rows, positions)
+
+    def choose_engine(self, engine: str, n_rows: float) -> str:
+        """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
+
+        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, and `n_rows` how many are to come.
+        """
+        codes = np.random.default_rng(1).integers(0, 4, (2, self.length)).astype(np.uint8)
+        found = self._refer(codes, Wish(engine, n_rows))
+        self.engine = "full" if found is None else "incremental"
+        return self.engine
+
+    def start_substitutions(
+        self, codes: Array, rows: Array, positions: Array, mutants: Mutants, *, needs_gradients: bool
+    ) -> Callable[[], tuple[Array, Array, Array]]:
+        """Begin to compute `columns` of some sequences, and values of mutants of them, (k, T).
+
+        Parameters
+        ----------
+        codes, rows, positions
+            See `columns`; without gradients there are none.
+        mutants : Mutants
+        needs_gradients : bool
+            Whether columns are wanted.
+        """
+        wish = Wish("incremental", width=mutants.codes.shape[1], needs_gradients=needs_gradients)
+        found = self._refer(codes, wish)
+        assert found is not None  # as `choose_engine` has found out
+        finish_columns = self._start_columns(found.seen, rows, positions) if needs_gradients else None
+        values = found.run(mutants.sequence, mutants.start, mutants.codes)
+
+        def finish() -> tuple[Array, Array, Array]:
+            wild_types, columns = (self._mean([found.values]), np.empty((self.n_targets, 0, 4)))
+            if finish_columns is not None:
+                wild_types, columns = finish_columns()
+            return wild_types, columns, self._mean([values])
+
+        return finish
+
+    def _refer(self, codes: Array, wish: Wish) -> Substitutions | None:
+        return self._model.refer(self._one_hot(codes), (), [None] * self.n_targets, wish)
+
+    def _start_columns(self, run: Iterable[Seen], rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         values, columns = [], []
-        for seen in self._model.run(self._one_hot(codes)):
+        for seen in run:
             where, is_inside = _seen_at(positions, seen.view, self._request.layout)
             values.append(seen.values)
             columns.append((seen.view.is_reverse, is_inside, [self._gather(grad, rows, where) for grad in seen.grads]))
@@ -159,7 +230,8 @@ def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array
 
 @contextmanager
 def open_session(
-    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, **options: Unpack[Options]
+    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, takes_one_size: bool = False,
+    **options: Unpack[Options],
 ) -> Iterator[Session]:  # fmt: skip
     """Make a model ready, and put it back at the end.
 
@@ -173,6 +245,8 @@ def open_session(
         Positions of its input.
     dtype : NumPy dtype
         Of its input.
+    takes_one_size : bool
+        Whether the model takes batches of one size only, which is then `batch_size`.
     options
         See `hooks.torch.saliency`; `targets` must be given, `axis` is 1 for PyTorch by default and otherwise -1.
     """
@@ -181,7 +255,7 @@ def open_session(
     example = sequences.one_hot(codes, dtype, options["axis"])
     X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
     with _prepare_for(model, framework)(model, X, None, saliency(), options) as ready:
-        yield Session(ready, dtype)
+        yield Session(ready, dtype, takes_one_size=takes_one_size)
 
 
 def _prepare_for(model: Model, framework: str) -> Prepare:

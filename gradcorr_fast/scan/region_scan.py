@@ -1,5 +1,6 @@
 """Attributions of regions from a model, a genome and regions to a Zarr store: planned once, done by shards, joined."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -121,8 +122,7 @@ def attribute_regions(
     folder, checked, joins = Folder(path), check_region_options(options), resume or shard is not None
     before = begun(folder, resume=joins, force=force)
     with prepare(model, fasta, checked, before, tell=verbose) as ready:
-        run = _run_of(ready)
-        ready, record = _described(ready, run)
+        ready, run, record = _described(ready)
         placed = _place(ready, regions)
         scan = begin_or_join(folder, ready, record, regions, placed, resume=joins, force=force)
         with open_checked(folder.plan) as planned:
@@ -154,8 +154,9 @@ def _run_of(ready: Ready) -> Run:
     return make_run(ready.session, _method(ready), ready.options["axis"], only)
 
 
-def _described(ready: Ready, run: Run) -> tuple[Ready, Record]:
+def _described(ready: Ready) -> tuple[Ready, Run, Record]:
     """Run the model as the scan will, choose the size of shards if none was given, and say what the scan is."""
+    run = _run_of(ready)
     n_probed = model_files.inspect_model(ready.loaded).batch_size or N_PROBED
 
     def run_once(codes: Array) -> Array:
@@ -165,7 +166,9 @@ def _described(ready: Ready, run: Run) -> tuple[Ready, Record]:
 
     probed = probe(ready, run_once)
     ready = ready.sized(_shard_size(ready, probed))
-    return ready, describe(ready, "regions", probed)
+    if ready.options["method"] == "saturation_mutagenesis":
+        ready = ready.with_engine(math.inf)
+    return ready, _run_of(ready), describe(ready, "regions", probed)
 
 
 def _place(ready: Ready, regions: RegionsLike) -> Iterator[pa.Table]:

@@ -1,8 +1,8 @@
 """Variant scoring from a model, a genome and variants to a table: planned once, scored by shards, merged."""
 
+import math
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,9 @@ from .._types import Array, FastaLike, Model, PathLike, VariantsLike
 from .._wording import option
 from ..io.replacing import replacing, sweep
 from .inputs.substitutions import every_substitution
-from .inputs.variants import read_variants
+from .inputs.variants import count_at_most, read_variants
 from .placing.alleles import place_all
-from .placing.windows import WindowOptions, cut_windows
+from .placing.windows import WindowOptions
 from .results.matrix import create_matrix, shard_files, write_matrix_shard
 from .results.metadata import read_metadata
 from .results.parquet import group_sizes, open_checked
@@ -41,7 +41,7 @@ from .running.planning import (
     shards_of,
 )
 from .running.progress import Progress, show_seconds
-from .running.scoring import FROM_GRADIENT, Cut, Scored, score
+from .running.scoring import FROM_ALTERNATIVE, FROM_GRADIENT, Scored, score
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
@@ -196,7 +196,7 @@ def _scan(
     goes_on = before is not None or finished is not None
     check_place(out, format, force=force or goes_on)
     with prepare(model, fasta, options, before or finished, tell=verbose) as ready:
-        ready, record = _described(ready)
+        ready, record = _described(ready, variants)
         placed = _place(ready, variants)
         if finished is not None:
             check_same(folder.path, finished, ready, record, variants, placed)
@@ -217,8 +217,8 @@ def _scan(
             return out  # another process was faster
 
 
-def _described(ready: Ready) -> tuple[Ready, Record]:
-    """Run the model as the scan will, choose the size of shards if none was given, and say what the scan is."""
+def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
+    """Run the model as the scan will, choose engine and size of shards if left open, and say what the scan is."""
     session, needs_gradient = ready.session, set(ready.options["scores"]) & FROM_GRADIENT or ready.options["top"]
 
     def run(codes: Array) -> Array:
@@ -228,8 +228,10 @@ def _described(ready: Ready) -> tuple[Ready, Record]:
         return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
 
     probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
+    if set(ready.options["scores"]) & FROM_ALTERNATIVE:
+        ready = ready.with_engine(2 * (math.inf if variants is None else count_at_most(variants)))
     share = 3 / 4 if needs_gradient else 1 / 2  # of an allele's work, which has an output with either allele
-    n_rows = probed.rows_of_a_shard(share * session.batch_size, most)
+    n_rows = probed.rows_of_a_shard(share * probed.n_rows, most)
     ready = ready.sized(max(n_rows, min(session.batch_size, most)))
     return ready, describe(ready, "variants", probed)
 
@@ -272,7 +274,7 @@ def plan(
     folder, checked = Folder(folder_of(out)), check_variant_options(options)
     before = begun(folder, resume=resume, force=force)
     with prepare(model, fasta, checked, before, tell=verbose) as ready:
-        ready, record = _described(ready)
+        ready, record = _described(ready, variants)
         placed = _place(ready, variants)
         scan = begin_or_join(folder, ready, record, variants, placed, resume=resume, force=force)
         with open_checked(folder.plan) as planned:
@@ -337,25 +339,34 @@ def _score_shards(
 
 def _score_shard(ready: Ready, rows: pa.Table, progress: Progress) -> Shard:
     start = time.monotonic()
-    status = np.array(rows["status"].to_pylist(), object)
-    index = np.flatnonzero(status == "ok")
+    status = rows["status"].cast(pa.string())
+    index = np.flatnonzero(pc.equal(status, "ok"))
+    is_all = len(index) == len(rows)
     progress.advance(len(rows) - len(index))
-    scored = _score(ready, rows.take(pa.array(index)), progress.advance)
+    scored = _score(ready, rows if is_all else rows.take(pa.array(index)), progress.advance)
     ready.genome.check_unchanged()
-    status[index[scored.has_failed]] = "model_failed"
-    rows = rows.set_column(rows.column_names.index("status"), "status", pa.array(status, pa.string()))
-    values = {}
-    for name, numbers in scored.scores.items():
-        values[name] = np.full((len(rows), numbers.shape[1]), np.nan, np.float32)
-        values[name][index] = numbers
+    has_failed = np.zeros(len(rows), bool)
+    has_failed[index] = scored.has_failed
+    status = pc.if_else(pa.array(has_failed), "model_failed", status)
+    rows = rows.set_column(rows.column_names.index("status"), "status", status)
+    values = {
+        name: numbers if is_all else _spread(numbers, index, len(rows)) for name, numbers in scored.scores.items()
+    }
     manifest = {
         "rows": len(rows),
-        "counts": Counter(status.tolist()),
+        "counts": {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()},
         "reasons": scored.reasons,
         "agreement": scored.agreement.tolist(),
         "seconds": round(time.monotonic() - start, 3),
     }
     return Shard(rows, values, manifest)
+
+
+def _spread(numbers: Array, index: Array, n: int) -> Array:
+    """Return an array of n rows that has some numbers in the rows of an index, and NaN elsewhere."""
+    whole = np.full((n, numbers.shape[1]), np.nan, np.float32)
+    whole[index] = numbers
+    return whole
 
 
 def _write(scan: Scan, number: int, names: Sequence[str], shard: Shard) -> None:
@@ -378,16 +389,6 @@ def _placed(rows: pa.Table) -> pa.Table:
 def _score(ready: Ready, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
     options = ready.options
     return score(
-        ready.session, rows, _cut_from(ready, rows), options["scores"], top=options["top"], flank=options["flank"],
+        ready.session, rows, ready.genome, options["scores"], top=options["top"], flank=options["flank"],
         advance=advance,
     )  # fmt: skip
-
-
-def _cut_from(ready: Ready, rows: pa.Table) -> Cut:
-    """Return what cuts windows of some rows."""
-    windows = _windows(ready.options)
-
-    def cut(index: Array, allele: str, side: str) -> Array:
-        return cut_windows(rows.take(pa.array(index)), ready.genome, windows, allele=allele, side=side)
-
-    return cut

@@ -65,9 +65,9 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
     axis : int
         Letter axis of `X`.
     batch_size : int or "auto"
-        Rows in the model at a time: sequences, each once for every step and sample of a method. "auto" is 128, fewer
-        for long sequences (at most 262,144 positions); on a GPU as many as its memory takes, at most 1,048,576
-        positions. A batch that exhausts the memory is halved and tried again, with one warning.
+        Rows in the model at a time: sequences, each once for every step and sample of a method. "auto" is 32,768
+        positions, 1 to 1,024 rows; on a GPU as many as its memory takes, at most 1,048,576 positions. A batch that
+        exhausts the memory is halved and tried again, with one warning.
     device : torch.device or str, optional
         Where to run a module, which returns afterwards to where it was; by default where it is. Batches go there,
         results come back to where `X` is.

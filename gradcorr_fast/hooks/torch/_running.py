@@ -15,7 +15,7 @@ from ..._warn import warn
 from .. import _checks, _options, _request
 from .._attempts import Memory
 from .._layout import Layout
-from .._ready import Framework, Method, Positions, ReadyModel
+from .._ready import Framework, Method, Positions, ReadyModel, Shapes
 from . import _optimizing
 from ._incremental.choosing import Chooser
 
@@ -26,6 +26,8 @@ SHARE = 0.8
 """Of the free memory of a GPU, the part that a batch may take."""
 FLAT_STEP = re.compile(r"(Sign|Sgn|Round|Floor|Ceil|Trunc|Heaviside)Backward")
 """Nodes of autograd whose derivative is zero everywhere."""
+COMPILED = "_torchdynamo_orig_callable", "_compiled_call_impl"
+"""What `torch.compile` notes on functions and modules that it returns, and `Module.compile` on its own."""
 N_PROBED = 8
 """Sequences on which reduced precision is compared with float32."""
 
@@ -65,7 +67,9 @@ def prepare(
             own = make_for(model, wanted, precision)
             return framework._replace(has_path=own.has_path, refer=own.refer)
 
-        if given["batch_size"] == "auto" and place.type == "cuda" and len(X):
+        if given["batch_size"] == "auto" and place.type == "cpu":
+            request = request._replace(batch_size=_request.rows_of_few_positions(request.layout.n_positions))
+        elif given["batch_size"] == "auto" and place.type == "cuda" and len(X):
             request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
             _probe(model, X, request, where, precision)
@@ -128,8 +132,21 @@ def _make_framework(
     def run(x: torch.Tensor, args: Sequence[torch.Tensor]) -> Any:
         return forward(model, x, tuple(args), request)
 
-    refer = Chooser(model, request, run, precision)
-    return Framework(enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer=refer)
+    refer = Chooser(model, request, run, gradient, precision)
+    return Framework(
+        enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, _shapes_of(model)
+    )
+
+
+def _shapes_of(model: Model) -> Shapes:
+    """Tell which sizes of batches cost nothing: programs are made for one, or for all but a single row."""
+    modules = list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
+    is_program = any(
+        isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule)
+        or any(getattr(module, name, None) is not None for name in COMPILED)
+        for module in modules
+    )
+    return Shapes.FEW if is_program else Shapes.ANY
 
 
 def _is_reached(node: Any) -> bool:

@@ -1,6 +1,7 @@
 """Lists of variants of every usual kind, as batches of columns with one row for each ALT allele."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,18 @@ SCHEMA = pa.schema(
         pa.field("alt", pa.string()),
     ]
 )
+SHORTEST, COMPRESSED = 8, 16
+"""Bytes of a record that is written out, at least; and by how much compression makes them fewer, at most."""
 MISSING = ("", ".", "0")  # the last in PLINK's files
+
+
+def count_at_most(source: VariantsLike) -> float:
+    """Return more than the number of records that a source can have, without reading it."""
+    if isinstance(source, str | Path):
+        path = Path(source)
+        size = path.stat().st_size if path.is_file() else math.inf
+        return size / SHORTEST * (COMPRESSED if path.suffix in (".gz", ".bgz", ".bcf") else 1)
+    return float(len(source)) if hasattr(source, "__len__") else math.inf
 
 
 def read_variants(

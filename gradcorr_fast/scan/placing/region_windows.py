@@ -10,7 +10,7 @@ from ..._types import Array, RegionsLike
 from ...sequences import reverse_complement
 from ..inputs.genome import Genome
 from ..inputs.regions import read_regions
-from .windows import WindowOptions, by_contig, genome_windows
+from .windows import WindowOptions, by_contig, encode_names, genome_windows
 
 ROW = pa.schema(
     [
@@ -140,7 +140,9 @@ def cut_regions(rows: pa.Table, genome: Genome, length: int) -> Array:
 
     Those of regions on the strand "-" are reverse complements.
     """
-    codes = genome_windows(genome, rows["contig"].combine_chunks(), rows["window_start"].to_numpy(), length)
+    number, names = encode_names(rows["contig"])
+    contigs = [(genome.resolve(name), name) for name in names]
+    codes = genome_windows(genome, contigs, number, rows["window_start"].to_numpy(), length)
     is_minus = pc.equal(rows["strand"], "-").to_numpy()
     codes[is_minus] = reverse_complement(codes[is_minus])
     return codes

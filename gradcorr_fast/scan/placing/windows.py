@@ -1,6 +1,6 @@
 """Windows round variants: where they lie, and their DNA with either allele."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +97,9 @@ class WindowOptions:
 
 def by_contig(chrom: Any, genome: Genome) -> Iterator[tuple[str | None, str, Array]]:
     """Yield the contig, the name and the rows of each name in a column; the contig is None if the genome lacks it."""
-    array = chrom.combine_chunks() if isinstance(chrom, pa.ChunkedArray) else chrom
-    encoded = array.dictionary_encode()
-    indices = encoded.indices.to_numpy()
-    for k, name in enumerate(encoded.dictionary.to_pylist()):
-        yield genome.resolve(name), name, np.flatnonzero(indices == k)
+    numbers, names = encode_names(chrom)
+    for k, name in enumerate(names):
+        yield genome.resolve(name), name, np.flatnonzero(numbers == k)
 
 
 def cut_windows(
@@ -150,35 +148,87 @@ def cut_windows(
     """
     if allele not in ("ref", "alt") or side not in ("right", "left"):
         raise ValueError(f"allele must be ref or alt, and side right or left; got {allele!r} and {side!r}")
-    table = pa.table(rows).select(["chrom", "norm_pos", "norm_ref", "norm_alt", "window_start"])
-    if table["window_start"].null_count:
-        raise ValueError("rows without a window_start cannot be cut; pass those whose status is ok")
-    chrom, starts = table["chrom"].combine_chunks(), table["window_start"].to_numpy()
-    if allele == "ref":
-        return genome_windows(genome, chrom, starts, options.length)
-    alt = Texts.of(table["norm_alt"])
-    growth = alt.lengths - Texts.of(table["norm_ref"]).lengths
-    if side == "left":
-        starts = starts + growth
-    offsets = table["norm_pos"].to_numpy() - 1 - starts
-    result = genome_windows(genome, chrom, starts, options.length)
-    if (indels := np.flatnonzero(growth)).size:
-        after = genome_windows(genome, chrom.take(pa.array(indels)), (starts - growth)[indels], options.length)
-        result[indels] = np.where(np.arange(options.length) < offsets[indels, None], result[indels], after)
-    row, number, codes = alt.flat()
-    columns = offsets[row] + number
-    is_inside = columns < options.length  # but for the last letter of the longest insertions
-    result[row[is_inside], columns[is_inside]] = codes[is_inside]
-    return result
+    kind = REF if allele == "ref" else ALT if side == "right" else ALT_LEFT
+    return Windows(rows, genome, options.length).cut(np.arange(len(rows)), np.full(len(rows), kind))
 
 
-def genome_windows(genome: Genome, chrom: Any, starts: Array, length: int) -> Array:
-    """Return the codes of windows on contigs named by a column, in any order, (n, length)."""
+REF, ALT, ALT_LEFT = range(3)
+"""What a window is cut with: the genome as it is, the variant, or the variant with the end of the window kept."""
+
+
+class Windows:
+    """The windows of placed variants, cut in any order; columns are looked at once, a cut is a few array operations.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table or RecordBatch
+        Of `alleles.place`, those with a window_start.
+    genome : Genome
+    length : int
+        Of a window, in bp.
+    """
+
+    def __init__(self, rows: Any, genome: Genome, length: int) -> None:
+        if rows["window_start"].null_count:
+            raise ValueError("rows without a window_start cannot be cut; pass those whose status is ok")
+        self._genome, self._length = genome, length
+        self.ref, self.alt = Texts.of(rows["norm_ref"]), Texts.of(rows["norm_alt"])
+        self.start = np.asarray(rows["window_start"], np.int64)
+        """Where the window of REF begins."""
+        self.offset = np.asarray(rows["norm_pos"], np.int64) - 1 - self.start
+        """Of the variant in it."""
+        self.growth = self.alt.lengths - self.ref.lengths
+        """By how many letters ALT is longer than REF."""
+        self.contig, names = encode_names(rows["chrom"])
+        """Number of its contig."""
+        self._contigs = [(genome.resolve(name), name) for name in names]
+
+    def cut(self, index: Array, kind: Array) -> Array:
+        """Return the codes of some windows, each cut as its kind says, `REF`, `ALT` or `ALT_LEFT`; (n, length)."""
+        growth = np.where(kind == REF, 0, self.growth[index])
+        shift = np.where(kind == ALT_LEFT, growth, 0)
+        starts, offsets = self.start[index] + shift, self.offset[index] - shift
+        result = self._of_genome(index, starts)
+        if (indels := np.flatnonzero(growth)).size:
+            after = self._of_genome(index[indels], (starts - growth)[indels])
+            result[indels] = np.where(np.arange(self._length) < offsets[indels, None], result[indels], after)
+        changed = np.flatnonzero(kind != REF)
+        owner, number, codes = self.alt.take(index[changed]).flat()
+        row = changed[owner]
+        column = offsets[row] + number
+        is_inside = column < self._length  # but for the last letter of the longest insertions
+        result[row[is_inside], column[is_inside]] = codes[is_inside]
+        return result
+
+    def _of_genome(self, index: Array, starts: Array) -> Array:
+        return genome_windows(self._genome, self._contigs, self.contig[index], starts, self._length)
+
+
+def encode_names(column: Any) -> tuple[Array, list[str]]:
+    """Return the number of each name of a column, and the names."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = array.dictionary_encode()
+    return np.asarray(encoded.indices), encoded.dictionary.to_pylist()
+
+
+def genome_windows(
+    genome: Genome, contigs: Sequence[tuple[str | None, str]], number: Array, starts: Array, length: int
+) -> Array:
+    """Return the codes of windows in any order, (n, length).
+
+    `contigs` are the genome's and the rows' names of contigs, the former None where the genome has none, and `number`
+    tells which is a window's.
+    """
+    present = np.flatnonzero(np.bincount(number, minlength=len(contigs))).tolist()
+    for k in present:
+        if contigs[k][0] is None:
+            raise ValueError(
+                f"{genome.path} has no contig {contigs[k][1]!r}; pass the genome that the rows were placed on"
+            )
+    if len(present) == 1:
+        return genome.windows(str(contigs[present[0]][0]), starts, length)
     result = np.empty((len(starts), length), np.uint8)
-    for contig, name, rows in by_contig(chrom, genome):
-        if contig is None:
-            raise ValueError(f"{genome.path} has no contig {name!r}; pass the genome that the rows were placed on")
-        if len(rows) == len(starts):
-            return genome.windows(contig, starts, length)
-        result[rows] = genome.windows(contig, starts[rows], length)
+    for k in present:
+        rows = np.flatnonzero(number == k)
+        result[rows] = genome.windows(str(contigs[k][0]), starts[rows], length)
     return result

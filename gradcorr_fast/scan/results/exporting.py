@@ -17,7 +17,7 @@ from ...io.motifs import save_contribs_h5, save_modisco
 from ...io.replacing import replacing
 from ...io.tracks import save_bigwig
 from .attributions import Attributions
-from .parquet import WRITING
+from .parquet import writing
 from .store import ANGLES
 
 SUFFIXES = {"hdf5": (".h5", ".hdf5", ".hdf"), "bigwig": (".bw", ".bigwig"), "parquet": (".parquet", ".pq")}
@@ -184,7 +184,7 @@ def _write_parquet(found: Attributions, out: Path, force: bool) -> None:
     first = next(tables)
     with (
         replacing([out], force=force) as (temporary,),
-        pq.ParquetWriter(temporary, first.schema, **WRITING) as writer,
+        pq.ParquetWriter(temporary, first.schema, **writing(first.schema)) as writer,
     ):
         for table in chain([first], tables):
             writer.write_table(table)

@@ -14,7 +14,7 @@ from ...io.replacing import replacing
 from .annotation import vcf_header, vcf_lines, write_bcf, write_bgzip
 from .digests import LINES, ROWS, TextDigest, seal
 from .metadata import KEY, TABLE_FORMATS, format_of, sidecar
-from .parquet import WRITING, open_checked
+from .parquet import open_checked, writing
 from .tables import read_batches, read_shard
 
 
@@ -120,7 +120,7 @@ def _contigs(paths: Sequence[Path]) -> list[str]:
 
 
 def _write_parquet(path: Path, shards: Sequence[Path], schema: pa.Schema, metadata: str) -> None:
-    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), **WRITING) as writer:
+    with pq.ParquetWriter(path, schema.with_metadata({KEY: metadata}), **writing(schema)) as writer:
         for shard in shards:
             rows = read_shard(shard)
             writer.write_table(rows, row_group_size=max(1, len(rows)))
@@ -142,11 +142,15 @@ def tsv_lines(tables: Iterable[pa.Table], names: Sequence[str]) -> Iterator[str]
 def _lines(columns: Sequence[pa.Array]) -> str:
     cells = [_quoted(column) if pa.types.is_string(column.type) else column.cast(pa.string()) for column in columns]
     lines = pc.binary_join_element_wise(*cells, "\t", null_handling="replace", null_replacement="")
-    return "\n".join(lines.to_pylist()) + "\n"
+    whole: str = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")[0].as_py()
+    return whole + "\n"
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
     """Texts, those in quotes that would break a line of a TSV."""
+    letters = bytes(texts.buffers()[2] or b"")
+    if not any(letter in letters for letter in b'\t\r\n"'):  # as nearly always, and much faster to find out
+        return texts
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
     return pc.if_else(pc.match_substring_regex(texts, '[\t\r\n"]'), quoted, texts)
 

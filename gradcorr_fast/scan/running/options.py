@@ -14,6 +14,7 @@ from ...hooks._options import (
     COMMON,
     METHODS,
     DrawOptions,
+    EngineSetting,
     Option,
     PathSettings,
     PresetSetting,
@@ -95,7 +96,7 @@ class ModelOptions(RunOptions, total=False):
     ]
 
 
-class ScanOptions(ModelOptions, total=False):
+class ScanOptions(ModelOptions, EngineSetting, total=False):
     """Options of a scan of variants; `score_variants` describes them."""
 
     scores: Annotated[
@@ -126,7 +127,7 @@ class StoreOptions(TypedDict, total=False):
 
 
 class RegionOptions(
-    StoreOptions, PathSettings, SampleSettings, PresetSetting, DrawOptions, ModelOptions, total=False
+    StoreOptions, PathSettings, SampleSettings, PresetSetting, EngineSetting, DrawOptions, ModelOptions, total=False
 ):  # fmt: skip
     """Options of a scan of regions; `attribute_regions` describes them."""
 

@@ -22,6 +22,7 @@ from ..._warn import warn
 from ..._wording import option
 from ...hooks._attempts import reason_of
 from ...hooks._options import as_json
+from ...hooks._ready import Shapes
 from ...hooks._session import Session, open_session
 from ...io.replacing import hidden
 from ..inputs.contigs import missing_contigs
@@ -29,14 +30,14 @@ from ..inputs.genome import Genome
 from ..placing.alleles import STATUSES, tell_unscored
 from ..placing.region_windows import REGION_STATUSES
 from ..results.metadata import KEY
-from ..results.parquet import WRITING
+from ..results.parquet import writing
 from .failures import random_codes
 from .folder import PLAN, Folder, Record, Shards, file_digest, find_changes, identify, working
 from .guessing import guess
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
 
-N_PROBED = 8
+N_PROBED = 4
 """Random sequences whose outputs tell one model from another."""
 TOLERANCE, ELSEWHERE = 1e-5, 1e-2
 """By how much they may differ, as a part of their spread: on the same device and versions, and on others."""
@@ -44,13 +45,19 @@ TOLERANCE, ELSEWHERE = 1e-5, 1e-2
 
 TOLD = {"variants": ("alleles", STATUSES), "regions": ("regions", REGION_STATUSES)}
 """Of each kind of scan, what is counted, and what its statuses mean."""
-SHARD_SECONDS, BRIEF_SECONDS = 60.0, 2.0
+SHARD_SECONDS, BRIEF_SECONDS = 60.0, 0.5
 """Of work that a shard makes whose size was not given, for as much is lost when a process is killed; and of a probe
-that is made twice."""
+that is timed again."""
+N_TIMED = 2
+"""How often."""
 N_SHOWN = 5
 """Records that cannot be read that a scan tells of."""
 STDIN = "-"
 """What cannot be read again: a scan goes on with what it was begun with."""
+
+
+FOUND_OUT = "batch_size", "shard_size", "engine"
+"""Options that a scan finds out if they are left open."""
 
 
 class Ready(NamedTuple):
@@ -66,6 +73,11 @@ class Ready(NamedTuple):
         """Return the same with a size of shards, if none was given."""
         is_given = self.options["shard_size"] != "auto"
         return self if is_given else self._replace(options=_completed(self.options, {"shard_size": shard_size}))
+
+    def with_engine(self, n_rows: float) -> "Ready":
+        """Return the same with the engine that computes substitutions, for so many rows to come."""
+        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows)
+        return self._replace(options=_completed(self.options, {"engine": engine}))
 
 
 class Scan(NamedTuple):
@@ -88,8 +100,8 @@ def prepare(
 ) -> Iterator[Ready]:
     """Load a model, guess what was left open, and open the genome; `before` is the record of a scan that goes on."""
     if before is not None:  # what was found out then
-        sizes = {name: before["options"][name] for name in ("batch_size", "shard_size") if options[name] == "auto"}
-        options = _completed(options, sizes)
+        known = {name: before["options"].get(name) for name in FOUND_OUT if options[name] in ("auto", None)}
+        options = _completed(options, known)
     loaded = as_loaded(model, options["device"])
     options = _completed(options, guess(loaded, options, tell))
     optimize = _optimize_as_before(options["optimize"], before)
@@ -200,7 +212,8 @@ def _optimize_as_before(optimize: Any, before: Record | None) -> Any:
 
 def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any], optimize: Any) -> Any:
     given: Any = {name: options[name] for name in FOR_MODEL if name in options} | {"optimize": optimize}
-    return open_session(loaded.model, loaded.framework, **given)
+    takes_one_size = model_files.inspect_model(loaded).batch_size is not None
+    return open_session(loaded.model, loaded.framework, takes_one_size=takes_one_size, **given)
 
 
 def describe(ready: Ready, kind: str, probed: "Probe") -> Record:
@@ -239,25 +252,31 @@ class Probe(NamedTuple):
     seconds: float
     """What that took."""
 
+    @property
+    def n_rows(self) -> int:
+        """How many there were."""
+        return max(len(self.values), 1)
+
     def rows_of_a_shard(self, n_rows: float, at_most: int) -> int:
         """Return how many rows make a shard, if `n_rows` took as long as this."""
         return max(1, min(at_most, int(SHARD_SECONDS / max(self.seconds, 1e-9) * n_rows)))
 
 
 def probe(ready: Ready, run: Callable[[Array], Array]) -> Probe:
-    """Run the model on a batch of random sequences, so that what it cannot do shows first, and see how long it takes.
+    """Run the model on random sequences, so that what it cannot do shows first, and see how long it takes.
 
-    `run` returns the model's outputs on codes, as the scan will have them.
+    A few do; where a size of batches is compiled, a whole batch. `run` returns the model's outputs on codes, as the
+    scan will have them.
     """
     start = time.monotonic()
     values = _probe(ready, run)
     seconds = time.monotonic() - start
-    if (
-        seconds < BRIEF_SECONDS and ready.options["shard_size"] == "auto"
-    ):  # much of it may have been for what is done once
+    for _ in range(N_TIMED if ready.options["shard_size"] == "auto" else 0):
+        if seconds > BRIEF_SECONDS:  # else much of it may have been for what is done once, or for another process
+            break
         start = time.monotonic()
         _probe(ready, run)
-        seconds = time.monotonic() - start
+        seconds = min(seconds, time.monotonic() - start)
     return Probe(values, seconds)
 
 
@@ -265,6 +284,7 @@ def _probe(ready: Ready, run: Callable[[Array], Array]) -> Array:
     """Run the model on random sequences, as the scan will run it; raise an error if it fails on all of them."""
     session = ready.session
     length, size, memory = session.length, session.batch_size, session.batches.memory
+    size = min(size, N_PROBED) if session.shapes is Shapes.ANY else size
     codes = random_codes(max(size, N_PROBED), length)
     try:
         return run(codes[:size])
@@ -296,7 +316,7 @@ def _plan(
     contigs: dict[str, int] = {}
     unreadable: list[str] = []
     n_shards, first = 0, next(shards)
-    with pq.ParquetWriter(path, first.schema, **WRITING) as writer:
+    with pq.ParquetWriter(path, first.schema, **writing(first.schema)) as writer:
         for rows in chain([first], shards):
             for entry in pc.value_counts(rows["status"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
@@ -351,7 +371,10 @@ def check_same(
     old, new = (np.array(record["probe"], float) for record in (before, now))
     spread = float(np.nanmax(old, initial=-np.inf) - np.nanmin(old, initial=np.inf))
     allowed = (TOLERANCE if is_here else ELSEWHERE) * max(spread, 0.0)
-    if old.shape == new.shape and not np.allclose(old, new, rtol=0, atol=allowed, equal_nan=True):
+    shared = min(len(old), len(new))  # of random sequences that are the same
+    if old.shape[1:] == new.shape[1:] and not np.allclose(
+        old[:shared], new[:shared], rtol=0, atol=allowed, equal_nan=True
+    ):
         changes.append(f"the model returned {old[0].tolist()} for random letters and returns {new[0].tolist()}")
     if changes:
         raise ValueError(
@@ -364,6 +387,7 @@ def check_same(
         *((part, before[part], now[part]) for part in ("versions", "device")),
         ("steps to a faster model", old_steps, steps),
         ("a batch size of", old_size, size),
+        ("an engine that is", *(record["options"].get("engine") for record in (before, now))),
     ):
         if was != is_now:
             warn(

@@ -1,17 +1,22 @@
-"""From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative."""
+"""From placed alleles to scores: one gradient of each reference window, one forward pass of each alternative.
+
+Every sequence that the model sees is a row of `Sequences`: the window of some allele, as the genome has it or with the
+allele in it. Alleles as long as their reference are `Changes` of a window too: its number, positions and letters.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ... import ops
 from ..._types import Array
 from ...hooks._attempts import Ahead, Failure, attempt
-from ...hooks._session import Session
+from ...hooks._session import Mutants, Session
+from ..inputs.genome import Genome
+from ..placing.windows import ALT, ALT_LEFT, REF, Windows
 from ..results.tables import SCORES
 from .failures import NOT_FINITE, random_codes
 
@@ -19,8 +24,10 @@ Result = TypeVar("Result")
 
 FROM_GRADIENT = frozenset(("taylor", "grad_times_input", "angle"))
 FROM_ALTERNATIVE = frozenset(("alt_score", "delta"))
-Cut = Callable[[Array, str, str], Array]
-"""From numbers of rows, "ref" or "alt", and the side that the window of an indel follows, to codes (n, length)."""
+WIDEST = 16
+"""Neighbouring positions that an allele may change whose value is computed by what it changes."""
+SUBSTITUTIONS = 1 << 14
+"""Such alleles whose windows are kept in the model together."""
 
 Begin: TypeAlias = Callable[[slice, Array], Callable[[], Result]]
 """Sets the model to work on the codes of a part; what it returns waits for the results."""
@@ -39,6 +46,54 @@ class Scored(NamedTuple):
     """Of exact (y) and first-order (x) differences, for each target: n, sums of x, y, xx, yy, xy; (T, 6)."""
 
 
+class Alleles:
+    """Placed alleles with the windows that they share: what there is to run, before the model has seen any of it.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Alleles with status "ok", as `place` returns them.
+    genome : Genome
+    length : int
+        Of a window, in bp.
+    """
+
+    def __init__(self, rows: pa.Table, genome: Genome, length: int) -> None:
+        self.windows = Windows(rows, genome, length)
+        keys = (self.windows.contig.astype(np.int64) << 40) + self.windows.start
+        _, self.first, self.group = np.unique(keys, return_index=True, return_inverse=True)
+        """An allele of each reference window, in the order of the genome; and each allele's number of its window."""
+        self.is_indel = self.windows.growth != 0
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def near(self, changes: "Changes") -> "Near":
+        """Find the alleles as long as their reference that differ from it in few neighbouring positions, by window."""
+        n = len(self)
+        first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
+        np.minimum.at(first, changes.row, changes.position)
+        np.maximum.at(last, changes.row, changes.position)
+        rows = np.flatnonzero((last >= 0) & (last - first < WIDEST))
+        rows = rows[np.argsort(self.group[rows], kind="stable")]
+        return Near(rows, self.group[rows], first[rows], last[rows] - first[rows] + 1)
+
+    def changes(self) -> "Changes":
+        """Find where alleles as long as their reference differ from it."""
+        windows = self.windows
+        same = np.flatnonzero(~self.is_indel)
+        owner, number, ref = windows.ref.take(same).flat()
+        alt = windows.alt.take(same).flat()[2]
+        differ = np.flatnonzero(ref != alt)
+        row = same[owner[differ]]
+        group = self.group[row]
+        changes = Changes(row, group, windows.offset[row] + number[differ], ref[differ], alt[differ])
+        if (np.diff(group) < 0).any():
+            order = np.argsort(group, kind="stable")
+            changes = Changes(*(numbers[order] for numbers in changes))
+        return changes
+
+
 class Changes(NamedTuple):
     """Positions at which alleles as long as their reference differ from it, one entry for each, by window."""
 
@@ -51,8 +106,34 @@ class Changes(NamedTuple):
     alt: Array
 
 
+class Near(NamedTuple):
+    """Alleles that change few neighbouring positions of their window, by window."""
+
+    row: Array
+    window: Array
+    start: Array
+    """In the window."""
+    width: Array
+
+
+class Sequences(NamedTuple):
+    """What the model is shown: windows of alleles, each as the genome has it or with the allele."""
+
+    allele: Array
+    kind: Array
+    """`REF`, `ALT` or `ALT_LEFT`."""
+
+    @classmethod
+    def of(cls, references: Array, alternatives: Array, from_left: Array, group: Array) -> Self:
+        """Mix them by their windows, `group`, so that what lies together in the genome is cut together."""
+        allele = np.concatenate([references, alternatives, from_left])
+        kind = np.repeat([REF, ALT, ALT_LEFT], [len(references), len(alternatives), len(from_left)])
+        order = np.argsort(group[allele], kind="stable")
+        return cls(allele[order], kind[order])
+
+
 def score(
-    session: Session, rows: pa.Table, cut: Cut, scores: Sequence[str], *, top: int | None = None,
+    session: Session, rows: pa.Table, genome: Genome, scores: Sequence[str], *, top: int | None = None,
     flank: str = "right", advance: Callable[[float], None] = lambda n: None,
 ) -> Scored:  # fmt: skip
     """Score placed alleles; what was not asked for is not computed.
@@ -63,8 +144,8 @@ def score(
         A model made ready.
     rows : pa.Table
         Alleles with status "ok", as `place` returns them.
-    cut : callable
-        Cuts their windows.
+    genome : Genome
+        On which they were placed.
     scores : sequence of str
         Some of `SCORES`.
     top : int, optional
@@ -75,61 +156,52 @@ def score(
     advance : callable
         Is told of alleles that are done, in parts.
     """
+    alleles, n = Alleles(rows, genome, session.length), rows.num_rows
     wanted = set(scores) | ({"taylor"} if top is not None else set())
-    n = rows.num_rows
+    needs_references, needs_alternatives = bool(wanted - {"alt_score"}), bool(wanted & FROM_ALTERNATIVE)
     found = {name: np.full((n, session.n_targets), np.nan) for name in SCORES}
-    group, first = _group_windows(rows)
-    n_seen = (len(first) if wanted - {"alt_score"} else 0) + (n if wanted & FROM_ALTERNATIVE else 0)
-    runner = _Runner(session, lambda seen: advance(n * seen / n_seen))
+    n_seen = len(alleles.first) * needs_references + n * needs_alternatives
+    runner = _Runner(session, alleles, lambda seen: advance(n * seen / n_seen))
+    is_near = np.zeros(n, bool)
     has_failed = np.zeros(n, bool)
-    if wanted - {"alt_score"}:
-        changes = _find_changes(rows, group) if wanted & FROM_GRADIENT else None
-        values, columns = runner.references(len(first), lambda part: cut(first[part], "ref", "right"), changes)
-        found["ref_score"] = values[group]
-        has_failed |= ~np.isfinite(values[group]).all(1)
-        if changes is not None:
+    if wanted & FROM_GRADIENT or (session.engine == "incremental" and needs_references and needs_alternatives):
+        changes = alleles.changes()
+        if session.engine == "incremental" and needs_alternatives:
+            near = alleles.near(changes)
+            is_near[near.row] = True
+            values, columns, found["alt_score"] = runner.substitutions(changes, near, bool(wanted & FROM_GRADIENT))
+        else:
+            values, columns = runner.gradients(changes)
+        if wanted & FROM_GRADIENT:
             found |= _first_order(changes, columns, n)
             np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
-    if wanted & FROM_ALTERNATIVE:
-        chosen = np.flatnonzero(~has_failed & _is_chosen(group, found["taylor"], top))
-        values = runner.values(len(chosen), lambda part: cut(chosen[part], "alt", "right"))
-        if flank == "both":
-            indels = np.flatnonzero(_is_indel(rows)[chosen])
-            others = runner.values(len(indels), lambda part: cut(chosen[indels[part]], "alt", "left"))
-            values[indels] = (values[indels] + others) / 2
-        found["alt_score"][chosen] = values
+        found["ref_score"], needs_references = values[alleles.group], False
+        has_failed |= ~np.isfinite(found["ref_score"]).all(1)
+    is_chosen = ~has_failed & _is_chosen(alleles.group, found["taylor"], top)
+    if needs_references or needs_alternatives:
+        whole = np.flatnonzero(is_chosen & ~is_near & needs_alternatives)
+        from_left = whole[alleles.is_indel[whole]] if flank == "both" else whole[:0]
+        seen = Sequences.of(alleles.first if needs_references else whole[:0], whole, from_left, alleles.group)
+        values = runner.values(seen)
+        if needs_references:
+            found["ref_score"] = values[seen.kind == REF][alleles.group]
+            has_failed |= ~np.isfinite(found["ref_score"]).all(1)
+        found["alt_score"][whole] = _mean_of_flanks(seen, values, n)[whole]
+    if needs_alternatives:
+        found["alt_score"][~is_chosen] = np.nan
         found["delta"] = found["alt_score"] - found["ref_score"]
-        has_failed[chosen] |= ~np.isfinite(values).all(1)
+        has_failed |= is_chosen & ~np.isfinite(found["alt_score"]).all(1)
     kept = {name: np.where(has_failed[:, None], np.nan, found[name]).astype(np.float32) for name in scores}
     return Scored(kept, has_failed, runner.reasons, _agreement(found["taylor"], found["delta"], has_failed))
 
 
-def _group_windows(rows: pa.Table) -> tuple[Array, Array]:
-    """Return the number of each row's reference window, and a row of each window, in the order of the genome."""
-    contigs = rows["chrom"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    keys = (contigs.astype(np.int64) << 40) + rows["window_start"].to_numpy()
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    return group, first
-
-
-def _is_indel(rows: pa.Table) -> Array:
-    ref, alt = (pc.binary_length(rows[name]).to_numpy() for name in ("norm_ref", "norm_alt"))
-    is_indel: Array = ref != alt
-    return is_indel
-
-
-def _find_changes(rows: pa.Table, group: Array) -> Changes:
-    offsets = rows["norm_pos"].to_numpy() - 1 - rows["window_start"].to_numpy()
-    alleles = zip(rows["norm_ref"].to_pylist(), rows["norm_alt"].to_pylist(), strict=True)
-    found = [
-        (row, group[row], offsets[row] + k, "ACGT".index(a), "ACGT".index(b))
-        for row, (ref, alt) in enumerate(alleles)
-        if len(ref) == len(alt)
-        for k, (a, b) in enumerate(zip(ref, alt, strict=True))
-        if a != b
-    ]
-    numbers = np.array(found, np.int64).reshape(-1, 5)
-    return Changes(*numbers[np.argsort(numbers[:, 1], kind="stable")].T)
+def _mean_of_flanks(seen: Sequences, values: Array, n: int) -> Array:
+    """Return the values of alternatives by allele, (n, T), means where one was seen from either side; NaN for none."""
+    found = np.full((n, values.shape[1]), np.nan)
+    right, left = (np.flatnonzero(seen.kind == kind) for kind in (ALT, ALT_LEFT))
+    found[seen.allele[right]] = values[right]
+    found[seen.allele[left]] = (found[seen.allele[left]] + values[left]) / 2
+    return found
 
 
 def _first_order(changes: Changes, columns: Array, n: int) -> dict[str, Array]:
@@ -171,28 +243,30 @@ def _agreement(taylor: Array, delta: Array, has_failed: Array) -> Array:
 
 
 class _Runner:
-    """Runs the model on batches of one shape, and counts the rows on which it fails."""
+    """Runs the model on batches of sequences, and counts those on which it fails."""
 
-    def __init__(self, session: Session, advance: Callable[[int], object]) -> None:
-        self._session, self._advance = session, advance
+    def __init__(self, session: Session, alleles: Alleles, advance: Callable[[int], object]) -> None:
+        self._session, self._alleles, self._advance = session, alleles, advance
         self.reasons: Counter[str] = Counter()
 
-    def values(self, n: int, cut: Callable[[slice], Array]) -> Array:
+    def values(self, seen: Sequences) -> Array:
         """Return the values of sequences, (n, T); NaN where the model fails."""
-        values = np.full((n, self._session.n_targets), np.nan)
+        values = np.full((len(seen.allele), self._session.n_targets), np.nan)
 
         def begin(part: slice, codes: Array) -> Callable[[], Array]:
             return self._session.start_values(codes)
 
-        for part, found in self._run(n, cut, begin):
+        for part, found in self._run(seen, begin):
             values[part] = self._keep(found, part)
         return values
 
-    def references(self, n: int, cut: Callable[[slice], Array], changes: Changes | None) -> tuple[Array, Array]:
-        """Return values (n, T) and the gradients (T, k, 4) at changed positions; NaN where the model fails."""
-        if changes is None:
-            return self.values(n, cut), np.empty((0, 0, 4))
-        values = np.full((n, self._session.n_targets), np.nan)
+    def gradients(self, changes: Changes) -> tuple[Array, Array]:
+        """Return values of all reference windows (n, T) and the gradients (T, k, 4) at changed positions.
+
+        Both are NaN where the model fails.
+        """
+        references = self._alleles.first
+        values = np.full((len(references), self._session.n_targets), np.nan)
         columns = np.full((self._session.n_targets, len(changes.row), 4), np.nan)
 
         def entries(part: slice) -> slice:
@@ -202,29 +276,73 @@ class _Runner:
             here = entries(part)
             return self._session.start_columns(codes, changes.window[here] - part.start, changes.position[here])
 
-        for part, (found, at_changes) in self._run(n, cut, begin):
+        for part, (found, at_changes) in self._run(Sequences(references, np.full(len(references), REF)), begin):
             columns[:, entries(part)] = at_changes
             values[part] = self._keep(found, part)
         return values, columns
 
-    def _run(self, n: int, cut: Callable[[slice], Array], begin: Begin[Result]) -> Iterator[tuple[slice, Result]]:
-        """Yield what the model makes of all rows but those on which it fails."""
-        session = self._session
+    def substitutions(self, changes: Changes, near: Near, needs_gradients: bool) -> tuple[Array, Array, Array]:
+        """Return what `gradients` does (columns if they are needed), and the values of alleles by what they change.
+
+        The latter are (alleles, T), NaN for others than `near` and where the model fails.
+        """
+        session, references = self._session, self._alleles.first
+        values, alternatives = (np.full((n, session.n_targets), np.nan) for n in (len(references), len(self._alleles)))
+        columns = np.full((session.n_targets, len(changes.row) if needs_gradients else 0, 4), np.nan)
+        entry = np.zeros(len(self._alleles), np.int64)
+
+        def parts_of(window: Array, part: slice) -> slice:
+            return slice(*np.searchsorted(window, (part.start, part.stop)))
+
+        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, Array, Array]]:
+            here, there = parts_of(changes.window, part), parts_of(near.window, part)
+            rows, window = near.row[there], near.window[there] - part.start
+            width = min(1 << int(near.width[there].max(initial=1) - 1).bit_length(), session.length)
+            start = np.minimum(near.start[there], session.length - width)
+            new = codes[window[:, None], start[:, None] + np.arange(width)]
+            entry[rows] = np.arange(len(rows))
+            is_near = np.isin(changes.row[here], rows)
+            row, position, alt = (numbers[here][is_near] for numbers in (changes.row, changes.position, changes.alt))
+            new[entry[row], position - start[entry[row]]] = alt
+            at = changes.window[here] - part.start, changes.position[here]
+            mutants = Mutants(window, start, new)
+            return session.start_substitutions(codes, *at, mutants, needs_gradients=needs_gradients)
+
+        n_together = max(1, SUBSTITUTIONS * len(references) // max(1, len(near.row)))
+        for part, (found, at_changes, others) in self._run(
+            Sequences(references, np.full(len(references), REF)), begin, n_together
+        ):
+            here, there = parts_of(changes.window, part), parts_of(near.window, part)
+            if needs_gradients:
+                columns[:, here] = at_changes
+            values[part] = self._keep(found, part)
+            alternatives[near.row[there]] = self._keep(others, slice(0, len(others)))
+            self._advance(len(others))
+        return values, columns, alternatives
+
+    def _run(self, seen: Sequences, begin: Begin[Result], at_most: int | None = None) -> Iterator[tuple[slice, Result]]:
+        """Yield what the model makes of all sequences but those on which it fails; `at_most` so many at a time."""
+        session, n = self._session, len(seen.allele)
+        batches = session.batches if at_most is None else session.batches.smaller(at_most)
+
+        def cut(part: slice) -> Array:
+            return self._alleles.windows.cut(seen.allele[part], seen.kind[part])
 
         def begin_filled(part: slice, codes: Array) -> Callable[[], Result]:
-            # the last row is repeated, so that all batches have one shape
-            return begin(part, codes[np.minimum(np.arange(session.batches.size), len(codes) - 1)])
+            # the last row is repeated, so that a batch has one shape whatever failed in it
+            size = len(codes) if at_most is not None else session.filled_size(part, n)
+            return begin(part, codes[np.minimum(np.arange(size), len(codes) - 1)] if len(codes) < size else codes)
 
         def check() -> Array:
             return session.values(random_codes(session.batches.size, session.length))
 
-        with Ahead(cut, begin_filled, session.batches, n) as run:
-            for part, outcome in attempt(slice(0, n), run, session.batches, cut=run.cut, check=check):
-                if isinstance(outcome, Failure):
-                    self.reasons[outcome.reason] += 1
-                else:
-                    yield part, outcome
-                self._advance(part.stop - part.start)
+        run = Ahead(cut, begin_filled, batches, n)
+        for part, outcome in attempt(slice(0, n), run, batches, cut=run.cut, check=check):
+            if isinstance(outcome, Failure):
+                self.reasons[outcome.reason] += 1
+            else:
+                yield part, outcome
+            self._advance(part.stop - part.start)
 
     def _keep(self, values: Array, part: slice) -> Array:
         """Return the values of the rows of a part, without those that only fill the batch."""

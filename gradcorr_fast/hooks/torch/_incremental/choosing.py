@@ -1,6 +1,5 @@
 """Whether a model's substitutions are computed in windows: when that is asked for, can be done, and pays."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,12 @@ from ...._types import AnyArray, Model
 from ...._warn import warn
 from ..._ready import Positions, Substitutions, Wish
 from ..._request import Request
-from .engine import Engine, Forward, is_known
+from .engine import Engine, Forward, Gradient
 from .graph import Unfollowed
 
-SECONDS = 1.0
-"""Work for which whole passes are taken at once: it takes about as long to find out how a model works."""
-N_TIMED = 4
-"""Sequences that show how long whole passes take."""
+MANY = 1 << 20
+"""Positions of mutants, all in all, from which on it pays to find out how a model works, which takes about a second. A
+time would be no rule: the same call would have other last digits on another day."""
 LITTLE = 0.7
 """Part of a whole pass from which on windows gain nothing."""
 
@@ -30,12 +28,15 @@ class Chooser:
     request : Request
     forward : callable
         Runs the model on sequences and arguments.
+    gradient : callable
+        From values and sequences to the gradient.
     precision : str
         Of the request.
     """
 
-    def __init__(self, model: Model, request: Request, forward: Forward, precision: str) -> None:
-        self._model, self._request, self._forward, self._precision = model, request, forward, precision
+    def __init__(self, model: Model, request: Request, forward: Forward, gradient: Gradient, precision: str) -> None:
+        self._model, self._request, self._precision = model, request, precision
+        self._calls = forward, gradient
         self._decided: tuple[Engine | None] | None = None
         self.reason: str | None = None
         """Why whole passes are taken, if the model cannot be followed."""
@@ -46,17 +47,17 @@ class Chooser:
             with torch.no_grad():
                 self._decided = (self._decide(x, args, positions, wish),)
         (engine,) = self._decided
-        found: Substitutions | None = None if engine is None else engine.refer(x, args, positions, wish.width)
+        found: Substitutions | None = None if engine is None else engine.refer(x, args, positions, wish)
         return found
 
     def _decide(self, x: Any, args: Sequence[Any], positions: Positions, wish: Wish) -> Engine | None:
         is_asked_for = wish.engine == "incremental"
-        if not is_asked_for and not is_known(self._model) and self._seconds(x, args) * wish.n_rows < SECONDS:
+        if not is_asked_for and wish.n_rows * self._request.layout.n_positions < MANY:
             return None
         try:
             if self._precision in ("bfloat16", "float16"):
                 raise Unfollowed(f"in {self._precision} windows would be rounded otherwise than whole passes")
-            engine = Engine(self._model, self._request, x, args, positions, self._forward, wish.n_rows)
+            engine = Engine(self._model, self._request, x, args, positions, *self._calls, wish.n_rows)
         except Unfollowed as stop:
             self.reason = str(stop)
             if is_asked_for:
@@ -67,12 +68,3 @@ class Chooser:
             warn(f'each substitution takes a whole pass of the model: {stop}; engine="full" asks for that')
             return None
         return engine if is_asked_for or engine.program.share() < LITTLE else None
-
-    def _seconds(self, x: Any, args: Sequence[Any]) -> float:
-        """Return what a row of a whole pass takes."""
-        x, args = x[:N_TIMED], [array[:N_TIMED] for array in args]
-        start = time.perf_counter()
-        self._forward(x.clone(), [array.clone() for array in args])
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
-        return (time.perf_counter() - start) / max(len(x), 1)

@@ -9,7 +9,7 @@ import torch
 
 from ...._types import Array, Model
 from ..._layout import Layout, View
-from ..._ready import Positions
+from ..._ready import Positions, Seen, Wish
 from ..._request import Request
 from .graph import Graph, Unfollowed, before_activations, trace
 from .layers import closed_layers
@@ -18,6 +18,7 @@ from .run import References, Run, size_of
 
 Forward = Callable[..., Any]
 """What the model returns of sequences and arguments."""
+Gradient = Callable[..., torch.Tensor]
 CACHED = 1 << 19
 """Numbers of the widest layer of rows at work on a CPU, so that they stay in its caches."""
 N_CHECKED = 2
@@ -44,6 +45,8 @@ class Engine:
         A few sequences, and what goes with them.
     forward : callable
         Runs the model on sequences and arguments.
+    gradient : callable
+        From values and sequences to the gradient.
     n_rows : float
         Mutants to come, of which a part are compared first.
 
@@ -55,11 +58,11 @@ class Engine:
 
     def __init__(
         self, model: Model, request: Request, x: torch.Tensor, args: Sequence[torch.Tensor], positions: Positions,
-        forward: Forward, n_rows: float = float("inf"),
+        forward: Forward, gradient: Gradient, n_rows: float = float("inf"),
     ) -> None:  # fmt: skip
         if len(request.layout.shape) != 3:
             raise Unfollowed("sequences have more axes than those of letters and positions")
-        self.request, self._forward = request, forward
+        self.request, self._forward, self.gradient = request, forward, gradient
         x, args = x[:N_CHECKED], [array[:N_CHECKED] for array in args]
         positions = [None if p is None else p[:N_CHECKED] for p in positions]
         key = (request.before_activation, x.dtype, x.device, *(tuple(array.shape[1:]) for array in (x, *args)))
@@ -70,8 +73,8 @@ class Engine:
                 return
         raise Unfollowed(reason or "")
 
-    def refer(self, x: torch.Tensor, args: Sequence[torch.Tensor], positions: Positions, width: int) -> "Substitutions":
-        """Run the model on sequences, for mutants of them with up to `width` neighbouring letters changed.
+    def refer(self, x: torch.Tensor, args: Sequence[torch.Tensor], positions: Positions, wish: Wish) -> "Substitutions":
+        """Run the model on sequences, for mutants of them.
 
         Parameters
         ----------
@@ -79,9 +82,9 @@ class Engine:
             The sequences, and what goes with them.
         positions : sequence of arrays or None
             Of each target, see `Request.positions`, for these sequences.
-        width : int
+        wish : Wish
         """
-        return Substitutions(self, x, args, positions, width)
+        return Substitutions(self, x, args, positions, wish.width, wants_gradients=wish.needs_gradients)
 
     def values(self, outputs: list[Any], view: View, positions: list[Any]) -> list[torch.Tensor]:
         """Return the targets' values of outputs in a view."""
@@ -96,7 +99,7 @@ class Engine:
         layout, size = self.request.layout, self.request.batch_size
         n = int(np.clip(n_rows * CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED))
         mutants = _mutants_to_check(len(x), layout.n_positions, layout.n_letters, n)
-        seen = Seen(self, x, args, View(False, 0), 1, measures=True)
+        seen = Shown(self, x, args, View(False, 0), 1, measures=True)
         rows, index = seen.mutants(*mutants), torch.as_tensor(mutants[0], device=x.device)
         arguments, own = [array[index] for array in args], [None if p is None else p[mutants[0]] for p in positions]
 
@@ -124,14 +127,6 @@ class Engine:
 def _on(device: torch.device, positions: Sequence[Any], rows: Any) -> list[Any]:
     """Return the positions of some rows where the model is."""
     return [None if p is None else torch.as_tensor(p[rows], device=device) for p in positions]
-
-
-def is_known(model: Model) -> bool:
-    """Whether a model was followed before."""
-    try:
-        return model in _graphs
-    except TypeError:  # it cannot be referred to weakly
-        return False
 
 
 def _known(model: Model, key: Any, x: torch.Tensor, args: Sequence[torch.Tensor]) -> Iterator[Graph]:
@@ -171,17 +166,20 @@ def _mutants_to_check(n: int, length: int, n_letters: int, n_rows: int) -> tuple
     return number % n, start[number // n], (number % n_letters).astype(np.uint8)[:, None]
 
 
-class Seen:
+class Shown:
     """Sequences as a model sees them in one view, which mutants are laid over."""
 
     def __init__(
         self, engine: Engine, x: torch.Tensor, args: Sequence[torch.Tensor], view: View, width: int,
-        measures: bool = False,
+        measures: bool = False, wants_gradients: bool = False,
     ) -> None:  # fmt: skip
         layout = engine.request.layout
         self.view, self._layout, self._engine = view, layout, engine
         shown = view.show(x, layout)
-        self.letters = shown.permute(0, _length_axis(layout), layout.axis)
+        if wants_gradients:
+            shown = shown.detach().clone().requires_grad_()
+        self.shown = shown
+        self.letters = shown.detach().permute(0, _length_axis(layout), layout.axis)
         """As (n, positions, channels)."""
         self._references = References(engine.program, shown, args, width, measures)
         self.outputs = self._references.outputs
@@ -229,13 +227,24 @@ class Substitutions:
 
     def __init__(
         self, engine: Engine, x: torch.Tensor, args: Sequence[torch.Tensor], positions: Positions,
-        width: int, *, is_plain: bool = False,
+        width: int, *, wants_gradients: bool = False, is_plain: bool = False,
     ) -> None:  # fmt: skip
         self._engine, self._positions = engine, positions
-        views = (View(False, 0),) if is_plain else engine.request.views
-        with torch.no_grad():
-            self._seen = [Seen(engine, x, args, view, width) for view in views]
-            self.values = _mean([self._values(seen, seen.outputs, slice(None)) for seen in self._seen])
+        self._shown, self.seen = [], []
+        for view in (View(False, 0),) if is_plain else engine.request.views:
+            with torch.inference_mode(False), torch.set_grad_enabled(wants_gradients):
+                shown = Shown(engine, x, args, view, width, wants_gradients=wants_gradients)
+                values = self._values(shown, shown.outputs, slice(None))
+                last = len(values) - 1
+                grads = [
+                    engine.gradient(value, shown.shown, retain_graph=k < last)
+                    for k, value in enumerate(values if wants_gradients else ())
+                ]
+            del shown.outputs, shown.shown
+            self._shown.append(shown)
+            values = [value.detach() for value in values]
+            self.seen.append(Seen(view, values, grads, (x, tuple(args), positions)))
+        self.values = _mean([seen.values for seen in self.seen])
         self.n_rows = self._rows_at_work(x, width)
 
     def _rows_at_work(self, x: torch.Tensor, width: int) -> int:
@@ -248,9 +257,11 @@ class Substitutions:
 
     def run(self, sequence: Array, start: Array, codes: Array) -> list[torch.Tensor]:
         """Return the values of mutants; see `_ready.Substitutions.run`."""
+        if not len(sequence):
+            return [value[:0] for value in self.values]
         with torch.no_grad():
             found = []
-            for seen in self._seen:
+            for seen in self._shown:
                 change, place = seen.change(sequence, start, codes)
                 order = np.argsort(place, kind="stable")
                 parts = [order[k : k + self.n_rows] for k in range(0, len(order), self.n_rows)]
@@ -263,7 +274,7 @@ class Substitutions:
                 found.append([torch.cat(numbers)[back] for numbers in zip(*values, strict=True)])
             return _mean(found)
 
-    def _values(self, seen: Seen, outputs: list[Any], rows: Any) -> list[torch.Tensor]:
+    def _values(self, seen: Shown, outputs: list[Any], rows: Any) -> list[torch.Tensor]:
         return self._engine.values(outputs, seen.view, _on(seen.letters.device, self._positions, rows))
 
 

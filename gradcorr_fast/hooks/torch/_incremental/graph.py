@@ -14,6 +14,8 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from ...._types import Model
 
+ROWS = 13
+"""With which models are traced that hold the number of rows for a constant."""
 LIBRARY = Path(torch.__file__).parent
 """Where lines of code are not the user's."""
 
@@ -80,18 +82,48 @@ def trace(model: Model, x: torch.Tensor, args: Sequence[torch.Tensor], closed: C
         raise Unfollowed("it is scripted, and has no graph of tensors; pass the module that it was made from")
     if not isinstance(model, torch.nn.Module):
         model = _Call(model)
+    try:
+        return _read(_export(model, x, args, closed, is_static=False))
+    except Unfollowed as stop:
+        try:  # code that asks for the number of rows, such as len(x), holds it for a constant
+            return _with_rows(_read(_export(model, x, args, closed, is_static=True)))
+        except Unfollowed:
+            raise stop from None
+
+
+def _export(model: Model, x: torch.Tensor, args: Sequence[torch.Tensor], closed: Closed, *, is_static: bool) -> Any:
+    """Trace a model for any number of rows, or for a number that is no other size of anything, as likely as not."""
+    if is_static:
+        x, *args = (array[:1].expand(ROWS, *array.shape[1:]).contiguous() for array in (x, *args))
     shapes = torch.export.ShapesCollection()
-    for tensor in (x, *args):
+    for tensor in () if is_static else (x, *args):
         shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch about itself
         try:
             with closed(model, (x, *args)):
-                exported = torch.export.export(model, (x, *args), dynamic_shapes=shapes, strict=False)
-            exported = exported.run_decompositions({})
-        except Exception as error:
+                exported = torch.export.export(
+                    model, (x, *args), dynamic_shapes=None if is_static else shapes, strict=False
+                )
+            return exported.run_decompositions({})
+        except Exception as error:  # a tracer of any model may raise anything
             raise Unfollowed(f"torch.export cannot follow it ({_reason(error)})") from error
-    return _read(exported)
+
+
+def _with_rows(graph: Graph) -> Graph:
+    """Put the number of rows, whatever it is, where a graph has that with which it was traced."""
+    fx_graph = graph.x.graph
+    with fx_graph.inserting_after(max(fx_graph.find_nodes(op="placeholder"))):
+        rows = fx_graph.call_function(torch.ops.aten.sym_size.int, (graph.x, 0))
+    for node in graph.nodes:
+        cuts = name_of(node) in ("unbind", "select", "split", "split_with_sizes", "chunk")
+        if cuts and given(node)["dim"] == 0 and node.args[0].meta["val"].shape[0] == ROWS:
+            raise Unfollowed(f"it takes sequences one by one, {describe(node)}")
+        if name_of(node) in ("view", "_unsafe_view", "reshape", "expand") and node.args[1][0] == ROWS:
+            node.args = (node.args[0], [rows, *node.args[1][1:]], *node.args[2:])
+        elif name_of(node) in ("zeros", "ones", "full", "empty") and node.args[0] and node.args[0][0] == ROWS:
+            node.args = ([rows, *node.args[0][1:]], *node.args[1:])
+    return graph._replace(nodes=_operations(fx_graph))
 
 
 def _reason(error: Exception) -> str:
@@ -135,9 +167,7 @@ def _operations(graph: torch.fx.Graph) -> list[Node]:
 
 def _draws(node: Node) -> bool:
     """Whether an operation that can draw at random does: attention and recurrent layers do with dropout alone."""
-    values = {argument.name: argument.default_value for argument in node.target._schema.arguments}
-    values.update(zip(values, node.args, strict=False))
-    values.update(node.kwargs)
+    values = given(node)
     share = values.get("dropout_p", values.get("dropout", values.get("p")))
     return bool(values.get("train", True)) and share != 0
 
@@ -205,6 +235,14 @@ def _scale_bias(bias: Any, scale: Any, shift: Any, mean: Any, variance: torch.Te
     centred = (0.0 if bias is None else bias.double()) - mean.double()
     moved = centred * factor(scale, variance, eps)
     return (moved if shift is None else moved + shift.double()).to(variance.dtype)
+
+
+def given(node: Node) -> dict[str, Any]:
+    """Return the arguments of a node by name, those left out with their defaults."""
+    schema = node.target._schema.arguments
+    values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    values.update(zip((argument.name for argument in schema), node.args, strict=False))
+    return values | dict(node.kwargs)
 
 
 def name_of(node: Node) -> str:

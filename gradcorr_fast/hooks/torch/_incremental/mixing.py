@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from .graph import Unfollowed, name_of
-from .rules import Facts, given, shape_of, windows_in
+from .graph import Unfollowed, given, name_of
+from .rules import Facts, shape_of, windows_in
 from .windows import Rows, Window
 
 

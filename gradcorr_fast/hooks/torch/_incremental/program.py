@@ -208,9 +208,29 @@ class Program:
 
     def share(self) -> float:
         """Return the part of a full pass's multiplications that a substitution takes, about."""
-        work = {node: multiplications(node) for node in self.order}
+        work = {node: self.multiplications(node) for node in self.order}
         whole = sum(work.values())
         return min(1.0, sum(n * self._part(node) for node, n in work.items() if n) / whole) if whole else 1.0
+
+    def multiplications(self, node: Node) -> float:
+        """Return how many multiplications a product of matrices takes for each sequence, about."""
+        name, args = name_of(node), node.args
+        if name in ("lstm", "gru"):
+            steps = math.prod(self._sizes(args[0])[:-1])
+            return float(steps * sum(math.prod(self._sizes(weight)) for weight in args[2]))
+        if not _is_tensor(node.meta.get("val")) or not isinstance(args[1] if len(args) > 1 else None, Node):
+            return 0.0
+        n_out, other = math.prod(self._sizes(node)), self._sizes(args[1])
+        if name == "scaled_dot_product_attention":
+            return float(2 * n_out * other[-2])
+        if name in ("conv1d", "conv2d", "convolution", "linear"):
+            return float(n_out * math.prod(other[1:]))
+        return float(n_out * other[-2]) if name in ("matmul", "bmm", "mm") and len(other) > 1 else 0.0
+
+    def _sizes(self, node: Node) -> list[int]:
+        """Return the lengths of a node's axes, but for that of sequences."""
+        shape = shape_of(node)
+        return [int(n) for n in (shape if node in self.constants else shape[1:]) if isinstance(n, int)]
 
     def _part(self, node: Node) -> float:
         """Return the part of a node's multiplications that a substitution takes."""
@@ -228,7 +248,7 @@ class Program:
         for node in self.order:
             if not _is_tensor(node.meta.get("val")):
                 continue
-            size = math.prod(_sizes(node))
+            size = math.prod(self._sizes(node))
             whole = max(whole, size)
             part = max(part, size * wanted[node].width // self.positions(node) if node in wanted else size)
         return part, whole
@@ -247,27 +267,6 @@ class Program:
                         spans.setdefault(value, []).append(reach.needed(unite(spans[node])))
             found = max(found, unite(spans[self.x]).width if self.x in spans else 0)
         return found or None
-
-
-def multiplications(node: Node) -> float:
-    """Return how many multiplications an operation takes for each sequence, about; 0 but for products of matrices."""
-    name, value = name_of(node), node.meta.get("val")
-    if name in ("lstm", "gru"):
-        steps = math.prod(_sizes(node.args[0])[:-1])
-        return float(steps * sum(math.prod(_sizes(weight)) for weight in node.args[2]))
-    if not _is_tensor(value) or not isinstance(node.args[1] if len(node.args) > 1 else None, Node):
-        return 0.0
-    n_out, other = math.prod(_sizes(node)), _sizes(node.args[1])
-    if name == "scaled_dot_product_attention":
-        return float(2 * n_out * other[-2])
-    if name in ("conv1d", "conv2d", "convolution", "linear"):
-        return float(n_out * math.prod(other[1:]))
-    return float(n_out * other[-2]) if name in ("matmul", "bmm", "mm") and len(other) > 1 else 0.0
-
-
-def _sizes(node: Node) -> list[int]:
-    """Return the lengths of a node's axes but for that of sequences, which is a symbol."""
-    return [int(n) for n in shape_of(node) if isinstance(n, int)]
 
 
 def _is_tensor(value: Any) -> bool:

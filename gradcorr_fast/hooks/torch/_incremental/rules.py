@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from .graph import Unfollowed, factor, name_of
+from .graph import Unfollowed, factor, given, name_of
 from .windows import Reach, Reverse, Span, Steps
 
 VALUES, LINEAR, CHANGES = "values", "linear", "changes"
@@ -80,14 +80,6 @@ Rule = Callable[[Node, Facts], Step]
 def shape_of(node: Node) -> tuple[Any, ...]:
     """Return the shape of a node, whose number of rows is a symbol."""
     return tuple(node.meta["val"].shape)
-
-
-def given(node: Node) -> dict[str, Any]:
-    """Return the arguments of a node by name, those left out with their defaults."""
-    schema = node.target._schema.arguments
-    values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
-    values.update(zip((argument.name for argument in schema), node.args, strict=False))
-    return values | dict(node.kwargs)
 
 
 def windows_in(node: Node, facts: Facts) -> list[Node]:

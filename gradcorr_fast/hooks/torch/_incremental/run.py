@@ -47,9 +47,11 @@ class References:
             values.get(value, value) if isinstance(value, Node) else value for value in program.graph.outputs
         ]
         """Of the sequences themselves."""
-        self.values = {node: self._seen(node, values[node]) for node in self.plan.kept}
+        self.values = {node: self._seen(node, values[node].detach()) for node in self.plan.kept}
         self.prepared = {
-            node: mix.prepare(values[mix.x]) for node, mix in program.mixes.items() if mix.prepare and node in values
+            node: mix.prepare(values[mix.x].detach())
+            for node, mix in program.mixes.items()
+            if mix.prepare and node in values
         }
 
     def _seen(self, node: Node, value: torch.Tensor) -> torch.Tensor:
