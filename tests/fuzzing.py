@@ -183,12 +183,11 @@ def check_fasta(rng: random.Random, folder: Path) -> str:
     path.write_bytes(content)
     kind, found = outcome(lambda: letters_of(path))
     if kind == "result":
-        text = content.replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
-        parts = [part.partition("\n") for part in text.lstrip("\n").removeprefix(">").split("\n>")]
-        wanted = {
-            head.split()[0]: "".join(body.encode("utf-8", "surrogateescape").decode("latin-1").split("\n"))
-            for head, _, body in parts
-        }
+        lines = content.replace(b"\r\n", b"\n").removesuffix(b"\r").lstrip(b"\n").removeprefix(b">")
+        parts = [part.partition(b"\n") for part in lines.split(b"\n>")]
+        names = [head.split()[0].decode(errors="surrogateescape") for head, _, _ in parts]
+        letters = [body.replace(b"\n", b"").decode("latin-1") for _, _, body in parts]
+        wanted = dict(zip(names, letters, strict=True))
         assert found == {name: encode(wanted[name]).tobytes() for name in found}
     return kind
 
