@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import ops
 from .._types import AnyArray, Model
+from . import _flax
 from ._attempts import Memory
 from ._engine import attribute, count_rows
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
@@ -155,7 +156,10 @@ def prepare(
     def make(wanted: Request) -> Framework:
         return _framework(_step_of(model, wanted, several), X, given["device"])
 
-    with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
+    with (
+        nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"),
+        _flax.evaluating(model),
+    ):
         yield ReadyModel(request, make)
 
 
@@ -169,8 +173,9 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
     Parameters
     ----------
     model : callable or keras.Model
-        A pure function of a batch of sequences (and `args`), a callable pytree such as an Equinox module, or a Keras
-        model on JAX. See Notes for what is compiled when.
+        A pure function of a batch of sequences (and `args`), a callable pytree such as an Equinox or Flax NNX module,
+        or a Keras model on JAX. See Notes for what is compiled when. NNX modules, also those that a function calls, are
+        put into evaluation mode, and back; a compiled function that calls one in training mode is refused.
     X : jax.Array or NumPy array, shape (N, L, n_letters)
         One-hot (or soft) sequences, floating point.
     axis : int
