@@ -99,7 +99,9 @@ def test_dropout_alone_is_off_as_well() -> None:
 def test_a_compiled_function_that_calls_a_module_in_training_mode_is_refused(method: str) -> None:
     module = Network()
     compiled = jax.jit(lambda x: module(x))
-    with pytest.raises(ValueError, match=r"module in training mode, with a (BatchNorm|Dropout) .* call the module's eval\(\)"):
+    with pytest.raises(
+        ValueError, match=r"module in training mode, with a (BatchNorm|Dropout) .* call the module's eval\(\)"
+    ):
         getattr(gf.hooks.jax, method)(compiled, X)
     module.eval()
     getattr(gf.hooks.jax, method)(jax.jit(lambda x: module(x)), X)

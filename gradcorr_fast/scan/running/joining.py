@@ -144,13 +144,15 @@ def _clear_away(folder: Folder, out: Path) -> None:
     shutil.rmtree(away, ignore_errors=True)  # the rest goes with the next run
 
 
-def status(out: PathLike) -> Status:
+def status(out: PathLike, shard: tuple[int, int] | None = None) -> Status:
     """Tell how far a scan is, whoever works on it.
 
     Parameters
     ----------
     out : path
         As in `score_variants`.
+    shard : pair of int, optional
+        ``(i, n)``: count what became of this share alone.
 
     Returns
     -------
@@ -172,8 +174,8 @@ def status(out: PathLike) -> Status:
     folder = _existing(out)
     record = folder.record
     assert record is not None
-    done, held = [], 0
-    for number in range(record["shards"]):
+    done, held, share = [], 0, slice(None) if shard is None else slice(shard[0] - 1, None, shard[1])
+    for number in range(record["shards"])[share]:
         manifest = folder.manifest(number)
         if manifest is not None:
             done.append(manifest)
