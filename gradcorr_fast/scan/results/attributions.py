@@ -15,10 +15,14 @@ from ..._check import optional
 from ..._damage import telling_damage
 from ..._show import html_facts, show_array
 from ..._types import Array
+from ..._warn import warn
 from .digests import unsealed
 from .matrix import check_group
 from .metadata import KEY, REGIONS, STORE
 from .parquet import open_checked
+
+STRAND = "strand"
+"""Column of a table of regions, which those of earlier versions lack."""
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +78,13 @@ class Attributions:
     ------
     FileNotFoundError
         If there are no attributions, or not all shards are done.
+    OSError
+        If they are damaged.
+
+    Warns
+    -----
+    UserWarning
+        If an earlier version made them, which knew neither strands nor checksums.
 
     Examples
     --------
@@ -93,10 +104,18 @@ class Attributions:
             text = file.schema_arrow.metadata[KEY.encode()]
         self.metadata: dict[str, Any] = unsealed(json.loads(text), folder / REGIONS)
         self.path, self.table = folder / STORE, folder / REGIONS
+        is_earlier = STRAND not in self.regions.column_names
         with telling_damage(self.path):
             self.group = optional("zarr", "io").open_group(self.path, mode="r")
-            check_group(self.path, self.group)
+            if not is_earlier:
+                check_group(self.path, self.group)
             self.targets: list[str] = list(self.group.attrs["targets"])
+        if is_earlier:  # when all maps were of the strand "+"
+            warn(
+                f"{folder} was made by an earlier version: its maps are of the strand + whatever the regions said, and "
+                f"nothing tells whether they are whole; attribute again for checksums and strands"
+            )
+            self.regions = self.regions.append_column(STRAND, pa.array(["+"] * len(self.regions)))
 
     def __len__(self) -> int:
         """Count the regions, whatever their status."""

@@ -15,7 +15,7 @@ from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
 from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
-from .folder import MATRIX, Folder, Record
+from .folder import MATRIX, Folder, Record, check_current
 
 OTHER_SUFFIXES = (".csv", ".txt", ".xlsx", ".json", ".h5", ".npz", ".zarr", ".gz", ".bgz", ".zst", ".zip")
 
@@ -69,6 +69,7 @@ def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> P
     folder, out = _existing(out), Path(out)
     record = folder.record
     assert record is not None
+    check_current(folder.path, record)
     if record["kind"] != "variants" and format is not None:
         raise ValueError("attributions have one format; leave it away, and call export for others")
     place = check_place(out, format, force=force or folder.path == out or is_of(out, record))

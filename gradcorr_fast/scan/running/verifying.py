@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from ..._check import optional
 from ..._types import PathLike
-from ..results.digests import CHECK, LINES, ROWS, TextDigest, is_sealed
+from ..inputs.variant_files import quiet_htslib
+from ..results.digests import CHECK, LINES, ROWS, TextDigest, problem_of
 from ..results.matrix import group_problems
 from ..results.merging import tsv_lines
 from ..results.metadata import KEY, REGIONS, STORE, TABLE, TABLE_FORMATS, format_of, read_sealed
 from ..results.parquet import open_checked
 from ..results.tables import plain_status
-from .folder import MATRIX, Folder, file_digest
+from .folder import MATRIX, PLAN_DIGEST, Folder, file_digest
 from .joining import folder_of, matrix_beside
 
 BLOCK_BYTES = 1 << 20
@@ -101,6 +102,9 @@ class _Check:
             self.problems.append(f"{error}; nothing tells what the scan was: begin it anew with force (--force)")
             return
         assert record is not None
+        if PLAN_DIGEST not in record:
+            self.problems.append(problem_of({}, folder.path) or "")
+            return
         self._plan(folder, record)
         for number in range(record["shards"]):
             self._shard(folder, number)
@@ -122,7 +126,7 @@ class _Check:
         except UNREADABLE as error:
             self.problems.append(f"{folder.plan} is damaged ({error}); begin the scan anew with force (--force)")
             return
-        if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record["plan"]:
+        if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record[PLAN_DIGEST]:
             self.problems.append(f"{folder.plan} is not what was planned; begin the scan anew with force (--force)")
 
     def _shard(self, folder: Folder, number: int) -> None:
@@ -145,8 +149,8 @@ class _Check:
         self.n_files += 1
         try:
             contents = read_sealed(path)
-            if not is_sealed(contents.metadata):
-                self.problems.append(f"what {path} says about itself is not what was written")
+            if problem := problem_of(contents.metadata, path):
+                self.problems.append(problem)
             elif _rows_of(path, contents.metadata) != contents.metadata[CHECK][ROWS]:
                 self.problems.append(f"the rows of {path} are not those that were written")
         except UNREADABLE as error:
@@ -186,5 +190,5 @@ def _after_header(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _count_bcf(path: Path) -> int:
-    with optional("pysam", "genome").VariantFile(str(path)) as file:
+    with quiet_htslib() as pysam, pysam.VariantFile(str(path)) as file:
         return sum(1 for _ in file)
