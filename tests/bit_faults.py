@@ -7,12 +7,14 @@ what is read is what was written, so that the bit means nothing; or it is silent
 table for each kind of file. `test_bit_faults` makes some of them.
 """
 
+import gzip
 import random
 import shutil
 import sys
 import tempfile
 import textwrap
 import warnings
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ import torch
 
 import gradcorr_fast as gf
 from gradcorr_fast.paper import models, synthetic, training
+from gradcorr_fast.scan.inputs.variant_files import quiet_htslib
 from tests.test_verify import GENOME, MAKE
 
 FOUND = ("by verify", "by reading", "means nothing", "silent")
@@ -95,7 +98,7 @@ def read(out: Path) -> Any:
     if (out / "attributions.zarr").exists():
         maps = gf.scan.Attributions(out)
         every = np.arange(len(maps.regions))
-        arrays = {name: maps.read(name, every).tobytes() for name, _ in maps.group.arrays()}
+        arrays = {name: maps.read(name, every).tobytes() for name, _ in sorted(maps.group.arrays())}
         return said, maps.targets, maps.regions.to_pydict(), arrays
     if out.is_dir():
         tables = {path.name: pq.read_table(path).to_pydict() for path in sorted(out.rglob("*.parquet"))}
@@ -104,8 +107,16 @@ def read(out: Path) -> Any:
         import zarr
 
         group = zarr.open_group(matrix, mode="r")
-        return said, dict(group.attrs), {name: np.asarray(array).tobytes() for name, array in group.arrays()}
-    return said, pq.read_table(out).to_pydict() if out.suffix == ".parquet" else out.read_bytes()
+        return said, dict(group.attrs), {name: np.asarray(array).tobytes() for name, array in sorted(group.arrays())}
+    return said, pq.read_table(out).to_pydict() if out.suffix == ".parquet" else unpacked(out)
+
+
+def unpacked(out: Path) -> Any:
+    """What is in a compressed table: text, or of BCF the header and the records as text."""
+    if out.suffix == ".gz":
+        return gzip.decompress(out.read_bytes())
+    with quiet_htslib() as pysam, pysam.VariantFile(str(out)) as file:
+        return str(file.header), [str(record) for record in file]
 
 
 def turn(file: Path, draw: random.Random) -> None:
@@ -122,7 +133,7 @@ def judge(out: Path, wanted: Any) -> str:
     try:
         with warnings.catch_warnings(action="error", category=UserWarning):
             found = read(out)
-    except (ValueError, OSError, UserWarning, RuntimeError):
+    except (ValueError, OSError, EOFError, UserWarning, RuntimeError, zlib.error):
         return FOUND[1]
     return FOUND[2] if str(found) == str(wanted) else FOUND[3]  # as texts, since NaN is not itself
 
