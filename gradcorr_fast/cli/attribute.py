@@ -38,6 +38,6 @@ def attribute(context: click.Context, /, shard: tuple[int, int] | None, **option
         model, arguments = prepare(options)
         fasta, regions, out = arguments.pop("fasta"), arguments.pop("regions"), arguments.pop("out")
         attributions = scan.attribute_regions(model, fasta, regions, out, shard=shard, **arguments)
-        is_whole = attributions is not None
-        exit_status = show_result(attributions.table) if is_whole else show_share(out, shard or (1, 1))
+        table = None if attributions is None else attributions.table
+        exit_status = show_result(table) if table is not None else show_share(out, shard or (1, 1))
     context.exit(exit_status)
