@@ -153,6 +153,23 @@ def test_maps_that_are_not_there_are_refused(make: Callable[[str], Path]) -> Non
         gf.scan.export(out, out.parent / "peaks.h5", format="hdf5")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"index_codecs"', '"inDex_codecs"'), ('"attributes"', '"attribuTes"'), ("{", "["), ('"shape"', '"shap"')],
+)
+def test_metadata_of_a_store_that_mean_nothing_are_told(make: Callable[[str], Path], old: str, new: str) -> None:
+    """Zarr raised TypeError and KeyError, of which verify made tracebacks."""
+    out = make("peaks")
+    file = out / "attributions.zarr" / ("zarr.json" if old == '"attributes"' else "corrected/zarr.json")
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    result = CliRunner().invoke(main, ["verify", str(out)])
+    assert (result.exit_code, "attributions.zarr" in result.output) == (1, True), result.output
+    with pytest.raises(OSError, match=r"attributions.zarr.* (damaged|not what was written)"):
+        gf.scan.Attributions(out)
+
+
 def age(out: Path) -> None:
     """Make of a scan of regions what earlier versions wrote: no strands, no digests."""
     table = pq.read_table(out / "regions.parquet").drop_columns(["strand"])

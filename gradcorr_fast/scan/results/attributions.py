@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ... import targets
 from ..._check import optional
-from ..._damage import telling_damage
+from ..._damage import MALFORMED, telling_damage
 from ..._show import html_facts, show_array
 from ..._types import Array
 from ..._warn import warn
@@ -99,13 +99,13 @@ class Attributions:
                 f"{folder} holds no attributions whose shards are all done; make them with attribute, and join shares "
                 f"that were done apart with merge"
             )
-        with open_checked(folder / REGIONS) as file:
+        with telling_damage(folder / REGIONS, *MALFORMED), open_checked(folder / REGIONS) as file:
             self.regions: pa.Table = file.read()
             text = file.schema_arrow.metadata[KEY.encode()]
         self.metadata: dict[str, Any] = unsealed(json.loads(text), folder / REGIONS)
         self.path, self.table = folder / STORE, folder / REGIONS
         is_earlier = STRAND not in self.regions.column_names
-        with telling_damage(self.path):
+        with telling_damage(self.path, *MALFORMED):
             self.group = optional("zarr", "io").open_group(self.path, mode="r")
             if not is_earlier:
                 check_group(self.path, self.group)
@@ -246,7 +246,7 @@ class Attributions:
     def read(self, name: str, rows: Any, target: int | None = None) -> Array:
         """Return rows of an array as they are stored; of one target where there are several."""
         array, numbers = self.group[name], np.asarray(rows, np.int64)
-        with telling_damage(self.path, ValueError):  # Zarr's for a checksum that is wrong
+        with telling_damage(self.path, *MALFORMED):  # also Zarr's for a checksum that is wrong
             whole = _take(array, numbers)
         has_targets = len(self.targets) > 1 and name != "codes"
         return whole[:, target] if has_targets and target is not None else whole
