@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from gradcorr_fast.hooks._options import read_head
-from gradcorr_fast.hooks._outputs import parts_of
+from gradcorr_fast.hooks._outputs import parts_of, read_head
 from tests.conftest import require
 from tests.frameworks import FRAMEWORKS, Framework, X, gradient
 from tests.test_saliency import centred, close

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict, TypeVar, get_args
 import numpy as np
 
 from .._types import AnyArray, TargetLike, Unchecked
-from ._outputs import Head
+from ._outputs import Head, check_head, read_head
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -191,20 +191,6 @@ def read_pairs(text: str) -> tuple[tuple[int, int], ...]:
         return tuple((int(a), int(b)) for a, _, b in pairs)
     except ValueError:
         raise ValueError(f"{text!r} must be pairs of tracks such as 0:1,2:3") from None
-
-
-def read_head(text: str) -> Head:
-    """Read the name or number of an output, or those on the way to it."""
-    path = tuple(int(part) if part.isdigit() else part for part in text.split(","))
-    return path if len(path) > 1 else path[0]
-
-
-def check_head(name: str, value: Unchecked) -> Head:
-    """Refuse what is neither a name or number nor several."""
-    parts = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not parts or any(isinstance(part, bool) or not isinstance(part, int | str) for part in parts):
-        raise TypeError(f"{name} must be a name, a number, or a tuple of those on the way to it; got {value!r}")
-    return parts if isinstance(value, list | tuple) else parts[0]
 
 
 class RunOptions(TypedDict, total=False):

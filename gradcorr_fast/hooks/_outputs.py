@@ -6,11 +6,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._types import AnyArray, Model
+from .._types import AnyArray, Model, Unchecked
 from ..backends import library
 
 Head: TypeAlias = int | str | tuple[int | str, ...] | None
 """Which of a model's outputs: its name or number, or those on the way to it, the outermost first."""
+
+
+def read_head(text: str) -> Head:
+    """Read the name or number of an output, or those on the way to it."""
+    path = tuple(int(part) if part.isdigit() else part for part in text.split(","))
+    return path if len(path) > 1 else path[0]
+
+
+def check_head(name: str, value: Unchecked) -> Head:
+    """Refuse what is neither a name or number nor several."""
+    parts = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not parts or any(isinstance(part, bool) or not isinstance(part, int | str) for part in parts):
+        raise TypeError(f"{name} must be a name, a number, or a tuple of those on the way to it; got {value!r}")
+    return parts if isinstance(value, list | tuple) else parts[0]
 
 
 def call_model(model: Model, *inputs: AnyArray, **options: Any) -> Any:
