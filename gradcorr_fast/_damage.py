@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tokenize import TokenError
 
 from ._types import PathLike
 
@@ -18,6 +19,25 @@ DAMAGE: tuple[type[Exception], ...] = (
     UnicodeDecodeError,
 )
 
+MALFORMED: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    SyntaxError,
+    SystemError,
+    TokenError,
+    TypeError,
+    ValueError,
+)
+"""What NumPy, h5py and Zarr raise besides, for headers and metadata that mean nothing."""
+
+
+def told(error: Exception) -> str:
+    """What an error says, or its name where it says nothing or but a key."""
+    text = str(error)
+    return text if text and not isinstance(error, KeyError) else repr(error)
+
 
 @contextmanager
 def telling_damage(path: PathLike, *more: type[Exception]) -> Iterator[None]:
@@ -29,4 +49,4 @@ def telling_damage(path: PathLike, *more: type[Exception]) -> Iterator[None]:
     except (*DAMAGE, *more) as error:
         if isinstance(error, OSError) and str(path) in str(error):
             raise
-        raise OSError(f"{path} cannot be read to its end, it seems to be damaged ({error})") from error
+        raise OSError(f"{path} cannot be read to its end, it seems to be damaged ({told(error)})") from error

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -107,8 +108,11 @@ def call(arguments: list[str]) -> tuple[int, str]:
     return result.exit_code, f"Traceback: {result.exception!r}" if is_traceback else result.output[-300:]
 
 
-def in_fork(folder: Path, work: Callable[[], Any]) -> tuple[int, Any]:
-    """Run something in a forked process in a folder; return how the process ended, and what came of it."""
+def in_fork(folder: Path, work: Callable[[], Any], seconds: float | None = None) -> tuple[int, Any]:
+    """Run something in a forked process in a folder; return how the process ended, and what came of it.
+
+    After some `seconds`, the process is killed.
+    """
     read, write = os.pipe()
     process = os.fork()
     if not process:
@@ -118,6 +122,8 @@ def in_fork(folder: Path, work: Callable[[], Any]) -> tuple[int, Any]:
             json.dump(work(), pipe)
         os._exit(0)
     os.close(write)
+    if seconds is not None and not select.select([read], [], [], seconds)[0]:
+        os.kill(process, signal.SIGKILL)
     with os.fdopen(read) as pipe:
         text = pipe.read()
     _, status = os.waitpid(process, 0)
@@ -137,13 +143,7 @@ def digest(folder: Path, results: list[str]) -> dict[str, str]:
 def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Fail every operation of a command in turn."""
     with tempfile.TemporaryDirectory() as place:
-        start, whole = Path(place, "start"), Path(place, "whole")
-        start.mkdir()
-        make_inputs(start)
-        for command in spec["prepare"]:
-            status, text = in_fork(start, lambda command=command: call(command))[1]
-            assert status == 0, text
-        _load(Path(shutil.copytree(start, Path(place, "load"))), spec["command"])
+        start, whole = prepare(Path(place), spec), Path(place, "whole")
         shutil.copytree(start, whole)
         wanted = _reference(whole, spec)
         share, n_shares = spec["share"]
@@ -152,7 +152,19 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         return {"points": len(points), "problems": problems}
 
 
-def _load(folder: Path, command: list[str]) -> None:
+def prepare(place: Path, spec: dict[str, Any]) -> Path:
+    """Make a folder in which the command can run, and load here what it needs."""
+    start = place / "start"
+    start.mkdir()
+    make_inputs(start)
+    for command in spec["prepare"]:
+        status, text = in_fork(start, lambda command=command: call(command))[1]
+        assert status == 0, text
+    load(Path(shutil.copytree(start, place / "load")), spec["command"])
+    return start
+
+
+def load(folder: Path, command: list[str]) -> None:
     """Import, and load compiled kernels, once for all forks: run the command here."""
     before = os.getcwd()
     os.chdir(folder)
@@ -195,15 +207,20 @@ def _one(folder: Path, start: Path, spec: dict[str, Any], point: int, wanted: di
         ended, answer = in_fork(folder, lambda: call(spec["again"]))
         if ended != 0 or answer[0] != 0:
             return f"point {point}: the next call ended with {answer}"
-        found = digest(folder, spec["results"])
-        if found != wanted:
-            names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            return f"point {point}: other bytes in {', '.join(names[:5])}"
-        if rest := sorted(p.name for p in folder.rglob(".*partial*")):
-            return f"point {point}: left {', '.join(rest)}"
-        return None
+        problem = compare(folder, spec, wanted)
+        return problem and f"point {point}: {problem}"
     finally:
         shutil.rmtree(folder)
+
+
+def compare(folder: Path, spec: dict[str, Any], wanted: dict[str, str]) -> str | None:
+    """Say what is wrong with the results in a folder, or None."""
+    found = digest(folder, spec["results"])
+    if found != wanted:
+        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        return f"other bytes in {', '.join(names[:5])}"
+    rest = sorted(path.name for path in folder.rglob(".*partial*"))
+    return f"left {', '.join(rest)}" if rest else None
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ LAYERS = [  # a file imports from its own layer and those below
 ]
 ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
 """Of scans, likewise."""
-FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "cupy", "dask"}
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "cupy", "dask"}
 MODULES = [
     *("gradcorr_fast", "gradcorr_fast.kernels"),
     *(name for p in (gf, kernels) for _, name, _ in pkgutil.walk_packages(p.__path__, f"{p.__name__}.")),

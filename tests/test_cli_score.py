@@ -248,6 +248,29 @@ def test_a_scan_in_which_nothing_is_scored_fails_and_says_why(call: Callable[...
     assert pq.read_table("scores.parquet").num_rows == 4
 
 
+def test_a_share_in_which_nothing_is_scored_says_so_and_fails_only_if_no_share_has_anything(
+    call: Callable[..., Result],
+) -> None:
+    """It ended like any other, and merge alone told."""
+    lines = [f"chr7:{pos}:A:C\n" for pos in range(1, 41)]
+    Path("lines.txt").write_text("".join(lines))
+    options = ["-o", "none", "--shard-size", "40", "--vcf", "lines.txt", "--quiet", "--shard"]
+    done = call("score", *options, "1/2")
+    assert (done.exit_code, "1 of 1 shards are done; merge none" in done.stdout) == (1, True), done.output
+    assert "Error: there is no result at all, in no share: 40 of 40 alleles" in done.stderr
+    assert call("score", *options, "2/2").exit_code == 1  # which has no shard
+    assert call("merge", "none").exit_code == 1
+    good = [f"chr1:{pos}:{GENOME[pos - 1]}:{'CGTA'['ACGT'.index(GENOME[pos - 1])]}\n" for pos in range(100, 110)]
+    Path("lines.txt").write_text("".join(lines + good))
+    options[1] = "some"
+    done = call("score", *options, "1/2")
+    assert done.exit_code == 0, done.output
+    assert "Warning: this share has no result, others may: 40 of 40 alleles are not scored: 40 contig" in done.stderr
+    done = call("score", *options, "2/2")
+    assert (done.exit_code, "this share" in done.stderr) == (0, False), done.output
+    assert call("merge", "some").exit_code == 0
+
+
 def test_a_scan_goes_on_with_the_same_names_of_contigs_alone(call: Callable[..., Result]) -> None:
     Path("names.tsv").write_text("chr7\tchr1\n")
     done = call("score", "-o", "scan", "--contigs", "names.tsv")

@@ -24,6 +24,7 @@ from gradcorr_fast.paper.figures.scale import CPU, PAPER, QUICK, Scale
 from gradcorr_fast.paper.figures.study import Job, Study
 from gradcorr_fast.paper.reproduction import FIGURES, reproduce
 from gradcorr_fast.paper.torch.workers import Task, train_all
+from gradcorr_fast.scan.results.digests import seal, unsealed
 
 TINY = Scale(
     models=2, members=1, sigma_trials=1, angle_trials=1, sigmas=(0.005, 0.1), angle_weights=(2e-5, 1e-4),
@@ -103,7 +104,8 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 def test_what_a_training_took_is_not_told_of_one_that_was_interrupted(copy: Path) -> None:
     for path in copy.glob("models/synthetic/cnn-deep-exp-seed*.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "cpu_minutes": None}))
+        record = unsealed(json.loads(path.read_text()), path)
+        path.write_text(json.dumps(seal({**record, "cpu_minutes": None})))
     reproduce("table", copy, scale=TINY, quiet=True)
     models, *_ = (copy / "table.md").read_text().split("## Agreement")
     (row,) = [line for line in models.splitlines() if line.startswith("| CNN-deep-exp | 2 |")]
@@ -129,6 +131,16 @@ def test_a_damaged_file_is_named_and_made_again_once_it_is_removed(
     (copy / name).unlink()
     read(study, job)
     assert (copy / name).stat().st_size > n_bytes
+
+
+def test_a_record_of_a_training_with_another_number_is_told(copy: Path) -> None:
+    """A digit that turned into another was shown in a figure."""
+    path = copy / "models/synthetic/cnn-deep-exp-seed0.json"
+    text = path.read_text()
+    path.write_text(text.replace('"epochs": 1', '"epochs": 9', 1))
+    assert path.read_text() != text
+    with pytest.raises(OSError, match=r"cnn-deep-exp-seed0.json is damaged; remove it"):
+        Study(copy, scale=TINY, quiet=True).record(Job("cnn-deep-exp"))
 
 
 def test_a_damaged_record_of_the_study_is_named_with_what_it_should_hold(copy: Path) -> None:

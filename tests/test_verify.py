@@ -1,5 +1,6 @@
 """Damage of every kind in what scans wrote: verify finds it, and the shards that it names are done again."""
 
+import json
 import random
 import shutil
 import textwrap
@@ -13,10 +14,12 @@ from click.testing import CliRunner
 
 import gradcorr_fast as gf
 from gradcorr_fast.cli import main
+from gradcorr_fast.scan.results.digests import unsealed
+from gradcorr_fast.scan.running.folder import identify
 
 torch = pytest.importorskip("torch")
 pq = pytest.importorskip("pyarrow.parquet")
-pytest.importorskip("zarr")
+zarr = pytest.importorskip("zarr")
 
 LENGTH = 24
 GENOME = "".join(np.random.default_rng(5).choice(list("ACGT"), 1500))
@@ -148,6 +151,64 @@ def test_maps_that_are_not_there_are_refused(make: Callable[[str], Path]) -> Non
         gf.scan.Attributions(out)
     with pytest.raises(OSError, match="is missing"):
         gf.scan.export(out, out.parent / "peaks.h5", format="hdf5")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"index_codecs"', '"inDex_codecs"'), ('"attributes"', '"attribuTes"'), ("{", "["), ('"shape"', '"shap"')],
+)
+def test_metadata_of_a_store_that_mean_nothing_are_told(make: Callable[[str], Path], old: str, new: str) -> None:
+    """Zarr raised TypeError and KeyError, of which verify made tracebacks."""
+    out = make("peaks")
+    file = out / "attributions.zarr" / ("zarr.json" if old == '"attributes"' else "corrected/zarr.json")
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    result = CliRunner().invoke(main, ["verify", str(out)])
+    assert (result.exit_code, "attributions.zarr" in result.output) == (1, True), result.output
+    with pytest.raises(OSError, match=r"attributions.zarr.* (damaged|not what was written)"):
+        gf.scan.Attributions(out)
+
+
+def age(out: Path) -> None:
+    """Make of a scan of regions what earlier versions wrote: no strands, no digests."""
+    table = pq.read_table(out / "regions.parquet").drop_columns(["strand"])
+    said = unsealed(json.loads(table.schema.metadata[b"gradcorr_fast"]), out)
+    pq.write_table(table.replace_schema_metadata({"gradcorr_fast": json.dumps(said)}), out / "regions.parquet")
+    group = zarr.open_group(out / "attributions.zarr", mode="r+")
+    group.attrs["gradcorr_fast"] = unsealed(group.attrs["gradcorr_fast"], out)
+    record = json.loads((out / "run.json").read_text())
+    record = {key: value for key, value in record.items() if key not in ("plan", "id")}
+    (out / "run.json").write_text(json.dumps(record | {"id": identify(record)}))
+
+
+def test_attributions_of_earlier_versions_are_read_as_of_the_strand_plus(make: Callable[[str], Path]) -> None:
+    """They were refused as damaged, and without their digests ended with KeyError."""
+    out = make("peaks")
+    wanted = gf.scan.Attributions(out).maps(np.arange(10))
+    age(out)
+    with pytest.warns(
+        UserWarning, match="peaks was made by an earlier version: its maps are of the strand \\+ "
+    ) as caught:
+        found = gf.scan.Attributions(out)
+    assert len(caught) == 1
+    assert found.regions["strand"].to_pylist() == ["+"] * 10
+    np.testing.assert_array_equal(found.maps(np.arange(10)), wanted)
+    with pytest.warns(UserWarning, match="made by an earlier version"):
+        gf.scan.export(out, out.parent / "peaks.h5", format="hdf5")
+    assert {line.split("\t")[5] for line in (out.parent / "peaks.regions.narrowPeak").read_text().splitlines()} == {"+"}
+
+
+def test_scans_of_earlier_versions_do_not_go_on_and_cannot_be_verified(make: Callable[[str], Path]) -> None:
+    out = make("peaks")
+    age(out)
+    with pytest.raises(ValueError, match=r"was begun by an earlier version.*begin it anew with force \(--force\)"):
+        attribute(out.parent, out)
+    with pytest.raises(ValueError, match="was begun by an earlier version"):
+        gf.scan.merge(out)
+    assert "carries no digests, as what earlier versions wrote" in gf.scan.verify(out).problems[0]
+    attribute(out.parent, out, resume=False, force=True)
+    assert gf.scan.verify(out).problems == []
 
 
 def test_there_must_be_a_scan(tmp_path: Path) -> None:

@@ -141,6 +141,27 @@ def show_result(table: Path) -> int:
     return 0 if counts.get("ok") and not counts.get("model_failed") else 1
 
 
+def show_share(out: str, shard: tuple[int, int]) -> int:
+    """Show how far a scan is when a share of it is done, and what became of that; return the exit status.
+
+    A share in which nothing is scored is no failure where others have something; that in none there is anything, the
+    plan knows already.
+    """
+    from ..scan import Folder, folder_of, read_metadata, status
+
+    whole, counts = status(out), status(out, shard).counts
+    planned = Folder(folder_of(out)).record or read_metadata(out)
+    click.echo(f"{whole.n_done} of {whole.n_shards} shards are done; merge {out} joins them when all are")
+    if not planned["counts"].get("ok"):
+        reason = _tell_nothing(planned["kind"], planned["counts"])
+        click.echo(f"Error: there is no result at all, in no share: {reason}", err=True)
+        return 1
+    if any(counts.values()) and not counts.get("ok"):
+        reason = _tell_nothing(planned["kind"], counts)
+        click.echo(f"Warning: this share has no result, others may: {reason}", err=True)
+    return 1 if counts.get("model_failed") else 0
+
+
 def _tell_nothing(kind: str, counts: Mapping[str, int]) -> str:
     """Return the likely cause where nothing was scored."""
     from ..scan.running.planning import tell_unused

@@ -6,7 +6,7 @@ import click
 
 from ..scan.running.options import RegionOptions
 from ._parameters import FILE, Share
-from ._scan import ending, prepare, scan_options, show_result
+from ._scan import ending, prepare, scan_options, show_result, show_share
 
 REGIONS = (
     click.option(
@@ -27,8 +27,8 @@ def attribute(context: click.Context, /, shard: tuple[int, int] | None, **option
     cut into shards, and a shard is done whole or not at all. What ends before its time goes on with --resume, and ends
     with the same bytes. --shard i/n does a part of the shards, alone, as in an array job; merge joins them.
 
-    Exit status: 0 all is attributed that can be, 1 failed, incomplete, or the model failed for some regions or
-    nothing could be attributed, 2 the call was wrong.
+    Exit status: 0 all is attributed that can be, 1 failed, incomplete, or the model failed for some regions, or
+    nothing could be attributed (with --shard: in no share), 2 the call was wrong.
 
     \b
     Example:
@@ -41,10 +41,6 @@ def attribute(context: click.Context, /, shard: tuple[int, int] | None, **option
         model, arguments = prepare(options)
         fasta, regions, out = arguments.pop("fasta"), arguments.pop("regions"), arguments.pop("out")
         attributions = scan.attribute_regions(model, fasta, regions, out, shard=shard, **arguments)
-        if attributions is None:
-            state = scan.status(out)
-            click.echo(f"{state.n_done} of {state.n_shards} shards are done; merge {out} joins them when all are")
-            exit_status = 1 if state.counts.get("model_failed") else 0
-        else:
-            exit_status = show_result(attributions.table)
+        table = None if attributions is None else attributions.table
+        exit_status = show_result(table) if table is not None else show_share(out, shard or (1, 1))
     context.exit(exit_status)

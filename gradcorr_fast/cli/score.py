@@ -6,7 +6,7 @@ import click
 
 from ..scan.running.options import ScanOptions
 from ._parameters import Share
-from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_result
+from ._scan import VARIANTS, ending, prepare_variants, scan_options, show_result, show_share
 
 
 @click.command(no_args_is_help=True)
@@ -22,7 +22,7 @@ def score(context: click.Context, /, format_: str | None, shard: tuple[int, int]
     job; merge joins them. `gradcorr-fast info FILE` tells how a table was made.
 
     Exit status: 0 all is scored that can be, 1 failed, incomplete, the model failed for some alleles, or nothing
-    could be scored, 2 the call was wrong.
+    could be scored (with --shard: in no share), 2 the call was wrong.
 
     \b
     Example:
@@ -35,10 +35,5 @@ def score(context: click.Context, /, format_: str | None, shard: tuple[int, int]
         model, arguments = prepare_variants(options)
         fasta, variants, out = arguments.pop("fasta"), arguments.pop("variants"), arguments.pop("out")
         table = scan.score_variants(model, fasta, variants, out, shard=shard, format=format_, **arguments)
-        if table is None:
-            state = scan.status(out)
-            click.echo(f"{state.n_done} of {state.n_shards} shards are done; merge {out} joins them when all are")
-            exit_status = 1 if state.counts.get("model_failed") else 0
-        else:
-            exit_status = show_result(table)
+        exit_status = show_result(table) if table is not None else show_share(out, shard or (1, 1))
     context.exit(exit_status)

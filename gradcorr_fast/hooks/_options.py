@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict, TypeVar, get_args
 import numpy as np
 
 from .._types import AnyArray, TargetLike, Unchecked
+from ._outputs import Head, check_head, read_head
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -192,15 +193,16 @@ def read_pairs(text: str) -> tuple[tuple[int, int], ...]:
         raise ValueError(f"{text!r} must be pairs of tracks such as 0:1,2:3") from None
 
 
-def read_head(text: str) -> int | str:
-    """Read the name or number of an output."""
-    return int(text) if text.isdigit() else text
-
-
 class RunOptions(TypedDict, total=False):
     """How a model is run, by hooks and scans alike."""
 
-    output: Annotated[int | str | None, Option(help="Head of a model that returns several.", read=read_head)]
+    output: Annotated[
+        Head,
+        Option(
+            help="Head of a model that returns several, or the way to it.", check=check_head, read=read_head,
+            metavar="NAME|N,...",
+        ),
+    ]  # fmt: skip
     batch_size: Annotated[
         int | str,
         Option(

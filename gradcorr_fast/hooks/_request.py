@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
@@ -11,11 +11,11 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
-from .._wording import words
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 from ._options import COMMON, Options, check_names, complete
+from ._outputs import Head, kind_of, pick
 
 MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
@@ -52,7 +52,7 @@ class Request(NamedTuple):
     """For each target, the positions of the sequences (N,) if it is an `OwnPosition`, or None."""
     several: bool
     """Whether results have an axis of targets after that of sequences."""
-    output: int | str | None
+    output: Head
     fields: tuple[str, ...] | None
     """Fields of AttributionMaps to return, or None for the map alone."""
     corrected: bool
@@ -133,7 +133,9 @@ def make_request(
         raise ValueError(f"optimize={given['optimize']!r} is for models of PyTorch alone; leave it away, XLA compiles")
     kind = library(X)
     if kind not in ("numpy", framework):
-        raise TypeError(f"X is {_kind(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array")
+        raise TypeError(
+            f"X is {kind_of(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array"
+        )
     shape = find_backend(X=X).shape(X)
     dtype = find_backend(X=X).dtype_name(X)
     if dtype not in FLOAT_NAMES:
@@ -209,12 +211,12 @@ def _args(args: Unchecked, n_sequences: int) -> tuple[Any, ...]:
     if args is None:
         return ()
     if not isinstance(args, tuple | list):
-        raise TypeError(f"args must be a tuple of arrays, one row for each sequence; got {_kind(args)}")
+        raise TypeError(f"args must be a tuple of arrays, one row for each sequence; got {kind_of(args)}")
     for array in args:
         if library(array) is None or tuple(array.shape)[:1] != (n_sequences,):
             raise ValueError(
                 f"every array in args must have one row for each of the {n_sequences} sequences; got "
-                f"{tuple(array.shape) if library(array) else _kind(array)}"
+                f"{tuple(array.shape) if library(array) else kind_of(array)}"
             )
     return tuple(args)
 
@@ -231,35 +233,6 @@ def rows_of_few_positions(length: int) -> int:
     return max(1, min(MOST_ROWS, FEW_POSITIONS // max(length, 1)))
 
 
-def pick(outputs: Any, output: Any) -> Any:
-    """Return the head of a model's outputs that `output` names."""
-    if isinstance(outputs, Mapping | list | tuple):
-        keys = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs)))
-        if output is None and len(keys) == 1:
-            output = keys[0]
-        if output not in keys:
-            raise ValueError(
-                f"the model returns several outputs; pass {words('output=', '--output')} with one of {keys}, not "
-                f"{output!r}"
-            )
-        head = outputs[output]
-    elif output is not None:
-        raise ValueError(
-            f"{words(f'output={output!r}', '--output')} is given, but the model returns one array; leave "
-            f"{words('output=', 'it')} away"
-        )
-    else:
-        head = outputs
-    if library(head) is None:
-        raise TypeError(f"the model returned {_kind(head)}, not an array; wrap it in a function that returns one")
-    if isinstance(head, np.ndarray):
-        raise TypeError(
-            "the model returned a NumPy array, through which no gradient goes; let it return what its framework "
-            "computes (of a Keras model, pass the model itself and not its predict)"
-        )
-    return head
-
-
 def check_model(model: Model) -> None:
     """Refuse what is no model, but stands for one."""
     if isinstance(model, str | os.PathLike):
@@ -269,13 +242,9 @@ def check_model(model: Model) -> None:
     if isinstance(model, type):
         raise TypeError(f"the model is the class {model.__qualname__}; pass an instance of it")
     if not callable(model):
-        raise TypeError(f"the model is {_kind(model)}, which cannot be called; pass a model or a function")
+        raise TypeError(f"the model is {kind_of(model)}, which cannot be called; pass a model or a function")
 
 
 def is_keras(model: Model) -> bool:
     """Whether a model is a Keras model or layer, found out without importing Keras."""
     return any(cls.__module__.partition(".")[0] == "keras" for cls in type(model).__mro__)
-
-
-def _kind(array: object) -> str:
-    return f"a {type(array).__module__}.{type(array).__qualname__}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Unpack, cast
+from typing import Any, NamedTuple, Unpack
 
 from .._check import missing_backend
 
@@ -19,9 +19,11 @@ import numpy as np
 
 from .. import ops
 from .._types import AnyArray, Model
+from . import _flax
 from ._attempts import Memory
 from ._engine import attribute, count_rows
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
+from ._outputs import call_model
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 
@@ -154,7 +156,10 @@ def prepare(
     def make(wanted: Request) -> Framework:
         return _framework(_step_of(model, wanted, several), X, given["device"])
 
-    with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
+    with (
+        nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"),
+        _flax.evaluating(model),
+    ):
         yield ReadyModel(request, make)
 
 
@@ -168,8 +173,9 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
     Parameters
     ----------
     model : callable or keras.Model
-        A pure function of a batch of sequences (and `args`), a callable pytree such as an Equinox module, or a Keras
-        model on JAX. See Notes for what is compiled when.
+        A pure function of a batch of sequences (and `args`), a callable pytree such as an Equinox or Flax NNX module,
+        or a Keras model on JAX. See Notes for what is compiled when. NNX modules, also those that a function calls, are
+        put into evaluation mode, and back; a compiled function that calls one in training mode is refused.
     X : jax.Array or NumPy array, shape (N, L, n_letters)
         One-hot (or soft) sequences, floating point.
     axis : int
@@ -284,17 +290,17 @@ def _step_of(model: Model, request: Request, several: bool) -> Step:
     leaves, structure = jax.tree.flatten(model)
     if isinstance(model, jax.stages.Wrapped):
         if request.key is None:
-            return jax.jit(_step(model, request))  # type: ignore[no-any-return]
+            return jax.jit(_step(partial(call_model, model), request))  # type: ignore[no-any-return]
         reference = weakref.ref(model)
         steps = _kept.setdefault(model, {})
         if request.key not in steps:
-            steps[request.key] = jax.jit(_step(lambda *inputs: cast(Any, reference())(*inputs), request.program))
+            steps[request.key] = jax.jit(_step(lambda *inputs: call_model(reference(), *inputs), request.program))
         return steps[request.key]
     if structure != jax.tree.structure(0) and request.key is not None:  # a pytree: its arrays are arguments
         arrays = [leaf if isinstance(leaf, jax.Array | np.ndarray) else None for leaf in leaves]
         rest = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays, strict=True))
         return partial(_pytree_step, _Program(structure, rest, request.key, request.program), arrays)
-    step = _step(model, request)
+    step = _step(partial(call_model, model), request)
     return jax.jit(step) if several else step
 
 
@@ -321,7 +327,8 @@ def _pytree_step(
     program: _Program, arrays: list[Any], x: jax.Array, args: tuple[jax.Array, ...], positions: Positions
 ) -> Any:
     leaves = [other if array is None else array for array, other in zip(arrays, program.rest, strict=True)]
-    return _step(jax.tree.unflatten(program.structure, leaves), program.request)(x, args, positions)
+    model = jax.tree.unflatten(program.structure, leaves)
+    return _step(partial(call_model, model), program.request)(x, args, positions)
 
 
 def _keras_step(model: Model, request: Request) -> Step:

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
-from ._request import pick
+from ._outputs import call_model, pick
 
 __all__ = ["SimplexProjection", "attach"]
 
@@ -151,7 +151,7 @@ def call(model: Any, x: Any, args: tuple[Any, ...]) -> Any:
         raise ValueError(
             f"{model.name} takes a dict of inputs; wrap it in a function, lambda x, a: model({{'name': x, 'other': a}})"
         )
-    return model([x, *args] if args else x, training=False)
+    return call_model(model, [x, *args] if args else x, training=False)
 
 
 def stateless(model: Any, weights: list[Any]) -> Any:

@@ -19,6 +19,7 @@ from . import keras as keras_hooks
 from ._attempts import Memory
 from ._engine import attribute, count_rows
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
+from ._outputs import call_model, pick
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 from .keras import SimplexProjection, attach
@@ -190,8 +191,13 @@ def _step_of(model: Model, X: AnyArray, request: Request, several: bool) -> Step
         raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
     if not several:
         return _step(lambda: model, request)
-    traced = tf.function(model)  # whose Python branches become those of a graph
-    return _graph(lambda: traced, request)
+    chosen = tf.autograph.experimental.do_not_convert(partial(pick, output=request.output))
+
+    def one(x: tf.Tensor, *args: tf.Tensor) -> tf.Tensor:  # since a tf.function cannot return objects of any class
+        return chosen(model(x, *args))
+
+    traced = tf.function(one)  # where Python branches of the model become those of a graph
+    return _graph(lambda: traced, request._replace(output=None))
 
 
 def _graph(reference: Callable[[], Any], request: Request) -> Step:
@@ -220,7 +226,7 @@ def _step(reference: Callable[[], Any], request: Request) -> Step:
 def _call(model: Model, x: tf.Tensor, args: tuple[tf.Tensor, ...], request: Request) -> Any:
     if request.before_activation:
         return keras_hooks.call_before_activation(model, x, args, request.output)
-    return keras_hooks.call(model, x, args) if is_keras(model) else model(x, *args)
+    return keras_hooks.call(model, x, args) if is_keras(model) else call_model(model, x, *args)
 
 
 def _framework(X: AnyArray, step: Step) -> Framework:

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from io import FileIO, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryFile
-from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from .._check import optional
-from .._damage import telling_damage
+from .._damage import DAMAGE, MALFORMED, telling_damage, told
 from .._types import AnyArray, Array
 from .._warn import warn
 from ..backends import to_host
@@ -99,15 +98,16 @@ def load(path: str | Path, dataset: str | None = None) -> Any:
     path = Path(path)
     kind = format_of(path)
     entry = choose(path, dataset)
-    if kind == "npy":
-        return np.load(path, mmap_mode="r") if math.prod(entry.shape) else np.load(path)
-    if kind == "npz":
-        with telling_damage(path), np.load(path) as archive:
-            return archive[entry.name]
-    if kind == "hdf5":
-        return _readable(optional("h5py", "io").File(path, "r")[entry.name])
-    found = optional("zarr", "io").open(path, mode="r")
-    return found[entry.name] if entry.name else found
+    with telling_damage(path, *MALFORMED):
+        if kind == "npy":
+            return np.load(path, mmap_mode="r") if math.prod(entry.shape) else np.load(path)
+        if kind == "npz":
+            with np.load(path) as archive:
+                return archive[entry.name]
+        if kind == "hdf5":
+            return _readable(optional("h5py", "io").File(path, "r")[entry.name])
+        found = optional("zarr", "io").open(path, mode="r")
+        return found[entry.name] if entry.name else found
 
 
 def choose(path: Path, dataset: str | None = None, wanted: Callable[[Entry], bool] = lambda entry: True) -> Entry:
@@ -120,9 +120,9 @@ def choose(path: Path, dataset: str | None = None, wanted: Callable[[Entry], boo
         entries = LISTERS[kind](path)
     except PermissionError:
         raise
-    except (OSError, ValueError, RuntimeError, SyntaxError, TokenError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, *MALFORMED) as error:
         raise OSError(
-            f"{path} cannot be read as {kind}; check that it is whole and that its suffix is right ({error})"
+            f"{path} cannot be read as {kind}; check that it is whole and that its suffix is right ({told(error)})"
         ) from error
     if dataset is not None:
         found = [entry for entry in entries if entry.name == dataset.strip("/")]
@@ -186,11 +186,11 @@ LISTERS = {"npy": _list_npy, "npz": _list_npz, "hdf5": _list_hdf5, "zarr": _list
 def open_rows(path: Path, entry: Entry, stack: ExitStack) -> Rows:
     """Open an array of a file for reading; leaving `stack` closes it."""
     kind = format_of(path)
-    with telling_damage(path):
+    with telling_damage(path, *MALFORMED):
         rows = _open(path, kind, entry, stack)
 
     def read(start: int, stop: int, out: Array) -> None:
-        with telling_damage(path, ValueError):  # Zarr's for a checksum that is wrong
+        with telling_damage(path, *MALFORMED):  # also Zarr's for a checksum that is wrong
             rows.read(start, stop, out)
 
     return rows._replace(kind=kind, read=read)

@@ -19,6 +19,8 @@ __all__ = ["LoadedModel", "ModelShape", "describe_model", "inspect_model", "load
 TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".pt2", ".bin", ".ckpt")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 OBJECT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*(?:\.\w+)*)")
+PACKAGES = {"keras": {"keras"}, "torch": {"torch"}, "jax": {"jax", "jaxlib", "equinox", "flax"}}
+"""Which packages the classes of a framework's models come from."""
 MENDS = {
     ".py": "{} is a Python file; pass module:callable, which names a function, class or model in it",
     ".onnx": "{} is an ONNX file, which has no gradients; go back to the model that it was made of",
@@ -200,7 +202,7 @@ def describe_model(model: Model, framework: str | None = None) -> LoadedModel:
 def framework_of(model: Model, otherwise: str) -> str:
     """Return the framework that a model's class comes from, found out without importing any; or `otherwise`."""
     roots = {cls.__module__.partition(".")[0] for cls in type(model).__mro__}
-    for framework, packages in (("keras", {"keras"}), ("torch", {"torch"}), ("jax", {"jax", "jaxlib", "equinox"})):
+    for framework, packages in PACKAGES.items():
         if roots & packages:
             return framework
     return otherwise

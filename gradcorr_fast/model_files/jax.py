@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
-from .._types import Device, Model
+from .._types import AnyArray, Array, Device, Model
 
 
 def load_weights(model: Model, path: Path) -> None:
@@ -29,8 +29,13 @@ def prepare(model: Model, device: Device) -> Any:
 def digest(model: Model) -> str:
     """Hash the arrays in a pytree; those that a function closes over are not seen."""
     leaves = jax.tree_util.tree_flatten_with_path(model)[0]
-    arrays = [(jax.tree_util.keystr(place), np.asarray(leaf)) for place, leaf in leaves if hasattr(leaf, "dtype")]
+    arrays = [(jax.tree_util.keystr(place), _numbers(leaf)) for place, leaf in leaves if hasattr(leaf, "dtype")]
     return hash_arrays((name, array.shape, str(array.dtype), array.tobytes()) for name, array in arrays)
+
+
+def _numbers(leaf: AnyArray) -> Array:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # of modules that draw at random
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def inspect(model: Model) -> ModelShape:

@@ -115,8 +115,9 @@ def score_variants(
         Letter axis of the model's input; by default what the model tells, else 1 for PyTorch and -1 otherwise.
     targets : sequence of targets or their text
         See `gf.targets`; each gets columns of its own.
-    output : int or str, optional
-        Head of a model that returns several.
+    output : int, str or tuple, optional
+        Head of a model that returns several, in a tuple, a mapping or an object with fields, such as a dataclass: its
+        number or name, or those on the way to it, such as ("human", 1).
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.

@@ -60,8 +60,9 @@ def saliency(model: Model, X: AnyArray, args: Sequence[AnyArray] | None = None, 
         a list or array (N,) a position for each sequence. A callable takes the output and returns (N,).
     targets : list of targets, optional
         Several at once, from one forward pass; results get an axis (N, T, ...).
-    output : int or str, optional
-        Head of a model that returns several.
+    output : int, str or tuple, optional
+        Head of a model that returns several, in a tuple, a mapping or an object with fields, such as a dataclass: its
+        number or name, or those on the way to it, such as ("human", 1).
     axis : int
         Letter axis of `X`.
     batch_size : int or "auto"

@@ -15,6 +15,7 @@ from ..._warn import warn
 from .. import _checks, _options, _request
 from .._attempts import Memory
 from .._layout import Layout
+from .._outputs import call_model, pick
 from .._ready import Framework, Method, Positions, ReadyModel, Shapes
 from . import _optimizing
 from ._incremental.choosing import Chooser
@@ -218,17 +219,16 @@ def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _requ
     inputs = ([x, *args],) if args and _request.is_keras(model) else (x, *args)  # Keras takes several in one list
     try:
         if not request.before_activation:
-            return model(*inputs)
+            return call_model(model, *inputs)
         with activations:
-            outputs = model(*inputs)
+            outputs = call_model(model, *inputs)
     except (RuntimeError, NotImplementedError) as error:
         dtypes = {p.dtype for p in model.parameters()} if isinstance(model, torch.nn.Module) else set()
         if "type" in str(error) and dtypes and x.dtype not in dtypes:
             raise TypeError(f"X is {x.dtype} and the model {dtypes.pop()}; convert one of them") from error
         _explain(error)
-        error.add_note(f"This came out of the model, which was given X of shape {tuple(x.shape)}.")
         raise
-    return activations.before(_request.pick(outputs, request.output), request.output)
+    return activations.before(pick(outputs, request.output), request.output)
 
 
 class _Activations(TorchFunctionMode):  # type: ignore[misc]

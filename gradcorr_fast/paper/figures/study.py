@@ -14,6 +14,7 @@ import numpy as np
 from ... import targets
 from ..._types import Array
 from ...io.replacing import replacing
+from ...scan.results.digests import CHECK, is_sealed
 from ...scan.running.progress import show_seconds
 from ...summary import AngleSummary
 from .. import synthetic
@@ -246,7 +247,10 @@ class Study:
 
 def _read_json(path: Path) -> dict[str, Any]:
     with reading(path):
-        return dict(json.loads(path.read_text()))
+        record = dict(json.loads(path.read_text()))
+        if CHECK in record and not is_sealed(record):
+            raise ValueError("its digest is another")
+    return {name: value for name, value in record.items() if name != CHECK}
 
 
 def _write(path: Path, evaluation: Evaluation) -> None:

@@ -17,10 +17,10 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
-from .._kept import reading
 from ..datasets import Dataset
 from ..recipes import Recipe, Training
-from .training import State, batches, begin, describe, go_on, one_hot, place_of, read, seeded, without_sigmoid, write
+from .checkpoints import load, read, write
+from .training import State, batches, begin, describe, go_on, one_hot, place_of, seeded, without_sigmoid
 
 
 def train(
@@ -49,8 +49,7 @@ def train(
 
 def split(checkpoint: Path, paths: Sequence[Path]) -> None:
     """Write the checkpoint of each member, as `training.fit` writes it, from that of all."""
-    with reading(checkpoint):
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    saved = load(checkpoint)
     settings = dict(saved["settings"])
     for seed, member, path in zip(settings.pop("seeds"), saved["members"], paths, strict=True):
         write(path, member, {"seed": seed, **settings})

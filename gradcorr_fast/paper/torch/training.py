@@ -1,4 +1,4 @@
-"""Training in PyTorch: epochs, checkpoints, and the score of sequences for validation."""
+"""Training in PyTorch: epochs, going on with them, and the score of sequences for validation."""
 
 import sys
 import time
@@ -24,11 +24,10 @@ except ModuleNotFoundError as error:
 from ... import metrics
 from ..._types import Array, Device
 from ...hooks.torch import angle_penalty
-from ...io.replacing import replacing
-from .._kept import reading
 from ..datasets import Dataset
 from ..recipes import Epoch, Recipe, Training
 from .channels_last import faster
+from .checkpoints import read, write
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "logits": torch.nn.functional.binary_cross_entropy_with_logits,
@@ -153,29 +152,6 @@ def describe(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     for array in (data.codes, data.y, *data.split):
         checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
     return {**asdict(replace(recipe, epochs=1)), "data with checksum": checksum}
-
-
-def write(path: Path | None, parts: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    if path is not None:
-        with replacing([path], force=True) as (temporary,):
-            torch.save({**parts, "settings": settings}, temporary)
-
-
-def read(path: Path | None, settings: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """Read the checkpoint of a run with these settings, if there is one."""
-    if path is None or not path.exists():
-        return None
-    with reading(path):
-        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    if saved.get("settings", {}).keys() != settings.keys():
-        raise ValueError(f"{path} is no checkpoint of a training like this one; give the run a file of its own")
-    for name, value in settings.items():
-        if saved["settings"][name] != value:
-            raise ValueError(
-                f"the checkpoint {path} is of {name} {saved['settings'][name]}, not {value}; give each run its own"
-            )
-    return saved
 
 
 def go_on(

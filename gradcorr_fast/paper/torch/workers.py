@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     raise missing_backend("PyTorch", "paper") from error
 
 from ...io.replacing import replacing
+from ...scan.results.digests import seal
 from .. import models, training
 from ..datasets import Dataset
 from ..recipes import RECIPES, Training
@@ -163,7 +164,7 @@ def _record(task: Task, done: Training, data: Dataset, cpu_minutes: float | None
         "cpu_minutes": cpu_minutes,
     }
     with replacing([task.record], force=True) as (temporary,):
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.write_text(json.dumps(seal(record), indent=1) + "\n")
 
 
 def load(task: Task, data: Dataset, device: str | None) -> torch.nn.Module:

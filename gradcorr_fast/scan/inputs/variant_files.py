@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -139,20 +139,27 @@ def read(source: str | Path, bim_reference: str) -> Iterator[Columns]:
         raise EOFError("bgzip's mark of the end is missing")
 
 
+@contextmanager
+def quiet_htslib() -> Iterator[Any]:
+    """Yield pysam, whose library says nothing of its own: of an index that is not needed, of damage that is told."""
+    pysam = optional("pysam", "genome")
+    verbosity = pysam.set_verbosity(0)
+    try:
+        yield pysam
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
 def _read_bcf(source: str | Path) -> Iterator[Columns]:
     if source == "-":
         raise ValueError("BCF cannot be read from standard input; pipe it through `bcftools view`")
-    pysam = optional("pysam", "genome")
-    verbosity = pysam.set_verbosity(0)  # of an index that is not needed, and of the end that is told after all records
-    try:
+    with quiet_htslib() as pysam:
         try:
             with warnings.catch_warnings(action="ignore"):
                 file = pysam.VariantFile(str(source), ignore_truncation=True)
         except (OSError, ValueError) as error:
             raise ValueError(f"{source} has no header of BCF that can be read; fetch it again ({error})") from None
         failure = yield from _records(file)
-    finally:
-        pysam.set_verbosity(verbosity)
     if failure is not None:
         raise gzip.BadGzipFile(str(failure)) if bgzip.has_end(source) else EOFError(str(failure))
 

@@ -12,14 +12,18 @@ import pyarrow as pa
 
 from ... import targets
 from ..._check import optional
-from ..._damage import telling_damage
+from ..._damage import MALFORMED, telling_damage
 from ..._show import html_facts, show_array
 from ..._types import Array
+from ..._warn import warn
 from ..._wording import option
 from .digests import unsealed
 from .matrix import check_group
 from .metadata import KEY, REGIONS, STORE
 from .parquet import open_checked
+
+STRAND = "strand"
+"""Column of a table of regions, which those of earlier versions lack."""
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +79,13 @@ class Attributions:
     ------
     FileNotFoundError
         If there are no attributions, or not all shards are done.
+    OSError
+        If they are damaged.
+
+    Warns
+    -----
+    UserWarning
+        If an earlier version made them, which knew neither strands nor checksums.
 
     Examples
     --------
@@ -89,15 +100,23 @@ class Attributions:
                 f"{folder} holds no attributions whose shards are all done; make them with attribute, and join shares "
                 f"that were done apart with merge"
             )
-        with open_checked(folder / REGIONS) as file:
+        with telling_damage(folder / REGIONS, *MALFORMED), open_checked(folder / REGIONS) as file:
             self.regions: pa.Table = file.read()
             text = file.schema_arrow.metadata[KEY.encode()]
         self.metadata: dict[str, Any] = unsealed(json.loads(text), folder / REGIONS)
         self.path, self.table = folder / STORE, folder / REGIONS
-        with telling_damage(self.path):
+        is_earlier = STRAND not in self.regions.column_names
+        with telling_damage(self.path, *MALFORMED):
             self.group = optional("zarr", "io").open_group(self.path, mode="r")
-            check_group(self.path, self.group)
+            if not is_earlier:
+                check_group(self.path, self.group)
             self.targets: list[str] = list(self.group.attrs["targets"])
+        if is_earlier:  # when all maps were of the strand "+"
+            warn(
+                f"{folder} was made by an earlier version: its maps are of the strand + whatever the regions said, and "
+                f"nothing tells whether they are whole; attribute again for checksums and strands"
+            )
+            self.regions = self.regions.append_column(STRAND, pa.array(["+"] * len(self.regions)))
 
     def __len__(self) -> int:
         """Count the regions, whatever their status."""
@@ -228,7 +247,7 @@ class Attributions:
     def read(self, name: str, rows: Any, target: int | None = None) -> Array:
         """Return rows of an array as they are stored; of one target where there are several."""
         array, numbers = self.group[name], np.asarray(rows, np.int64)
-        with telling_damage(self.path, ValueError):  # Zarr's for a checksum that is wrong
+        with telling_damage(self.path, *MALFORMED):  # also Zarr's for a checksum that is wrong
             whole = _take(array, numbers)
         has_targets = len(self.targets) > 1 and name != "codes"
         return whole[:, target] if has_targets and target is not None else whole

@@ -36,6 +36,13 @@ def is_sealed(metadata: Mapping[str, Any]) -> bool:
     return check.get(SEAL) == _digest({**metadata, CHECK: digests})
 
 
+def problem_of(metadata: Mapping[str, Any], path: str | Path) -> str | None:
+    """Say what is wrong with what `path` says about itself, or None if it is as it was written."""
+    if CHECK not in metadata:
+        return f"{path} carries no digests, as what earlier versions wrote: nothing tells whether it is whole"
+    return None if is_sealed(metadata) else f"what {path} says about itself is not what was written"
+
+
 class TextDigest:
     """The SHA-256 of a text that comes in parts."""
 

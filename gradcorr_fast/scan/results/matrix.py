@@ -10,7 +10,7 @@ import numpy as np
 from ..._check import optional
 from ..._types import Array
 from ...io.writing import checked_chunks
-from .digests import CHECK, is_sealed, seal
+from .digests import CHECK, problem_of, seal
 from .metadata import KEY
 from .tables import check_scores
 
@@ -163,8 +163,8 @@ def check_group(path: Path, group: Any) -> None:
 def group_problems(path: Path, group: Any) -> list[str]:
     """Say what is wrong with a finished group, but for the contents of its chunks."""
     sealed = dict(group.attrs[KEY])
-    if not is_sealed(sealed):
-        return [f"what {path} says about itself is not what was written"]
+    if problem := problem_of(sealed, path):
+        return [problem]
     check, described = sealed[CHECK], describe_arrays(path)
     problems = [
         f"{path / name / 'zarr.json'} is not what was written"

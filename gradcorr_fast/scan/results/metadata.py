@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..._check import optional
-from ..._damage import telling_damage
+from ..._damage import MALFORMED, telling_damage
 from .digests import unsealed
 from .parquet import open_checked
 
@@ -119,7 +119,7 @@ def read_sealed(path: str | Path) -> Contents:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     reader = READERS[format_of(path)] if not path.is_dir() else _read_run if (path / RUN_FILE).exists() else _read_zarr
-    with telling_damage(path):
+    with telling_damage(path, *MALFORMED):
         contents = reader(path)
     if contents is None:
         raise ValueError(f"{path} has no metadata of gradcorr_fast; name a file or folder that a scan wrote")

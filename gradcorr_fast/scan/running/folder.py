@@ -34,6 +34,8 @@ RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORM
 OWN = (RUN_FILE, PLAN, SHARDS, LOCK, REPORT, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
 
+PLAN_DIGEST = "plan"
+"""In a record: the digest of what was placed, which those of earlier versions lack."""
 POLL_SECONDS = 1.0
 WAIT_SECONDS = 1.0
 """After which one is told for whom one waits."""
@@ -42,6 +44,15 @@ LOCKS = Path("/proc/locks")
 CANNOT_LOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 Record = dict[str, Any]
+
+
+def check_current(place: Path, record: Record) -> None:
+    """Refuse to go on with what an earlier version began: its rows have other columns, and its files no digests."""
+    if PLAN_DIGEST not in record:
+        raise ValueError(
+            f"the scan in {place} was begun by an earlier version, before results had checksums and strands of "
+            f"regions counted; begin it anew with {option('force')}, or end it with that version"
+        )
 
 
 class Folder:

@@ -16,7 +16,7 @@ from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
 from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
-from .folder import MATRIX, Folder, Record
+from .folder import MATRIX, Folder, Record, check_current
 
 OTHER_SUFFIXES = (".csv", ".txt", ".xlsx", ".json", ".h5", ".npz", ".zarr", ".gz", ".bgz", ".zst", ".zip")
 
@@ -70,6 +70,7 @@ def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> P
     folder, out = _existing(out), Path(out)
     record = folder.record
     assert record is not None
+    check_current(folder.path, record)
     if record["kind"] != "variants" and format is not None:
         raise ValueError("attributions have one format; leave it away, and call export for others")
     place = check_place(out, format, force=force or folder.path == out or is_of(out, record))
@@ -145,13 +146,15 @@ def _clear_away(folder: Folder, out: Path) -> None:
     shutil.rmtree(away, ignore_errors=True)  # the rest goes with the next run
 
 
-def status(out: PathLike) -> Status:
+def status(out: PathLike, shard: tuple[int, int] | None = None) -> Status:
     """Tell how far a scan is, whoever works on it.
 
     Parameters
     ----------
     out : path
         As in `score_variants`.
+    shard : pair of int, optional
+        ``(i, n)``: count what became of this share alone.
 
     Returns
     -------
@@ -173,8 +176,8 @@ def status(out: PathLike) -> Status:
     folder = _existing(out)
     record = folder.record
     assert record is not None
-    done, held = [], 0
-    for number in range(record["shards"]):
+    done, held, share = [], 0, slice(None) if shard is None else slice(shard[0] - 1, None, shard[1])
+    for number in range(record["shards"])[share]:
         manifest = folder.manifest(number)
         if manifest is not None:
             done.append(manifest)

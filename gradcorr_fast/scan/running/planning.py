@@ -32,7 +32,18 @@ from ..placing.region_windows import REGION_STATUSES
 from ..results.metadata import KEY
 from ..results.parquet import writing
 from .failures import random_codes
-from .folder import PLAN, Folder, Record, Shards, file_digest, find_changes, identify, working
+from .folder import (
+    PLAN,
+    PLAN_DIGEST,
+    Folder,
+    Record,
+    Shards,
+    check_current,
+    file_digest,
+    find_changes,
+    identify,
+    working,
+)
 from .guessing import guess
 from .options import FOR_MODEL, MAY_CHANGE, recorded
 from .progress import Progress
@@ -142,7 +153,7 @@ def begin_or_join(
         planned, n_records = hidden(folder.plan, "partial"), Counter[str]()
         try:
             record = record | _plan(ready.genome, source, shards, planned, n_records)
-            record |= {"plan": file_digest(planned)}
+            record |= {PLAN_DIGEST: file_digest(planned)}
             record["id"] = identify(record)
             folder.clear(keep=planned)  # not before all is there that takes its place
             folder.begin(record, planned)
@@ -362,6 +373,7 @@ def check_same(
     """Raise an error if a scan that was begun is another than this one; it says what differs."""
     if before["kind"] != now["kind"]:
         raise ValueError(f"{place} holds a scan of {before['kind']}; give that of {now['kind']} another folder")
+    check_current(place, before)
     digest = before["input"]["digest"] if isinstance(source, str) and source == STDIN else _input_digest(source)
     if digest is None:  # no file: read it again, to see whether it is the same
         with tempfile.TemporaryDirectory() as other:

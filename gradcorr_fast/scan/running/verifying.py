@@ -1,8 +1,6 @@
 """Everything that a scan wrote, read again and compared with the digests that were written with it."""
 
 import gzip
-import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,19 +9,21 @@ import numpy as np
 import pyarrow as pa
 
 from ..._check import optional
+from ..._damage import DAMAGE, MALFORMED, told
 from ..._types import PathLike
 from ..._wording import option
-from ..results.digests import CHECK, LINES, ROWS, TextDigest, is_sealed
+from ..inputs.variant_files import quiet_htslib
+from ..results.digests import CHECK, LINES, ROWS, TextDigest, problem_of
 from ..results.matrix import group_problems
 from ..results.merging import tsv_lines
-from ..results.metadata import KEY, REGIONS, STORE, TABLE, TABLE_FORMATS, format_of, read_sealed
+from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, format_of, read_sealed
 from ..results.parquet import open_checked
 from ..results.tables import plain_status
-from .folder import MATRIX, Folder, file_digest
+from .folder import MATRIX, PLAN_DIGEST, Folder, file_digest
 from .joining import folder_of, matrix_beside
 
 BLOCK_BYTES = 1 << 20
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error)
+UNREADABLE = (*DAMAGE, *MALFORMED)
 """What libraries raise for files that are not what was written."""
 
 
@@ -102,17 +102,20 @@ class _Check:
             self.problems.append(f"{error}; nothing tells what the scan was: begin it anew with {option('force')}")
             return
         assert record is not None
+        if PLAN_DIGEST not in record:
+            self.problems.append(problem_of({}, folder.path) or "")
+            return
         self._plan(folder, record)
         for number in range(record["shards"]):
             self._shard(folder, number)
         if self.n_left + len(self.shards) == record["shards"]:
             return
-        for name in (REGIONS, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS)):
-            if (folder.path / name).exists():
-                self.table(folder.path / name)
-        for name in (STORE, MATRIX):
-            group = folder.path / name
-            if group.exists() and KEY in json.loads((group / "zarr.json").read_text()).get("attributes", {}):
+        names = (REGIONS, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
+        tables = [folder.path / name for name in names if (folder.path / name).exists()]
+        for table in tables:
+            self.table(table)
+        for group in (folder.path / STORE, folder.path / MATRIX):
+            if tables and group.exists():  # finished before the tables
                 self.group(group, with_chunks=False)  # their files are those of the shards
 
     def _plan(self, folder: Folder, record: dict[str, Any]) -> None:
@@ -121,9 +124,10 @@ class _Check:
             with open_checked(folder.plan) as file:
                 n_rows = sum(len(batch) for batch in file.iter_batches())
         except UNREADABLE as error:
-            self.problems.append(f"{folder.plan} is damaged ({error}); begin the scan anew with {option('force')}")
+            anew = f"begin the scan anew with {option('force')}"
+            self.problems.append(f"{folder.plan} is damaged ({told(error)}); {anew}")
             return
-        if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record["plan"]:
+        if n_rows != sum(record["counts"].values()) or file_digest(folder.plan) != record[PLAN_DIGEST]:
             self.problems.append(f"{folder.plan} is not what was planned; begin the scan anew with {option('force')}")
 
     def _shard(self, folder: Folder, number: int) -> None:
@@ -146,12 +150,12 @@ class _Check:
         self.n_files += 1
         try:
             contents = read_sealed(path)
-            if not is_sealed(contents.metadata):
-                self.problems.append(f"what {path} says about itself is not what was written")
+            if problem := problem_of(contents.metadata, path):
+                self.problems.append(problem)
             elif _rows_of(path, contents.metadata) != contents.metadata[CHECK][ROWS]:
                 self.problems.append(f"the rows of {path} are not those that were written")
         except UNREADABLE as error:
-            self.problems.append(f"{path} cannot be read to its end ({error})")
+            self.problems.append(f"{path} cannot be read to its end ({told(error)})")
 
     def group(self, path: Path, *, with_chunks: bool = True) -> None:
         """Read a Zarr group."""
@@ -163,7 +167,7 @@ class _Check:
                 for start in range(0, array.shape[0], array.shards[0]):
                     np.asarray(array[start : start + array.shards[0]])
         except UNREADABLE as error:
-            self.problems.append(f"{path} cannot be read to its end ({error})")
+            self.problems.append(f"{path} cannot be read to its end ({told(error)})")
 
 
 def _rows_of(path: Path, metadata: dict[str, Any]) -> str:
@@ -187,5 +191,5 @@ def _after_header(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _count_bcf(path: Path) -> int:
-    with optional("pysam", "genome").VariantFile(str(path)) as file:
+    with quiet_htslib() as pysam, pysam.VariantFile(str(path)) as file:
         return sum(1 for _ in file)

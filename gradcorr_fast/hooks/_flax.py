@@ -1,0 +1,89 @@
+"""Modules of Flax NNX, which say themselves whether they are in training: put into evaluation mode, and put back."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+from .._types import Model
+
+EVALUATION = ("deterministic", "use_running_average")
+"""What is true of dropout and of batch normalisation in evaluation mode."""
+DEPTH, MANY = 4, 1000
+"""How far a module may be from the function that calls it, in a closure, an attribute, a list, and how long a list."""
+
+
+@contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """Put all modules that a model consists of, or can be seen to call, into evaluation mode, and put them back.
+
+    Raises
+    ------
+    ValueError
+        If one in training mode is called by a function that was compiled, which does not look at modes any more.
+    """
+    roots = _roots(model, DEPTH) if "flax.nnx" in sys.modules else ()
+    modes = [
+        (module, name, getattr(module, name))
+        for root in roots
+        for module in _modules(root)
+        for name in EVALUATION
+        if hasattr(module, name)
+    ]
+    training = [module for module, _, mode in modes if mode is False]
+    if training and not isinstance(model, FunctionType) and hasattr(model, "__wrapped__"):
+        raise ValueError(
+            f"the compiled function calls a module in training mode, with a {type(training[0]).__name__} that is at "
+            f"work; call the module's eval() and compile the function anew, or pass the module itself"
+        )
+    try:
+        for module, name, _ in modes:
+            setattr(module, name, True)
+        yield
+    finally:
+        for module, name, mode in modes:
+            with suppress(AttributeError):  # of a module that an error in nnx.jit left in pieces
+                setattr(module, name, mode)
+
+
+def is_module(model: object) -> bool:
+    """Whether something is a module of NNX, found out without importing Flax."""
+    return any(cls.__module__.startswith("flax.nnx") and cls.__name__ == "Module" for cls in type(model).__mro__)
+
+
+def _modules(root: Any) -> Iterator[Any]:
+    """Yield a module and all in it."""
+    from flax import nnx
+
+    return (node for _, node in nnx.iter_graph(root) if isinstance(node, nnx.Module))
+
+
+def _roots(holder: Any, depth: int) -> Iterator[Any]:
+    """Yield the modules that something holds, or as a function refers to."""
+    if is_module(holder):
+        yield holder
+    elif depth:
+        for part in _held(holder):
+            yield from _roots(part, depth - 1)
+
+
+def _held(holder: Any) -> Iterator[Any]:
+    """Yield what something holds, or as a function refers to."""
+    if isinstance(holder, list | tuple | Mapping):
+        yield from (holder.values() if isinstance(holder, Mapping) else holder) if len(holder) < MANY else ()
+    elif isinstance(holder, partial):
+        yield from (holder.func, *holder.args, *holder.keywords.values())
+    elif isinstance(holder, MethodType):
+        yield from (holder.__self__, holder.__func__)
+    elif isinstance(holder, FunctionType):
+        names = [name for name in holder.__code__.co_names if name in holder.__globals__]
+        yield from (*(holder.__globals__[name] for name in names), *(holder.__defaults__ or ()))
+        for cell in holder.__closure__ or ():
+            with suppress(ValueError):  # of a name that has no value yet
+                yield cell.cell_contents
+    elif hasattr(holder, "__wrapped__"):  # compiled
+        yield holder.__wrapped__
+    elif callable(holder) and not isinstance(holder, type):
+        yield from getattr(holder, "__dict__", {}).values()
