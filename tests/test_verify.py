@@ -202,7 +202,7 @@ def test_attributions_of_earlier_versions_are_read_as_of_the_strand_plus(make: C
 def test_scans_of_earlier_versions_do_not_go_on_and_cannot_be_verified(make: Callable[[str], Path]) -> None:
     out = make("peaks")
     age(out)
-    with pytest.raises(ValueError, match=r"was begun by an earlier version.*begin it anew with force \(--force\)"):
+    with pytest.raises(ValueError, match=r"was begun by an earlier version.*begin it anew with force=True"):
         attribute(out.parent, out)
     with pytest.raises(ValueError, match="was begun by an earlier version"):
         gf.scan.merge(out)
