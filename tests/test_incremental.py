@@ -198,8 +198,7 @@ def test_batches_and_their_size_change_nothing_but_rounding() -> None:
         np.testing.assert_allclose(other, found[0], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_without_the_kernels_of_the_cpu_the_same_comes_out(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_kernels_of_the_cpu_the_same_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on other devices, whose tensors are moved by operations of PyTorch."""
     from gradcorr_fast.hooks.torch._incremental import windows
 

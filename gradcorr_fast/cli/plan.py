@@ -32,3 +32,5 @@ def plan(**options: Any) -> None:
         f"{estimate.n_windows:,} reference windows, {estimate.n_shards:,} shards; about "
         f"{show_seconds(estimate.seconds)} in one process like this, and {estimate.n_bytes / 1e6:,.1f} MB"
     )
+    if estimate.engine:
+        click.echo(f"substitutions: {estimate.engine}")

@@ -50,6 +50,8 @@ class Substitutions(Protocol):
     """Of the sequences themselves, means over the views."""
     seen: list[Seen]
     """What the model made of the sequences in each view, with gradients if they were wished for."""
+    note: str
+    """What a substitution takes, in words."""
 
     def run(self, sequence: Array, start: Array, codes: Array) -> Arrays:
         """Return the values of rows, means over the views.

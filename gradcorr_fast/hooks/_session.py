@@ -46,6 +46,8 @@ class Session:
         """Positions of a sequence."""
         self.engine = "full"
         """How substitutions are computed, of `choose_engine`."""
+        self.engine_note = ""
+        """The same in words, with the reason."""
         self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes
         """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
@@ -143,6 +145,8 @@ class Session:
         codes = np.random.default_rng(1).integers(0, 4, (2, self.length)).astype(np.uint8)
         found = self._refer(codes, Wish(engine, n_rows))
         self.engine = "full" if found is None else "incremental"
+        note = getattr(self._framework.refer, "reason", None) if found is None else found.note
+        self.engine_note = f"{self.engine}{(note and f' ({note})') or ''}"
         return self.engine
 
     def start_substitutions(

@@ -62,6 +62,8 @@ class Plan(NamedTuple):
     """Estimated by scoring for a while."""
     n_bytes: int
     """Estimated size of the table."""
+    engine: str = ""
+    """How substitutions are computed, and why."""
 
     def __repr__(self) -> str:
         """Say in a line what the scan will take."""
@@ -78,6 +80,7 @@ class Plan(NamedTuple):
             "shards:": f"{self.n_shards:,}",
             "time, about": show_seconds(self.seconds),
             "size, about": show_bytes(self.n_bytes),
+            **({"engine:": self.engine} if self.engine else {}),
         }
 
 
@@ -309,6 +312,7 @@ def _estimate(scan: Scan, ready: Ready, planned: pq.ParquetFile, seconds: float)
         n_shards=scan.record["shards"],
         seconds=n_ok * taken / n_probed if n_probed else 0.0,
         n_bytes=scan.folder.plan.stat().st_size + 4 * n_scores * n_ok,
+        engine=ready.session.engine_note,
     )
 
 

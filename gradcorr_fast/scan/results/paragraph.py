@@ -180,7 +180,8 @@ def _software(metadata: Part, options: Part) -> str:
     texts = [f"{name} {version}" for name, version in versions if version and name != KEY]
     device, precision = metadata.get("device"), options.get("precision")
     how = [f" on {device}" if device else "", f" in {precision}" if precision else "", _after(" with ", _listed(texts))]
-    return _after("computations ran", "".join(how)) + _optimization(metadata.get("optimization") or {})
+    engine = "; of substitutions, only what they change was computed" if options.get("engine") == "incremental" else ""
+    return _after("computations ran", "".join(how)) + engine + _optimization(metadata.get("optimization") or {})
 
 
 def _optimization(found: Part) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from ...._types import AnyArray, Model
 from ...._warn import warn
+from ...._wording import words
 from ..._ready import Positions, Substitutions, Wish
 from ..._request import Request
 from .engine import Engine, Forward, Gradient
@@ -39,7 +40,7 @@ class Chooser:
         self._calls = forward, gradient
         self._decided: tuple[Engine | None] | None = None
         self.reason: str | None = None
-        """Why whole passes are taken, if the model cannot be followed."""
+        """Why whole passes are taken."""
 
     def __call__(self, x: AnyArray, args: Sequence[AnyArray], positions: Positions, wish: Wish) -> Substitutions | None:
         """Run sequences for substitutions in them; None where whole passes are taken. See `_ready.Framework.refer`."""
@@ -53,18 +54,21 @@ class Chooser:
     def _decide(self, x: Any, args: Sequence[Any], positions: Positions, wish: Wish) -> Engine | None:
         is_asked_for = wish.engine == "incremental"
         if not is_asked_for and wish.n_rows * self._request.layout.n_positions < MANY:
+            self.reason = "there is little to do"
             return None
         try:
-            if self._precision in ("bfloat16", "float16"):
+            if self._precision in ("bfloat16", "float16") or (self._precision == "tf32" and x.device.type == "cuda"):
                 raise Unfollowed(f"in {self._precision} windows would be rounded otherwise than whole passes")
             engine = Engine(self._model, self._request, x, args, positions, *self._calls, wish.n_rows)
         except Unfollowed as stop:
             self.reason = str(stop)
             if is_asked_for:
-                raise ValueError(
-                    f'engine="incremental" cannot follow the model: {stop}; pass engine="auto" or "full" for whole '
-                    f"passes"
-                ) from stop
-            warn(f'each substitution takes a whole pass of the model: {stop}; engine="full" asks for that')
+                asked, other = (words(f'engine="{name}"', f"--engine {name}") for name in ("incremental", "full"))
+                raise ValueError(f"{asked} cannot follow the model: {stop}; {other} takes whole passes") from stop
+            full = words('engine="full"', "--engine full")
+            warn(f"each substitution takes a whole pass of the model: {stop}; {full} asks for that")
             return None
-        return engine if is_asked_for or engine.program.share() < LITTLE else None
+        if is_asked_for or engine.program.share() < LITTLE:
+            return engine
+        self.reason = f"it would gain nothing, {engine.note}"
+        return None

@@ -62,7 +62,7 @@ class Engine:
     ) -> None:  # fmt: skip
         if len(request.layout.shape) != 3:
             raise Unfollowed("sequences have more axes than those of letters and positions")
-        self.request, self._forward, self.gradient = request, forward, gradient
+        self.request, self._forward, self.gradient, self.note = request, forward, gradient, ""
         x, args = x[:N_CHECKED], [array[:N_CHECKED] for array in args]
         positions = [None if p is None else p[:N_CHECKED] for p in positions]
         key = (request.before_activation, x.dtype, x.device, *(tuple(array.shape[1:]) for array in (x, *args)))
@@ -70,6 +70,7 @@ class Engine:
             self.program = Program(graph, _length_axis(request.layout))
             reason = self._differs(x, args, positions, n_rows)
             if reason is None:
+                self.note = self.program.describe()
                 return
         raise Unfollowed(reason or "")
 
@@ -229,7 +230,7 @@ class Substitutions:
         self, engine: Engine, x: torch.Tensor, args: Sequence[torch.Tensor], positions: Positions,
         width: int, *, wants_gradients: bool = False, is_plain: bool = False,
     ) -> None:  # fmt: skip
-        self._engine, self._positions = engine, positions
+        self._engine, self._positions, self.note = engine, positions, engine.note
         self._shown, self.seen = [], []
         for view in (View(False, 0),) if is_plain else engine.request.views:
             with torch.inference_mode(False), torch.set_grad_enabled(wants_gradients):

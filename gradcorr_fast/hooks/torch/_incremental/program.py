@@ -242,6 +242,11 @@ class Program:
         (x,) = [self.mixes[node].x] if step is None else step.reads
         return plan.touched[x].width / self.positions(x)
 
+    def describe(self) -> str:
+        """Say what a substitution takes."""
+        first = f"; whole from {self.stops[0]}" if self.stops else ""
+        return f"about {self.share():.0%} of a whole pass each, {self.receptive_field() or 1} bp seen{first}"
+
     def widest(self, width: int) -> tuple[int, int]:
         """Return how many numbers the largest layer has for each row, in windows of `width` changes and as a whole."""
         wanted, part, whole = self.plan(width).wanted, 1, 1

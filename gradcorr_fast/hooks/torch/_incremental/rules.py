@@ -147,7 +147,7 @@ def _form(node: Node, inputs: list[Node]) -> str:
     others = [value for value in (*node.args[1:], *node.kwargs.values()) if value in inputs]
     if name in ("add", "sub") and all(isinstance(value, Node) for value in node.args):
         return LINEAR
-    is_scaled = name in ("mul", "div") and len(inputs) == 1 and (name == "mul" or not others)
+    is_scaled = name in ("mul", "div") and len(inputs) == 1 and (name == "mul" or not others) and not node.kwargs
     return LINEAR if name == "neg" or (is_scaled and (first in inputs) != bool(others)) else VALUES
 
 
