@@ -118,6 +118,7 @@ def test_bare_model(
 
     def ours() -> Any:
         options: Any = {"targets": [target], "scores": scores, "batch_size": min(BATCH, n), "shard_size": SHARD}
+        options["engine"] = "full"  # see test_engines
         return gf.scan.score_variants(model, fasta, rows, length=length, **options)
 
     assert ours()["status"].to_pylist() == ["ok"] * len(rows)
@@ -133,6 +134,55 @@ def test_bare_model(
         n_sequences=len(rows),
         length=length,
         target=AIM,
+    )
+
+
+ENGINES = {
+    "centred": (512, 100, {}),
+    "grid of 1,000 bp": (2048, 2, {"windows": "grid:1000"}),
+    "every substitution of a region": (0, 0, {"windows": "grid:1000"}),
+}
+"""Variants, how many bp they lie apart, and options of a scan."""
+
+
+@pytest.mark.parametrize("scores", [tuple(gf.scan.results.tables.SCORES), ("delta",)], ids=["all scores", "delta"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind", ENGINES)
+def test_engines(
+    benchmark: Any, sizes: Any, record: Any, tmp_path: Path, kind: str, name: str, scores: tuple[str, ...]
+) -> None:
+    """What substitutions change, against whole passes, in the same scan."""
+    pytest.importorskip("torch")
+    make, length, _, _, target = CASES[name]
+    n, apart, own = ENGINES[kind]
+    is_quick = sizes.pairs < 30
+    n = min(n, 16) if is_quick else n
+    model, letters = make(64), genome(200_000)
+    fasta, after = write_genome(tmp_path / "genome.fa", letters), str.maketrans("ACGT", "CGTA")
+    places = [10_000 + k * apart for k in range(n)]
+    rows = [(CONTIG, pos, letters[pos - 1], letters[pos - 1].translate(after)) for pos in places] or None
+    options: Any = {"targets": [target], "scores": scores, "length": length, "shard_size": SHARD, **own}
+    if rows is None:
+        options["regions"] = [f"{CONTIG}:20001-{20_004 if is_quick else 20_700}"]
+    if kind != "centred":
+        options["windows"] = f"grid:{min(1000, length // 2)}"
+
+    def scan(engine: str) -> Any:
+        return gf.scan.score_variants(model, fasta, rows, engine=engine, **options)
+
+    ours, other = scan("incremental"), scan("full")
+    np.testing.assert_allclose(ours["delta"], other["delta"], rtol=1e-3, atol=1e-5)
+    found = interleave(benchmark, lambda: scan("incremental"), lambda: scan("full"), 1 if is_quick else 3)
+    record(
+        found,
+        operation=f"score_variants, {'delta' if scores == ('delta',) else 'all scores'}, {kind}",
+        library="torch",
+        layout="(N, 4, L)",
+        outputs="fresh",
+        x=name,
+        provider=f"whole passes of {name}",
+        n_sequences=len(ours),
+        length=length,
     )
 
 
@@ -155,7 +205,7 @@ def test_commands(sizes: Any, record: Any, tmp_path: Path, scores: tuple[str, ..
 
     def ours(n: int) -> float:
         inputs = "-m", "benchmarks.test_scans:command_model", "-f", fasta, "-v", files[n], "-o", tmp_path / "scan"
-        options = "--length", 200, "--scores", ",".join(scores), "--quiet", "--force"
+        options = "--length", 200, "--scores", ",".join(scores), "--quiet", "--force", "--engine", "full"
         return take("-c", "from gradcorr_fast.cli import main; main()", "score", *inputs, *options)
 
     def bare(n: int) -> float:

@@ -228,6 +228,25 @@ def test_code_that_asks_for_the_number_of_rows_is_followed() -> None:
     check(Reshaping(), one_hot(2))
 
 
+def test_sums_of_many_large_numbers_are_not_taken_for_a_difference() -> None:
+    """A dense layer whose terms cancel is rounded by far more than the last digits of its result."""
+    torch.manual_seed(0)
+    model = dense(nn.Conv1d(4, 64, 9, padding=4), nn.Softplus()).eval()
+    x = one_hot(2, 400, dtype=torch.float32)
+    with torch.no_grad():
+        model(x)
+        model[-1].weight.mul_(1e3)
+        model[-1].bias.sub_(model(x).mean(0))
+        found, expected = both(model, x)
+        exact = hooks.saturation_mutagenesis(model.double(), x.double(), engine="full")
+    assert float((found - exact).abs().max()) <= 2 * float((expected - exact).abs().max())
+
+
+def test_a_normalisation_that_is_the_output_itself_is_followed() -> None:
+    torch.manual_seed(0)
+    check(layers(conv(4, 3), norm(3)), one_hot(2), target=gf.targets.mean())
+
+
 class Chance(nn.Module):
     """Dropout that is left on."""
 

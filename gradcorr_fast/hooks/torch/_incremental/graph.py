@@ -134,6 +134,7 @@ def _reason(error: Exception) -> str:
 def _read(exported: Any) -> Graph:
     """Sort the inputs and outputs of an exported program."""
     signature = exported.graph_signature
+    fold_normalisation(exported.graph)
     kinds = {spec.arg.name: spec for spec in signature.input_specs}
     constants: dict[Node, Any] = {}
     inputs = []
@@ -153,7 +154,6 @@ def _read(exported: Any) -> Graph:
         for value, spec in zip(output.args[0], signature.output_specs, strict=True)
         if spec.kind == OutputKind.USER_OUTPUT
     ]
-    fold_normalisation(exported.graph)
     nodes = _operations(exported.graph)
     for node in nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and _draws(node):

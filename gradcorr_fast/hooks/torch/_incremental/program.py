@@ -204,6 +204,17 @@ class Program:
                 kept |= {value for value in self.inputs(node) if value in self._axes}
         return frozenset(kept)
 
+    def in_double(self, x: torch.Tensor, args: Sequence[torch.Tensor]) -> list[Any]:
+        """Return the outputs for whole sequences, computed in double precision."""
+        inputs = {**self.constants, self.x: x, **dict(zip(self.graph.args, args, strict=True))}
+        values: dict[Any, Any] = {
+            node: value.double() if _is_tensor(value) and value.is_floating_point() else value
+            for node, value in inputs.items()
+        }
+        for node in self.whole_order:
+            values[node] = call(node, values)
+        return [values[value] if isinstance(value, Node) else value for value in self.graph.outputs]
+
     # --- what it takes ---
 
     def share(self) -> float:
