@@ -1,6 +1,7 @@
 """What `gradcorr-fast demo` does: attributions of a trained network where the truth is known, before and after."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ def run(folder: Path, n_sequences: int = 300, tell: Callable[[str], None] = lamb
     np.save(folder / "gradients.npy", grad)
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
-    io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
+    with redirect_stdout(None):  # the command, which would stand among the steps
+        io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     tell("every substitution in these two, from one gradient and exactly; a small genome to try scans with")
     write_genome(folder)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
