@@ -203,12 +203,12 @@ def _has_gpu() -> bool:
     return Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
 
 
-@cache
 def _version(package: str) -> str | None:
     found = (_version_of(name) for name in BUILDS.get(package, (package,)))
     return next((name for name in found if name is not None), None)
 
 
+@cache
 def _version_of(distribution: str) -> str | None:
     try:
         return version(distribution)

@@ -96,7 +96,8 @@ def report(result: "Result") -> str:
         "Files: largest-angles.png and typical.png (before, removed, angle, after, truth), angles.png,",
         "large-angles.png; sequences.fa and scores.vcf.gz, every substitution in those two (`gradcorr-fast report`",
         "shows it, `gradcorr-fast info` tells of it);",
-        "gradients.npy (N, 4, L), one-hot.npy, angles.npy; modisco.ohe.npz and modisco.attr.npz for TF-MoDISco;",
+        "gradients.npy (N, 4, L), one-hot.npy, angles.npy; modisco.ohe.npz and modisco.attr.npz for TF-MoDISco:",
+        f"  {result.command}",
         "genome.fa, variants.vcf and peaks.bed to try `gradcorr-fast score` and `attribute` with.",
         "",
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ class Result(NamedTuple):
     """Of their exact and first-order effects."""
     unplanted: dict[str, str]
     """What the strongest signal of each figure is where nothing is planted."""
+    command: str
+    """That finds motifs in the maps."""
 
 
 def run(folder: Path, n_sequences: int = 300, tell: Callable[[str], None] = lambda step: None) -> Result:
@@ -68,13 +71,13 @@ def run(folder: Path, n_sequences: int = 300, tell: Callable[[str], None] = lamb
     np.save(folder / "gradients.npy", grad)
     np.save(folder / "one-hot.npy", one_hot(codes).numpy())
     np.save(folder / "angles.npy", simplex_angle(grad, axis=1))
-    with redirect_stdout(None):  # the command, which would stand among the steps
+    with redirect_stdout(StringIO()) as command:  # which would stand among the steps
         io.save_modisco(folder / "modisco", grad, codes, axis=1, force=True)
     tell("every substitution in these two, from one gradient and exactly; a small genome to try scans with")
     write_genome(folder)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
-    return Result(n_sequences, summary, result.before, result.after, shown, *effects, unplanted)
+    return Result(n_sequences, summary, result.before, result.after, shown, *effects, unplanted, command.getvalue().strip())
 
 
 def describe_unplanted(grad: Array, codes: Array, ppm: Array) -> str:
