@@ -377,6 +377,7 @@ def test_the_engine_that_was_found_is_that_of_a_scan_that_goes_on(fasta: Path, t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choosing, "MANY", 0)
+        patch.setattr(choosing, "LEAST", 0)
         share("scan", shard=(1, 2))
     record = json.loads((tmp_path / "scan" / "run.json").read_text())
     assert record["options"]["engine"] == "incremental"
@@ -385,3 +386,18 @@ def test_the_engine_that_was_found_is_that_of_a_scan_that_goes_on(fasta: Path, t
     gf.scan.merge(tmp_path / "scan")
     tables = [pq.read_table(tmp_path / name / "scores.parquet") for name in ("scan", "whole")]
     assert tables[0].equals(tables[1])
+
+
+def test_a_small_model_is_not_followed_for_single_variants(fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each window's own pass is most of the work then: a scan of CNN-deep took 1.2 times as long."""
+    from gradcorr_fast.hooks.torch._incremental import choosing
+
+    monkeypatch.setattr(choosing, "MANY", 0)
+    found = {}
+    for windows in ("centred", "grid:20"):
+        plan = gf.scan.plan(
+            Network(), fasta, VARIANTS, fasta.parent / windows, length=LENGTH, windows=windows, seconds=0
+        )
+        found[windows] = plan.engine
+    assert found["centred"].startswith("full (it would gain nothing")
+    assert found["grid:20"].startswith("incremental (about ")

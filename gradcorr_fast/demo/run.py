@@ -77,7 +77,9 @@ def run(folder: Path, n_sequences: int = 300, tell: Callable[[str], None] = lamb
     write_genome(folder)
     effects = score_substitutions(folder, {name: codes[k] for name, k in shown.items()})
     result = measure(np.moveaxis(grad, 1, -1), codes, ppm)
-    return Result(n_sequences, summary, result.before, result.after, shown, *effects, unplanted, command.getvalue().strip())
+    return Result(
+        n_sequences, summary, result.before, result.after, shown, *effects, unplanted, command.getvalue().strip()
+    )
 
 
 def describe_unplanted(grad: Array, codes: Array, ppm: Array) -> str:

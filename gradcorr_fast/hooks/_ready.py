@@ -73,6 +73,8 @@ class Wish(NamedTuple):
     engine: str = "auto"
     n_rows: float = float("inf")
     """Rows to come, all in all: for few it does not pay to find out how a model works."""
+    is_alone: bool = False
+    """Whether each sequence has one mutant or two, so that its own pass is most of the work."""
     width: int = 1
     """Most neighbouring letters that change."""
     needs_gradients: bool = False

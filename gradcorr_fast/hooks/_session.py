@@ -137,13 +137,14 @@ class Session:
         """Begin to compute `columns`; see `start_values`."""
         return self._start_columns(self._model.run(self._one_hot(codes)), rows, positions)
 
-    def choose_engine(self, engine: str, n_rows: float) -> str:
+    def choose_engine(self, engine: str, n_rows: float, *, is_alone: bool) -> str:
         """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
 
-        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, and `n_rows` how many are to come.
+        `engine` is what is asked for, see `hooks.torch.saturation_mutagenesis`, and `n_rows` how many are to come;
+        for `is_alone` see `Wish`.
         """
         codes = np.random.default_rng(1).integers(0, 4, (2, self.length)).astype(np.uint8)
-        found = self._refer(codes, Wish(engine, n_rows))
+        found = self._refer(codes, Wish(engine, n_rows, is_alone))
         self.engine = "full" if found is None else "incremental"
         note = getattr(self._framework.refer, "reason", None) if found is None else found.note
         self.engine_note = f"{self.engine}{(note and f' ({note})') or ''}"

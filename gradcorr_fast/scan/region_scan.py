@@ -167,7 +167,7 @@ def _described(ready: Ready) -> tuple[Ready, Run, Record]:
     probed = probe(ready, run_once)
     ready = ready.sized(_shard_size(ready, probed))
     if ready.options["method"] == "saturation_mutagenesis":
-        ready = ready.with_engine(math.inf)
+        ready = ready.with_engine(math.inf, is_alone=False)
     return ready, _run_of(ready), describe(ready, "regions", probed)
 
 

@@ -233,7 +233,10 @@ def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
 
     probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
     if set(ready.options["scores"]) & FROM_ALTERNATIVE:
-        ready = ready.with_engine(2 * (math.inf if variants is None else count_at_most(variants)))
+        n_alleles = math.inf if variants is None else count_at_most(variants)
+        ready = ready.with_engine(
+            2 * n_alleles, is_alone=ready.options["windows"] == "centred" and variants is not None
+        )
     share = 3 / 4 if needs_gradient else 1 / 2  # of an allele's work, which has an output with either allele
     n_rows = probed.rows_of_a_shard(share * probed.n_rows, most)
     ready = ready.sized(max(n_rows, min(session.batch_size, most)))

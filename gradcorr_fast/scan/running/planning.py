@@ -85,9 +85,9 @@ class Ready(NamedTuple):
         is_given = self.options["shard_size"] != "auto"
         return self if is_given else self._replace(options=_completed(self.options, {"shard_size": shard_size}))
 
-    def with_engine(self, n_rows: float) -> "Ready":
-        """Return the same with the engine that computes substitutions, for so many rows to come."""
-        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows)
+    def with_engine(self, n_rows: float, *, is_alone: bool) -> "Ready":
+        """Return the same with the engine that computes substitutions, for so many rows to come; see `Wish`."""
+        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows, is_alone=is_alone)
         return self._replace(options=_completed(self.options, {"engine": engine}))
 
 

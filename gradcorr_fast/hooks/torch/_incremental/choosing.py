@@ -16,6 +16,9 @@ from .graph import Unfollowed
 MANY = 1 << 20
 """Positions of mutants, all in all, from which on it pays to find out how a model works, which takes about a second. A
 time would be no rule: the same call would have other last digits on another day."""
+LEAST = 8e6
+"""Multiplications of a whole pass from which on windows gain where each sequence has one mutant: for smaller models it
+takes as long to keep layers and to call the operations on windows."""
 LITTLE = 0.7
 """Part of a whole pass from which on windows gain nothing."""
 
@@ -68,7 +71,8 @@ class Chooser:
             full = words('engine="full"', "--engine full")
             warn(f"each substitution takes a whole pass of the model: {stop}; {full} asks for that")
             return None
-        if is_asked_for or engine.program.share() < LITTLE:
+        is_small = wish.is_alone and engine.program.work() < LEAST
+        if is_asked_for or (engine.program.share() < LITTLE and not is_small):
             return engine
         self.reason = f"it would gain nothing, {engine.note}"
         return None

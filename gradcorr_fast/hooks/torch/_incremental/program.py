@@ -223,6 +223,10 @@ class Program:
         whole = sum(work.values())
         return min(1.0, sum(n * self._part(node) for node, n in work.items() if n) / whole) if whole else 1.0
 
+    def work(self) -> float:
+        """Return how many multiplications a whole pass takes for each sequence, about."""
+        return sum(self.multiplications(node) for node in self.order)
+
     def multiplications(self, node: Node) -> float:
         """Return how many multiplications a product of matrices takes for each sequence, about."""
         name, args = name_of(node), node.args
