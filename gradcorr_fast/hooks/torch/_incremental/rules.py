@@ -415,9 +415,9 @@ def _convolve(node: Node, facts: Facts) -> Step:
     values, n = given(node), len(shape_of(x)) - 2
     if axis < 2 or values.get("transposed"):
         raise Unfollowed("it is a transposed convolution" if axis >= 2 else "its channels are the positions")
-    kernel = shape_of(values["weight"])[2:]
+    weight = facts.constant(values["weight"])
     stride, dilation = (_spatial(values[name], n) for name in ("stride", "dilation"))
-    extents = [(int(k) - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    extents = [(int(k) - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     padding = values["padding"]
     if isinstance(padding, str):  # what is uneven of "same" comes after the sequence
         padding = [0 if padding == "valid" else (extent - 1) // 2 for extent in extents]
@@ -429,17 +429,49 @@ def _convolve(node: Node, facts: Facts) -> Step:
     reach = Steps(int(shape_of(node)[axis]), extent, stride[own], padding[own])
     is_plain = stride[own] == 1
     around = [(extent - 1 if is_plain else 0) if k == own else amount for k, amount in enumerate(padding)]
+    run = _run_convolution(weight, stride, around, dilation, groups)
+    if n == 1 and is_plain and groups == dilation[0] == 1:
+        run = _run_single(weight, run)
 
     def moved(span: Span) -> Span:
         return Span(span.start + padding[own] - extent + 1, span.width + extent - 1)
 
-    def run(reader: Reader) -> Any:
-        weight = reader(values["weight"])
-        return torch.convolution(
-            reader(x), weight, None, stride, around, dilation, False, [0] * n, groups
-        )  # fmt: skip
+    step = Step(axis, {x: reach}, lambda reader: run(reader(x)), CHANGES)
+    return step._replace(moved=moved) if is_plain else step
 
-    return Step(axis, {x: reach}, run, CHANGES, moved=moved if is_plain else None)
+
+Run = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _run_convolution(
+    weight: torch.Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int
+) -> Run:
+    """Return a convolution, in one dimension as in two, which reads and writes numbers as windows have them."""
+    n = len(stride)
+    if n == 1:
+        weight, stride, padding, dilation = weight.unsqueeze(2), [1, *stride], [0, *padding], [1, *dilation]
+    if weight.ndim == 4:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def run(numbers: torch.Tensor) -> torch.Tensor:
+        numbers = numbers.unsqueeze(2) if n == 1 else numbers
+        found = torch.convolution(numbers, weight, None, stride, padding, dilation, False, [0] * len(stride), groups)
+        return found.squeeze(2) if n == 1 else found
+
+    return run
+
+
+def _run_single(weight: torch.Tensor, run: Run) -> Run:
+    """Return a convolution that takes windows of one position times the weights, and others as they are."""
+    n_out, n_in, kernel = weight.shape
+    rows = weight.flip(2).permute(1, 2, 0).reshape(n_in, kernel * n_out)
+
+    def run_single(numbers: torch.Tensor) -> torch.Tensor:
+        if numbers.shape[2] > 1:
+            return run(numbers)
+        return (numbers[:, :, 0] @ rows).view(-1, kernel, n_out).transpose(1, 2)
+
+    return run_single
 
 
 def _pool(node: Node, facts: Facts) -> Step:
