@@ -41,7 +41,7 @@ class Mean(nn.Module):  # type: ignore[misc]
 class Attention(nn.Module):  # type: ignore[misc]
     """Every position looks at all others, from the first layer on."""
 
-    def __init__(self, width: int = 64, n_layers: int = 2) -> None:
+    def __init__(self, width: int = 32, n_layers: int = 1) -> None:
         super().__init__()
         self.embed, self.head = nn.Linear(4, width), nn.Linear(width, 1)
         layer = nn.TransformerEncoderLayer(width, 4, 4 * width, batch_first=True)

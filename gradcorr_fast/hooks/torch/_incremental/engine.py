@@ -19,11 +19,11 @@ from .run import References, Run, size_of
 Forward = Callable[..., Any]
 """What the model returns of sequences and arguments."""
 Gradient = Callable[..., torch.Tensor]
-CACHED = 1 << 19
+CACHED = 1 << 20
 """Numbers of the widest layer of rows at work on a CPU, so that they stay in its caches."""
 N_CHECKED = 2
 """Sequences whose mutants are compared with whole passes."""
-CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED = 0.02, 6, 40
+CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED = 0.01, 6, 40
 """Mutants that are compared, of all that are to come."""
 UNSTABLE = 1e-2
 """By how much outputs may differ with the batch size, as a part of the largest, before a model is thought to draw at
@@ -104,19 +104,21 @@ class Engine:
         rows, index = seen.mutants(*mutants), torch.as_tensor(mutants[0], device=x.device)
         arguments, own = [array[index] for array in args], [None if p is None else p[mutants[0]] for p in positions]
 
-        def run_whole(size: int) -> torch.Tensor:
+        def run_whole(n: int, size: int) -> torch.Tensor:
             found = []
-            for part in (slice(k, k + size) for k in range(0, len(rows), size)):
+            for part in (slice(k, min(k + size, n)) for k in range(0, n, size)):
                 outputs = self._forward(rows[part].clone(), [array[part].clone() for array in arguments])
                 found.append(torch.stack(self.request.values(outputs, _on(x.device, own, part)), 1).double())
             return torch.cat(found)
 
-        expected, other = run_whole(size), run_whole(max(1, min(size, len(rows)) // 2))
+        expected = run_whole(len(rows), size)
+        others = run_whole(min(len(rows), LEAST_CHECKED), max(1, min(size, LEAST_CHECKED) // 2))
         try:
             values = Substitutions(self, x, args, positions, 1, is_plain=True).run(*mutants)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # a rule that does not fit
             return f"windows of it cannot be computed ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-        noise, gap = (size_of(v - expected, torch.inf) for v in (other, torch.stack(values, 1).double()))
+        noise = size_of(others - expected[: len(others)], torch.inf)
+        gap = size_of(torch.stack(values, 1).double() - expected, torch.inf)
         scale = size_of(expected)
         if noise > UNSTABLE * scale:
             return "its output for a sequence depends on chance, or on the other sequences of a batch"

@@ -1,0 +1,176 @@
+"""Every substitution of a sequence by what it changes, against full passes of the same model at their best batch size.
+
+Both are timed in turn, on one thread and on two. Full passes that would take long are those of a part of the mutants;
+their time is scaled to all of them, and the rows say of how many.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import gradcorr_fast as gf
+from benchmarks.harness import interleave, seconds
+from gradcorr_fast.kernels import threads
+
+torch = pytest.importorskip("torch")
+from benchmarks import networks  # noqa: E402
+
+BATCHES = (32, 64, 128, 256)
+LONGEST = 2.0
+"""Seconds of full passes, at most, that are timed in turn with whole tables."""
+ROUNDS = {"dilated": 3, "Basset, 2,000 bp": 3, "CNN-32": 3, "factorised Basset": 3, "BPNet": 3}
+TABLES = {"CNN-deep": 8, "DeepSTARR": 8, "attention": 10}
+"""Sequences whose tables are made together; 1 where a table takes long enough by itself."""
+LENGTHS = (200, 500, 1000, 2000, 4096, 8192)
+AT_MOST = 200
+"""Positions in the middle that are substituted where it is the length that counts."""
+
+
+class Table(NamedTuple):
+    """The substitutions of some sequences at neighbouring positions."""
+
+    model: Any
+    x: Any
+    start: int
+    end: int
+
+    def ours(self, engine: str) -> Any:
+        """Return the effects of all of them."""
+        options = {"target": mean, "corrected": False, "start": self.start, "end": self.end}
+        return gf.hooks.torch.saturation_mutagenesis(self.model, self.x, engine=engine, **options)
+
+    @property
+    def n(self) -> int:
+        """Mutants."""
+        return 3 * len(self.x) * (self.end - self.start)
+
+    def mutants(self, n: int) -> Any:
+        """Return mutants of the first sequence, evenly spread over its positions, one at each."""
+        places = torch.linspace(self.start, self.end - 1, n).long()
+        rows = self.x[:1].repeat(n, 1, 1)
+        rows[torch.arange(n), :, places] = rows[torch.arange(n), :, places].roll(1, 1)
+        return rows
+
+    def compare(self, found: Any) -> None:
+        """See that effects are those of full passes, at a few positions."""
+        n = 8
+        places = torch.linspace(self.start, self.end - 1, n).long()
+        with torch.no_grad():
+            values = mean(self.model(self.mutants(n))) - mean(self.model(self.x[:1]))
+        letters = self.x[0][:, places].roll(1, 0).argmax(0)
+        np.testing.assert_allclose(found[0][letters, places - self.start], values, rtol=0, atol=1e-5 * max(1.0, values.abs().max()))
+
+
+def mean(output: Any) -> Any:
+    """The target: the mean of all outputs."""
+    return output.reshape(len(output), -1).mean(1)
+
+
+def table(model: Any, length: int, n: int = 1, at_most: int | None = None) -> Table:
+    """Return the substitutions of random sequences, or those in the middle of them."""
+    codes = np.random.default_rng(0).integers(0, 4, (n, length)).astype(np.uint8)
+    start = 0 if at_most is None else max(0, (length - at_most) // 2)
+    return Table(model, torch.from_numpy(gf.sequences.one_hot(codes, np.float32, 1)), start, length - start)
+
+
+class Full(NamedTuple):
+    """Full passes of a part of the mutants, in batches of the size at which they are fastest."""
+
+    run: Callable[[], Any]
+    batch_size: int
+    n: int
+
+
+def full_passes(wanted: Table) -> Full:
+    """Find the best size of batches, and how many mutants take no longer than `LONGEST`."""
+    rows = wanted.mutants(max(BATCHES))
+
+    def run(size: int, n: int) -> None:
+        with torch.no_grad():
+            for k in range(0, n, size):
+                mean(wanted.model(rows[: min(size, n - k)]))
+
+    run(max(BATCHES), max(BATCHES))
+    taken = {size: min(seconds(lambda size=size: run(size, max(BATCHES))) for _ in range(2)) for size in BATCHES}
+    best = min(taken, key=lambda size: taken[size])
+    n = min(wanted.n, max(max(BATCHES), int(LONGEST / taken[best]) * max(BATCHES)))
+    return Full(lambda: run(best, n), best, n)
+
+
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    """Let PyTorch and the kernels have so many threads."""
+    before = torch.get_num_threads(), threads.get_num_threads()
+    torch.set_num_threads(n)
+    gf.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        gf.set_num_threads(before[1])
+
+
+def time_table(benchmark: Any, wanted: Table, engine: str, rounds: int) -> dict[str, Any]:
+    """Time a table and full passes in turn; return what was found, scaled to all mutants."""
+    wanted.compare(wanted.ours(engine))
+    full = full_passes(wanted)
+    found: dict[str, Any] = interleave(benchmark, lambda: wanted.ours(engine), full.run, rounds)
+    scale = wanted.n / full.n
+    found |= {key: found[key] * scale for key in ("median_ratio", "low", "high", "provider_seconds") if found}
+    return found and found | {"n_sequences": wanted.n, "provider": f"{full.n} full passes, batches of {full.batch_size}"}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_tables_of_substitutions(benchmark: Any, sizes: Any, record: Any, name: str, n_threads: int) -> None:
+    is_quick = sizes.pairs < 30
+    if is_quick and name not in ("CNN-deep", "attention"):
+        pytest.skip("small networks are enough to see that the benchmark runs")
+    model, length = networks.build(name)
+    wanted = table(model, length, 1 if is_quick else TABLES.get(name, 1))
+    engine = "auto" if name == "attention" else "incremental"
+    with on_threads(n_threads):
+        found = time_table(benchmark, wanted, engine, 1 if is_quick else ROUNDS.get(name, 5))
+    row = {"operation": f"substitutions of {name}, engine={engine}", "outputs": f"{n_threads} threads"}
+    record(found, **row, library="torch", layout="(N, 4, L)", x="one-hot", length=length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name", ["Basset's convolutions", "dilated"])
+def test_the_cost_grows_with_the_length(benchmark: Any, sizes: Any, record: Any, name: str, length: int) -> None:
+    is_quick = sizes.pairs < 30
+    if is_quick and length > LENGTHS[0]:
+        pytest.skip("one length is enough to see that the benchmark runs")
+    build = {"Basset's convolutions": networks.pooled_network, "dilated": networks.dilated_network}[name]
+    wanted = table(networks.prepared(build, length), length, at_most=10 if is_quick else AT_MOST)
+    with on_threads(1):
+        found = time_table(benchmark, wanted, "incremental", 1 if is_quick else 3)
+    row = {"operation": f"substitutions of {name} by length", "outputs": "1 threads"}
+    record(found, **row, library="torch", layout="(N, 4, L)", x="one-hot", length=length)
+
+
+@pytest.mark.parametrize("name", ["CNN-deep", "DeepSTARR", "Basset", "dilated"])
+def test_against_tangermeme(benchmark: Any, sizes: Any, record: Any, name: str) -> None:
+    """Its function as it is called by default, but for batches of 128; of long sequences, some positions."""
+    pytest.importorskip("tangermeme", reason="pip install tangermeme")
+    from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+
+    is_quick = sizes.pairs < 30
+    if is_quick and name != "CNN-deep":
+        pytest.skip("one network is enough to see that the benchmark runs")
+    model, length = networks.build(name)
+    wanted = table(model, length, 1 if is_quick else TABLES.get(name, 1), at_most=AT_MOST if length > 1000 else None)
+    options = {"start": wanted.start, "end": wanted.end, "batch_size": 128, "raw_outputs": True, "device": "cpu"}
+    with on_threads(2):
+        wanted.compare(wanted.ours("incremental"))
+        found = interleave(
+            benchmark,
+            lambda: wanted.ours("incremental"),
+            lambda: saturation_mutagenesis(model, wanted.x, **options),
+            1 if is_quick else 3,
+        )
+    row = {"operation": f"substitutions of {name}", "outputs": "2 threads", "n_sequences": wanted.n}
+    record(found, **row, library="torch", provider="tangermeme", layout="(N, 4, L)", x="one-hot", length=length)
