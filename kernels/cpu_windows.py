@@ -53,6 +53,21 @@ def subtract(windows, base, sequence, start, out):
     _spread(lambda rows: _subtract(*flat, sequence, start, *base.shape[1:], out.shape[1], *rows), out)
 
 
+def largest(windows, extent, stride, dilation, out):
+    """Write the largest of every so many positions, as max pooling does; not a number is larger than all.
+
+    Parameters
+    ----------
+    windows : array, shape (rows, width, size)
+    extent, stride, dilation : int
+        Output o is of the positions from ``o * stride`` to ``o * stride + extent - 1``, `dilation` from each other.
+    out : array, shape (rows, width of the output, size)
+    """
+    flat = windows.reshape(-1), out.reshape(-1)
+    shape = windows.shape[2], windows.shape[1], out.shape[1]
+    _spread(lambda rows: _largest(*flat, *shape, extent, stride, dilation, *rows), out)
+
+
 def _spread(task, out):
     n = len(out)
     size = max(1, CHUNK // max(1, out[:1].size))
@@ -115,3 +130,16 @@ def _subtract(windows, base, out, sequence, start, length, size, width, first, l
         there = np.uint64((sequence[r] * length + start[r]) * size)
         for k in range(np.uint64(width * size)):
             out[here + k] = windows[here + k] - base[there + k]
+
+
+@cached(**IEEE)
+def _largest(windows, out, size, width, n_out, extent, stride, dilation, first, last):
+    for r in range(first, last):
+        for o in range(n_out):
+            to, at = np.uint64((r * n_out + o) * size), (r * width + o * stride) * size
+            _copy(windows, at, out, to, size)
+            for shift in range(dilation, extent, dilation):
+                here = np.uint64(at + shift * size)
+                for k in range(np.uint64(size)):
+                    number, before = windows[here + k], out[to + k]
+                    out[to + k] = number if (number > before) | (number != number) else before

@@ -135,6 +135,7 @@ def _read(exported: Any) -> Graph:
     """Sort the inputs and outputs of an exported program."""
     signature = exported.graph_signature
     fold_normalisation(exported.graph)
+    pool_first(exported.graph)
     kinds = {spec.arg.name: spec for spec in signature.input_specs}
     constants: dict[Node, Any] = {}
     inputs = []
@@ -193,6 +194,29 @@ def fold_normalisation(graph: torch.fx.Graph) -> None:
         node.replace_all_uses_with(layer)
         graph.erase_node(node)
         graph.erase_node(norm)
+
+
+RISING = ("relu", "sigmoid", "tanh", "exp", "softplus")
+"""Functions that never fall, so that the largest of what they return is what they return of the largest."""
+
+
+def pool_first(graph: torch.fx.Graph) -> None:
+    """Take the largest of neighbouring numbers before a rising function, which then has fewer of them to work on."""
+    for pool in _operations(graph):
+        if name_of(pool) not in ("max_pool1d", "max_pool2d"):
+            continue
+        found: Node = pool.args[0]
+        while name_of(found) == "clone" and len(found.users) == 1:
+            found = found.args[0]
+        if name_of(found) not in RISING or len(found.users) > 1:
+            continue
+        found.replace_all_uses_with(found.args[0])
+        with graph.inserting_after(pool):
+            after = graph.node_copy(found)
+        pool.replace_all_uses_with(after)
+        after.args = (pool, *found.args[1:])
+        after.meta = found.meta | {"val": pool.meta["val"]}
+        graph.erase_node(found)
 
 
 ACTIVATIONS = ("sigmoid", "softmax", "log_softmax", "softplus", "log_sigmoid", "tanh", "relu", "exp")

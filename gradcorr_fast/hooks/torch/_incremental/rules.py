@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node
 
 from .graph import Unfollowed, factor, given, name_of
-from .windows import Reach, Reverse, Span, Steps
+from .windows import Reach, Reverse, Span, Steps, largest
 
 VALUES, LINEAR, CHANGES = "values", "linear", "changes"
 """What a step reads: numbers; changes where one of its inputs is a change, which its output is then too; changes at the
@@ -496,11 +496,12 @@ def _pool(node: Node, facts: Facts) -> Step:
         found = function(numbers.unsqueeze(-2) if n == 1 else numbers, kernel, stride, around, *options)
         return found.squeeze(-2) if n == 1 else found
 
+    def pool_largest(reader: Reader) -> Any:
+        found = largest(reader(x), axis, reach, dilation[-1]) if n == 1 else None
+        return pool(torch.nn.functional.max_pool2d, reader(x), dilation) if found is None else found
+
     if not is_mean:
-        return Step(
-            axis, {x: reach}, lambda reader: pool(torch.nn.functional.max_pool2d, reader(x), dilation), VALUES,
-            -torch.inf,
-        )  # fmt: skip
+        return Step(axis, {x: reach}, pool_largest, VALUES, -torch.inf)
     weights = None
     if padding[own] or values["ceil_mode"]:
         if others and any(kernel[k] != 1 for k in others):

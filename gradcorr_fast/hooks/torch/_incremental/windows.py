@@ -177,6 +177,15 @@ def _is_for_kernel(*tensors: torch.Tensor) -> bool:
     )
 
 
+def largest(tensor: torch.Tensor, axis: int, reach: Steps, dilation: int) -> torch.Tensor | None:
+    """Return the largest numbers of neighbouring positions, or None where there is no kernel for them."""
+    if not _is_for_kernel(tensor):
+        return None
+    out = _empty_like(tensor, axis, (tensor.shape[axis] - reach.kernel) // reach.stride + 1)
+    cpu_windows.largest(_see(tensor, axis), reach.kernel, reach.stride, dilation, _see(out, axis))
+    return out
+
+
 def by_position(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     """Return a tensor with all numbers of a position next to each other in memory, as windows are copied best."""
     return tensor.movedim(axis, 1).contiguous().movedim(1, axis)
