@@ -61,7 +61,8 @@ class Table(NamedTuple):
         with torch.no_grad():
             values = mean(self.model(self.mutants(n))) - mean(self.model(self.x[:1]))
         letters = self.x[0][:, places].roll(1, 0).argmax(0)
-        np.testing.assert_allclose(found[0][letters, places - self.start], values, rtol=0, atol=1e-5 * max(1.0, values.abs().max()))
+        atol = 1e-5 * max(1.0, float(values.abs().max()))
+        np.testing.assert_allclose(found[0][letters, places - self.start], values, rtol=0, atol=atol)
 
 
 def mean(output: Any) -> Any:
@@ -120,7 +121,8 @@ def time_table(benchmark: Any, wanted: Table, engine: str, rounds: int) -> dict[
     found: dict[str, Any] = interleave(benchmark, lambda: wanted.ours(engine), full.run, rounds)
     scale = wanted.n / full.n
     found |= {key: found[key] * scale for key in ("median_ratio", "low", "high", "provider_seconds") if found}
-    return found and found | {"n_sequences": wanted.n, "provider": f"{full.n} full passes, batches of {full.batch_size}"}
+    provider = f"{full.n} full passes, batches of {full.batch_size}"
+    return found and found | {"n_sequences": wanted.n, "provider": provider}
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
