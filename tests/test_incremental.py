@@ -418,6 +418,20 @@ def test_rules_say_what_is_wrong_with_them() -> None:
         hooks.register_rule(nn.ReLU, kernel=0)
 
 
+def test_windows_of_residual_layers_are_no_wider_than_a_change() -> None:
+    """What later layers reach is added to it, and not computed in earlier ones."""
+    from gradcorr_fast.hooks.torch._incremental.graph import name_of, trace
+    from gradcorr_fast.hooks.torch._incremental.layers import closed_layers
+    from gradcorr_fast.hooks.torch._incremental.program import Program
+
+    model = layers(conv(4, 6), nn.ReLU(), *(Residual(conv(6, 6, 3, dilation=k), nn.ReLU()) for k in (1, 2, 4)))
+    program = Program(trace(model.eval(), one_hot(2, dtype=torch.float32), (), closed_layers), 2)
+    plan = program.plan(1)
+    widths = [plan.wanted[node].width for node in program.order if name_of(node) == "relu"]
+    assert widths == [5, 7, 11, 19]
+    assert all(plan.wanted[node].width == plan.touched[node].width for node in program.steps)
+
+
 def test_several_neighbouring_letters_change_at_once() -> None:
     """As multi-nucleotide variants do, at both ends and on both strands."""
     from gradcorr_fast.hooks._methods import saliency

@@ -68,10 +68,12 @@ class Program:
         self.ends = last_uses(self.order, self.inputs, self.outputs)
         """Nodes that nobody needs after another."""
         self.native = {self.x: True}
-        """Whether what a node computes in windows is a change."""
+        """Whether what a node computes in windows is a change: where windows of several widths meet, it is less work."""
+        touched = self._touched(1)
         for node, step in self.steps.items():
-            is_change = step.form == LINEAR and any(self.native[value] for value in step.reads)
-            self.native[node] = is_change or step.form == CHANGES
+            widths = {touched[value].width for value in step.reads if value in touched}
+            is_change = len(widths) > 1 or any(self.native[value] for value in step.reads)
+            self.native[node] = step.form == CHANGES or (step.form == LINEAR and is_change)
         self._plans: dict[int, Plan] = {}
 
     # --- what rules ask ---
@@ -155,13 +157,17 @@ class Program:
             self._plans[width] = self._plan(width)
         return self._plans[width]
 
-    def _plan(self, width: int) -> Plan:
+    def _touched(self, width: int) -> dict[Node, Span]:
         touched = {self.x: Span(np.arange(self.length - width + 1), width)}
+        for node in self.order:
+            if node in self.steps:
+                spans = [reach.touched(touched[value]) for value, reach in self.steps[node].reads.items()]
+                touched[node] = unite(spans).clip(self.positions(node))
+        return touched
+
+    def _plan(self, width: int) -> Plan:
+        touched = self._touched(width)
         steps = [node for node in self.order if node in self.steps]
-        for node in steps:
-            touched[node] = unite(
-                [reach.touched(touched[value]) for value, reach in self.steps[node].reads.items()]
-            ).clip(self.positions(node))
         wanted: dict[Node, Span] = {}
         asked: dict[Node, list[Span]] = {node: [] for node in touched}
         for node in self.order:
@@ -180,20 +186,23 @@ class Program:
         return int(self._shapes[node][self._axes[node]])
 
     def _asks(self, node: Node, span: Span, touched: dict[Node, Span]) -> dict[Node, Span]:
-        """Return the windows of its inputs that a node reads."""
+        """Return the windows of its inputs that a node reads; of changes there are none beyond what is touched."""
+        reads = self.steps[node].reads
+        if self._reads_change(node):
+            return {value: touched[value] for value in reads}
+        return {value: reach.needed(span) for value, reach in reads.items()}
+
+    def _reads_change(self, node: Node) -> bool:
         step = self.steps[node]
-        if step.moved is not None:
-            return {value: touched[value] for value in step.reads}
-        return {value: reach.needed(span) for value, reach in step.reads.items()}
+        return step.form == CHANGES or (step.form == LINEAR and self.native[node])
 
     def _kept(self, wanted: dict[Node, Span], touched: dict[Node, Span], steps: set[Node]) -> frozenset[Node]:
         """Return the nodes of which windows are laid over the sequences', or that are compared with them."""
         kept = {value for value in self.graph.outputs if value in self._axes}
         for node in self.order:
             if node in steps:
-                step = self.steps[node]
+                reads_change = self._reads_change(node)
                 for value, span in self._asks(node, wanted[node], touched).items():
-                    reads_change = step.form == CHANGES or (step.form == LINEAR and self.native[node])
                     is_there = self.native[value] == reads_change and (reads_change or span.is_same(wanted[value]))
                     kept |= set() if is_there else {value}
             elif node in self.mixes:
