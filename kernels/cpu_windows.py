@@ -10,7 +10,7 @@ from numba import njit
 from . import threads
 from .jit import cached
 
-CHUNK = 1 << 16  # numbers a thread writes at a time
+CHUNK = 1 << 21  # numbers a thread writes at a time; with fewer, it would wait for those of the framework that spin
 
 IEEE = {"nogil": True, "error_model": "numpy"}  # here, since the cache on disk sees changes in this file only
 
