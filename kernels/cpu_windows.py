@@ -2,15 +2,15 @@
 
 An array is (n, length, size), with `size` numbers at each position, and windows are (rows, width, size). Row r is of
 sequence[r], and its first position is that at start[r], which may lie outside of the array, as its last may.
+
+The kernels run on the calling thread. They stand between a framework's operations, whose threads spin for a while when
+they have nothing to do: helpers of ours waited for a core, and two threads took up to three times as long as one.
 """
 
 import numpy as np
 from numba import njit
 
-from . import threads
 from .jit import cached
-
-CHUNK = 1 << 21  # numbers a thread writes at a time; with fewer, it would wait for those of the framework that spin
 
 IEEE = {"nogil": True, "error_model": "numpy"}  # here, since the cache on disk sees changes in this file only
 
@@ -32,7 +32,7 @@ def lay_over(base, sequence, start, patch, offset, adds, fill, out):
     """
     shape = *base.shape[1:], patch.shape[1], out.shape[1]
     flat = base.reshape(-1), patch.reshape(-1), out.reshape(-1)
-    _spread(lambda rows: _lay_over(*flat, sequence, start, offset, *shape, adds, fill, *rows), out)
+    _lay_over(*flat, sequence, start, offset, *shape, adds, fill, len(out))
 
 
 def place(patch, start, offset, length, out):
@@ -40,17 +40,15 @@ def place(patch, start, offset, length, out):
 
     See `lay_over` for the arguments.
     """
-
     shape = length, patch.shape[2], patch.shape[1], out.shape[1]
     flat = patch.reshape(-1), out.reshape(-1)
-    _spread(lambda rows: _place(*flat, start, offset, *shape, *rows), out)
+    _place(*flat, start, offset, *shape, len(out))
 
 
 def subtract(windows, base, sequence, start, out):
     """Write windows less those of `base`; see `lay_over` for the arguments."""
-
     flat = windows.reshape(-1), base.reshape(-1), out.reshape(-1)
-    _spread(lambda rows: _subtract(*flat, sequence, start, *base.shape[1:], out.shape[1], *rows), out)
+    _subtract(*flat, sequence, start, *base.shape[1:], out.shape[1], len(out))
 
 
 def largest(windows, extent, stride, dilation, out):
@@ -65,13 +63,7 @@ def largest(windows, extent, stride, dilation, out):
     """
     flat = windows.reshape(-1), out.reshape(-1)
     shape = windows.shape[2], windows.shape[1], out.shape[1]
-    _spread(lambda rows: _largest(*flat, *shape, extent, stride, dilation, *rows), out)
-
-
-def _spread(task, out):
-    n = len(out)
-    size = max(1, CHUNK // max(1, out[:1].size))
-    threads.run(lambda chunk: task((chunk * size, min(n, (chunk + 1) * size))), -(-n // size))
+    _largest(*flat, *shape, extent, stride, dilation, len(out))
 
 
 # Arrays are flat and places unsigned, since signed ones may count from the end, which Numba would look after each time.
@@ -92,8 +84,8 @@ def _fill(value, target, to, n):
 
 
 @cached(**IEEE)
-def _lay_over(base, patch, out, sequence, start, offset, length, size, n_patch, width, adds, fill, first, last):
-    for r in range(first, last):
+def _lay_over(base, patch, out, sequence, start, offset, length, size, n_patch, width, adds, fill, n_rows):
+    for r in range(n_rows):
         q, s, o = sequence[r], start[r], offset[r]
         begin = min(max(-s, 0), width)  # of the window that lies inside of base
         end = max(min(length - s, width), begin)
@@ -113,8 +105,8 @@ def _lay_over(base, patch, out, sequence, start, offset, length, size, n_patch, 
 
 
 @cached(**IEEE)
-def _place(patch, out, start, offset, length, size, n_patch, width, first, last):
-    for r in range(first, last):
+def _place(patch, out, start, offset, length, size, n_patch, width, n_rows):
+    for r in range(n_rows):
         s, o = start[r], offset[r]
         new = max(o, -s, 0)
         n_new = max(min(o + n_patch, length - s, width) - new, 0) * size
@@ -124,8 +116,8 @@ def _place(patch, out, start, offset, length, size, n_patch, width, first, last)
 
 
 @cached(**IEEE)
-def _subtract(windows, base, out, sequence, start, length, size, width, first, last):
-    for r in range(first, last):
+def _subtract(windows, base, out, sequence, start, length, size, width, n_rows):
+    for r in range(n_rows):
         here = np.uint64(r * width * size)
         there = np.uint64((sequence[r] * length + start[r]) * size)
         for k in range(np.uint64(width * size)):
@@ -133,8 +125,8 @@ def _subtract(windows, base, out, sequence, start, length, size, width, first, l
 
 
 @cached(**IEEE)
-def _largest(windows, out, size, width, n_out, extent, stride, dilation, first, last):
-    for r in range(first, last):
+def _largest(windows, out, size, width, n_out, extent, stride, dilation, n_rows):
+    for r in range(n_rows):
         for o in range(n_out):
             to, at = np.uint64((r * n_out + o) * size), (r * width + o * stride) * size
             _copy(windows, at, out, to, size)
