@@ -43,6 +43,16 @@ NORM_FUNCTIONS: dict[Any, tuple[str, ...]] = {
 DROPOUT_FUNCTIONS = {functional.dropout: ("input", "p", "training"), ATEN.dropout.default: ("input", "p", "training")}
 
 
+def scale_and_shift(
+    weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor, variance: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what batch normalisation multiplies each channel by and then adds, in float64."""
+    scale = torch.rsqrt(variance.detach().double() + eps)
+    scale = scale if weight is None else scale * weight.detach().double()
+    shift = -mean.detach().double() * scale
+    return scale, shift if bias is None else shift + bias.detach().double()
+
+
 class Folded(NamedTuple):
     """A model without some of its normalisations."""
 
@@ -214,10 +224,7 @@ def _read_norm(model: fx.GraphModule, node: fx.Node) -> _Norm | None:
     mean, variance = given["running_mean"], given["running_var"]
     if mean is None or variance is None:
         return None
-    scale = torch.rsqrt(variance.detach().double() + given.get("eps", 1e-5))
-    scale = scale if given["weight"] is None else scale * given["weight"].detach().double()
-    shift = -mean.detach().double() * scale
-    shift = shift if given["bias"] is None else shift + given["bias"].detach().double()
+    scale, shift = scale_and_shift(given["weight"], given["bias"], mean, variance, given.get("eps", 1e-5))
     result: fx.Node | None = node
     if node.target is ATEN._native_batch_norm_legit_no_training.default:
         result = _only_user(node)

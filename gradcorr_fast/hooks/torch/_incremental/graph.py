@@ -13,6 +13,7 @@ from torch.fx import Node
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from ...._types import Model
+from .._normalisation import scale_and_shift
 
 ROWS = 13
 """With which models are traced that hold the number of rows for a constant."""
@@ -179,7 +180,7 @@ def fold_normalisation(graph: torch.fx.Graph) -> None:
         norm, number = node.args
         if number != 0 or name_of(norm) != "_native_batch_norm_legit_no_training" or len(norm.users) > 1:
             continue
-        layer, scale, shift, mean, variance, _, eps = norm.args
+        layer, *statistics, _, eps = norm.args
         if name_of(layer) not in ("conv1d", "conv2d", "linear") or len(layer.users) > 1:
             continue
         if name_of(layer) == "linear" and len(layer.meta["val"].shape) > 2:  # its features are no channels
@@ -187,9 +188,9 @@ def fold_normalisation(graph: torch.fx.Graph) -> None:
         x, weight, *more = layer.args
         bias, rest = (more[0], more[1:]) if more else (None, ())
         with graph.inserting_before(layer):
-            new_weight = graph.call_function(_scale_weight, (weight, scale, variance, eps))
-            new_bias = graph.call_function(_scale_bias, (bias, scale, shift, mean, variance, eps))
-        new_weight.meta["val"], new_bias.meta["val"] = weight.meta["val"], mean.meta["val"]
+            new_weight = graph.call_function(_fold_weight, (weight, *statistics, eps))
+            new_bias = graph.call_function(_fold_bias, (bias, *statistics, eps))
+        new_weight.meta["val"], new_bias.meta["val"] = weight.meta["val"], statistics[2].meta["val"]
         layer.args = (x, new_weight, new_bias, *rest)
         node.replace_all_uses_with(layer)
         graph.erase_node(node)
@@ -244,21 +245,14 @@ def _before(node: Node) -> Node:
     return node
 
 
-def factor(scale: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return what batch normalisation multiplies each channel by, in float64."""
-    found = (variance.double() + eps).rsqrt()
-    return found if scale is None else found * scale.double()
+def _fold_weight(weight: torch.Tensor, *norm: Any) -> torch.Tensor:
+    scale, _ = scale_and_shift(*norm)
+    return (weight.double() * scale.reshape([-1] + [1] * (weight.ndim - 1))).to(weight.dtype)
 
 
-def _scale_weight(weight: torch.Tensor, scale: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
-    shape = [-1] + [1] * (weight.ndim - 1)
-    return (weight.double() * factor(scale, variance, eps).reshape(shape)).to(weight.dtype)
-
-
-def _scale_bias(bias: Any, scale: Any, shift: Any, mean: Any, variance: torch.Tensor, eps: float) -> torch.Tensor:
-    centred = (0.0 if bias is None else bias.double()) - mean.double()
-    moved = centred * factor(scale, variance, eps)
-    return (moved if shift is None else moved + shift.double()).to(variance.dtype)
+def _fold_bias(bias: torch.Tensor | None, *norm: Any) -> torch.Tensor:
+    scale, shift = scale_and_shift(*norm)
+    return (shift if bias is None else bias.double() * scale + shift).to(norm[3].dtype)
 
 
 def given(node: Node) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Program:
         self.ends = last_uses(self.order, self.inputs, self.outputs)
         """Nodes that nobody needs after another."""
         self.native = {self.x: True}
-        """Whether what a node computes in windows is a change: where windows of several widths meet, it is less work."""
+        """Whether what a node computes in windows is a change: less work where windows of several widths meet."""
         touched = self._touched(1)
         for node, step in self.steps.items():
             widths = {touched[value].width for value in step.reads if value in touched}

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from .graph import Unfollowed, factor, given, name_of
+from .._normalisation import scale_and_shift
+from .graph import Unfollowed, given, name_of
 from .windows import Reach, Reverse, Span, Steps, largest
 
 VALUES, LINEAR, CHANGES = "values", "linear", "changes"
@@ -389,10 +390,9 @@ def _normalise(node: Node, facts: Facts) -> Step:
     weight, bias, mean, variance = (
         facts.constant(values[name]) for name in ("weight", "bias", "running_mean", "running_var")
     )
-    scale = factor(weight, variance, values["eps"])
-    shift = (0.0 if bias is None else bias.double()) - mean.double() * scale
+    pair = scale_and_shift(weight, bias, mean, variance, values["eps"])
     shape = [-1 if k == 1 else 1 for k in range(len(shape_of(x)))]
-    scale, shift = (number.to(variance.dtype).reshape(shape) for number in (scale, shift))
+    scale, shift = (number.to(variance.dtype).reshape(shape) for number in pair)
 
     def run(reader: Reader) -> Any:
         scaled = reader(x) * scale
