@@ -10,7 +10,8 @@ import torch
 from torch.fx import Node
 
 from .graph import Unfollowed
-from .rules import RULES, VALUES, Facts, Reader, Step, shape_of, windows_in
+from .rules import RULES
+from .steps import VALUES, Facts, Reader, Step, shape_of, windows_in
 from .windows import Span, Steps
 
 

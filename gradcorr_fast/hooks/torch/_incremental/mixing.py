@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from .graph import Unfollowed, given, name_of
-from .rules import Facts, shape_of, windows_in
+from .steps import Facts, shape_of, windows_in
 from .windows import Rows, Window
 
 

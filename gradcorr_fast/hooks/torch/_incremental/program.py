@@ -11,7 +11,8 @@ from torch.fx import Node
 
 from .graph import Graph, Unfollowed, describe, name_of
 from .mixing import Mix, mix_of
-from .rules import CHANGES, LINEAR, Step, rule_of, shape_of
+from .rules import rule_of
+from .steps import CHANGES, LINEAR, Step, shape_of
 from .windows import Span, unite
 
 
@@ -79,23 +80,23 @@ class Program:
     # --- what rules ask ---
 
     def axis(self, node: Node) -> int:
-        """See `rules.Facts`."""
+        """See `steps.Facts`."""
         return self._axes[node]
 
     def is_window(self, value: Any) -> bool:
-        """See `rules.Facts`."""
+        """See `steps.Facts`."""
         return isinstance(value, Node) and (value in self._axes or value in self._deferred)
 
     def is_flat(self, node: Node) -> bool:
-        """See `rules.Facts`."""
+        """See `steps.Facts`."""
         return node in self._flat
 
     def shape(self, node: Node) -> tuple[Any, ...]:
-        """See `rules.Facts`."""
+        """See `steps.Facts`."""
         return self._shapes[node]
 
     def constant(self, value: Any) -> Any:
-        """See `rules.Facts`."""
+        """See `steps.Facts`."""
         if isinstance(value, Node) and value not in self.constants:
             raise Unfollowed("it depends on the sequences in more than one way")
         return self.constants.get(value, value)

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from ...._types import Array
 from .program import Program, call, is_size, last_uses, whole_inputs
-from .rules import CHANGES, LINEAR, Step
+from .steps import CHANGES, LINEAR, Step
 from .windows import Rows, Span, Window, by_position
 
 
@@ -178,7 +178,7 @@ class _Lookup(dict[Node, Any]):
 
 
 class _Reader:
-    """See `rules.Reader`."""
+    """See `steps.Reader`."""
 
     def __init__(self, run: Run, step: Step, spans: dict[Node, Span], span: Span, is_change: bool) -> None:
         self._run, self._step, self._spans = run, step, spans
@@ -196,7 +196,7 @@ class _Reader:
         return self._run.read(value, self._spans[value], reads_change, self._step.fill)
 
     def beside(self, value: Any, axis: int, n_axes: int) -> Any:
-        """See `rules.Reader`."""
+        """See `steps.Reader`."""
         tensor = self._run.whole(value) if isinstance(value, Node) else value
         if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0:
             return tensor
