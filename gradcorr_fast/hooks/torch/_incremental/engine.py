@@ -25,9 +25,9 @@ N_CHECKED = 2
 """Sequences whose mutants are compared with whole passes."""
 CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED = 0.01, 6, 40
 """Mutants that are compared, of all that are to come."""
-UNSTABLE = 1e-2
-"""By how much outputs may differ with the batch size, as a part of the largest, before a model is thought to draw at
-random or to mix the sequences of a batch."""
+ROUNDED = 256
+"""Units in the last place of the largest number of any layer by which whole passes may differ by rounding alone, with the
+batch size or where large sums cancel; what differs by more draws at random, mixes sequences, or is another function."""
 
 _graphs: "WeakKeyDictionary[Any, dict[Any, Graph]]" = WeakKeyDictionary()
 
@@ -120,15 +120,14 @@ class Engine:
         noise = size_of(others - expected[: len(others)], torch.inf)
         gap = size_of(torch.stack(values, 1).double() - expected, torch.inf)
         scale = size_of(expected)
-        if noise > UNSTABLE * scale:
+        ulp = torch.finfo(x.dtype).eps * max(scale, seen.largest)
+        if noise > ROUNDED * ulp:
             return "its output for a sequence depends on chance, or on the other sequences of a batch"
-        ulps = 4 * torch.finfo(x.dtype).eps * max(scale, seen.largest)
-        if not gap <= 2 * noise + ulps:  # sums of many numbers are rounded by more: see by how much whole passes are
+        if not gap <= 2 * noise + 4 * ulp:  # sums of many numbers are rounded by more: see by how much whole passes are
             exact = torch.stack(self.values(self.program.in_double(rows, arguments), view, own), 1)
-            noise = size_of(expected - exact, torch.inf)
-            gap = size_of(torch.stack(values, 1).double() - exact, torch.inf)
-        if noise > UNSTABLE * scale or not gap <= 2 * noise + ulps:
-            return f"windows of it return something else than the whole model does, by {gap:.2g} of {scale:.2g}"
+            noise, error = (size_of(v - exact, torch.inf) for v in (expected, torch.stack(values, 1).double()))
+            if noise > ROUNDED * ulp or not error <= 2 * noise + 4 * ulp:
+                return f"windows of it return something else than the whole model does, by {gap:.2g} of {scale:.2g}"
         return None
 
 
