@@ -26,8 +26,8 @@ N_CHECKED = 2
 CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED = 0.01, 6, 40
 """Mutants that are compared, of all that are to come."""
 ROUNDED = 256
-"""Units in the last place of the largest number of any layer by which whole passes may differ by rounding alone, with the
-batch size or where large sums cancel; what differs by more draws at random, mixes sequences, or is another function."""
+"""Units in the last place of the largest number of any layer by which whole passes may differ by rounding alone, with
+the batch size or where large sums cancel; what differs by more draws at random, mixes sequences, or is another function."""
 
 _graphs: "WeakKeyDictionary[Any, dict[Any, Graph]]" = WeakKeyDictionary()
 
@@ -125,8 +125,8 @@ class Engine:
             return "its output for a sequence depends on chance, or on the other sequences of a batch"
         if not gap <= 2 * noise + 4 * ulp:  # sums of many numbers are rounded by more: see by how much whole passes are
             exact = torch.stack(self.values(self.program.in_double(rows, arguments), view, own), 1)
-            noise, error = (size_of(v - exact, torch.inf) for v in (expected, torch.stack(values, 1).double()))
-            if noise > ROUNDED * ulp or not error <= 2 * noise + 4 * ulp:
+            noise, distance = (size_of(v - exact, torch.inf) for v in (expected, torch.stack(values, 1).double()))
+            if noise > ROUNDED * ulp or not distance <= 2 * noise + 4 * ulp:
                 return f"windows of it return something else than the whole model does, by {gap:.2g} of {scale:.2g}"
         return None
 
