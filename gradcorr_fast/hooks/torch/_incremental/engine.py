@@ -27,7 +27,7 @@ CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED = 0.01, 6, 40
 """Mutants that are compared, of all that are to come."""
 ROUNDED = 256
 """Units in the last place of the largest number of any layer by which whole passes may differ by rounding alone, with
-the batch size or where large sums cancel; what differs by more draws at random, mixes sequences, or is another function."""
+the batch size or where large sums cancel; what differs by more draws at random, mixes sequences, or is another one."""
 
 _graphs: "WeakKeyDictionary[Any, dict[Any, Graph]]" = WeakKeyDictionary()
 
