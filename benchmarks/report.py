@@ -1,6 +1,6 @@
-"""Writes the tables of measured speed into docs/speed.md, between markers, from cpu.json and gpu-*.json in results/.
+"""Writes the tables of measured speed into docs/, between markers, from cpu.json and gpu-*.json in results/.
 
-python benchmarks/report.py          the rows that have an aim, and the peers
+python benchmarks/report.py          speed.md: the rows that have an aim, and the peers; exact-effects.md: substitutions
 python benchmarks/report.py --all    every row, to the screen; --results names a file, also one of a GPU
 """
 
@@ -11,6 +11,10 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+SUBSTITUTIONS = "substitutions of "
+BY_LENGTH = " by length"
+"""How operations begin and end that have tables in exact-effects.md."""
+THREADS = ("1 threads", "2 threads")
 AIMS = ("target", "target_seconds", "target_extra_seconds", "target_memory")
 
 Row = dict[str, Any]
@@ -19,7 +23,7 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/cpu.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs/speed.md")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     parser.add_argument("--all", action="store_true", help="print every row instead of writing the table")
     args = parser.parse_args()
     results = json.loads(args.results.read_text())
@@ -27,21 +31,28 @@ def main() -> None:
         of_gpu = "card" in results["header"]
         print(render_gpu(results, results["rows"]) if of_gpu else render(results["header"], results["rows"]))
         return
-    text = args.page.read_text()
-    if BEGIN not in text or END not in text:
-        parser.error(f"{args.page.name} has no lines {BEGIN} and {END}; put them where the table belongs")
-    rows = [row for row in results["rows"] if is_main(row)]
-    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-    parts = [render(results["header"], rows)]
+    parts = [render(results["header"], [row for row in results["rows"] if is_main(row)])]
     for path in sorted(args.results.parent.glob("gpu-*.json")):
         found = json.loads(path.read_text())
         parts.append(render_gpu(found, [row for row in found["rows"] if any(key in row for key in AIMS)]))
-    body = "\n\n".join(parts)
-    args.page.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
+    write(args.docs / "speed.md", "\n\n".join(parts))
+    rows = [row for row in results["rows"] if row["operation"].startswith(SUBSTITUTIONS)]
+    write(args.docs / "exact-effects.md", render_substitutions(results["header"], rows))
+
+
+def write(page: Path, body: str) -> None:
+    """Put tables between the markers of a page."""
+    text = page.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{page.name} has no lines {BEGIN} and {END}; put them where the tables belong")
+    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+    page.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
 
 
 def is_main(row: Row) -> bool:
     """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
+    if row["operation"].startswith(SUBSTITUTIONS):
+        return False
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
 
@@ -57,8 +68,6 @@ def render(header: Row, rows: list[Row]) -> str:
     rankings = [row for row in rows if "metric" in row]
     others = (*yardsticks, *calls, *libraries, *rankings, *peaks, *scans)
     peers = [row for row in rows if row not in others]
-    versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
-    commits = dict.fromkeys(str(row.get("commit", header["commit"])) for row in rows)
     parts = [
         table(
             ["operation", "layout", "outputs", "x", "GB/s", "yardstick GB/s", "share of the yardstick (95 %)", "aim"],
@@ -101,10 +110,62 @@ def render(header: Row, rows: list[Row]) -> str:
             [[row["scan"], row["provider"], f"{row['value']:,.3g} {row['unit']}", row["aim"]] for row in scans],
         ),
         table(["one sequence of 200 bp", "what", "time", "aim"], [call(row) for row in calls]),
-        f"{header['processor']}, {header['threads']} threads, {header['memory_gib']:.0f} GiB; {versions}; "
-        f"commit {', '.join(commits)}, {header['date']}.",
+        source(header, rows),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def source(header: Row, rows: list[Row]) -> str:
+    """Where and with what rows were measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in header["versions"].items() if version)
+    commits = dict.fromkeys(str(row.get("commit", header["commit"])) for row in rows)
+    return (
+        f"{header['processor']}, {header['threads']} threads, {header['memory_gib']:.0f} GiB; {versions}; "
+        f"commit {', '.join(commits)}, {header['date']}."
+    )
+
+
+def render_substitutions(header: Row, rows: list[Row]) -> str:
+    """Tables of whole networks, of the length of sequences, and of tangermeme's function."""
+    lengths = [row for row in rows if row["operation"].endswith(BY_LENGTH)]
+    peers = [row for row in rows if row["provider"] == "tangermeme"]
+    of_network: dict[Any, dict[str, Row]] = {}
+    for row in rows:
+        if row not in lengths and row not in peers:
+            of_network.setdefault((network(row), row["length"]), {})[row["outputs"]] = row
+    parts = [
+        table(
+            ["network", "bp", "compared with", "one thread (95 %)", "two threads (95 %)", "aim"],
+            [
+                [name, f"{length:,}", compared(found), *(ratio(found[n], 1) if n in found else "" for n in THREADS)]
+                + [aim(next(iter(found.values())))]
+                for (name, length), found in of_network.items()
+            ],
+        ),
+        table(
+            ["network", "bp", "compared with", "one thread (95 %)"],
+            [[network(row), f"{row['length']:,}", compared({"": row}), ratio(row, 1)] for row in lengths],
+        ),
+        table(
+            ["network", "bp", "two threads (95 %)"],
+            [[network(row), f"{row['length']:,}", ratio(row, 1)] for row in peers],
+        ),
+        source(header, rows),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def network(row: Row) -> str:
+    """The network whose substitutions were measured."""
+    text = str(row["operation"]).removeprefix(SUBSTITUTIONS).removesuffix(BY_LENGTH)
+    return text.partition(", engine=")[0]
+
+
+def compared(found: dict[str, Row]) -> str:
+    """What rows on one thread and on two are compared with; batches are the best of each."""
+    providers = [str(row["provider"]) for row in found.values()]
+    sizes = [text.partition(", batches of ")[2] for text in providers]
+    return f"full passes, batches of {', '.join(dict.fromkeys(sizes))}" if all(sizes) else providers[0]
 
 
 def render_gpu(results: Row, rows: list[Row]) -> str:

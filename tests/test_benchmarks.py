@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+PAGES = ["speed.md", "exact-effects.md"]
 FILES = ["benchmarks/test_operations.py", "benchmarks/test_standard_work.py", "benchmarks/test_scans.py"]
 
 
@@ -20,22 +21,24 @@ FILES = ["benchmarks/test_operations.py", "benchmarks/test_standard_work.py", "b
 def test_benchmarks_run_and_report(tmp_path: Path, files: list[str]) -> None:
     pytest.importorskip("torch")
     results, page = tmp_path / "cpu.json", tmp_path / "speed.md"
-    page.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    for name in PAGES:
+        (tmp_path / name).write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
     command = [sys.executable, "-m", "pytest", *files, "--quick", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
     done = subprocess.run([*command, "--results", str(results)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert {row["operation"] for row in json.loads(results.read_text())["rows"]} >= {"standard work", "angle_summary"}
-    report = [sys.executable, "benchmarks/report.py", "--results", str(results), "--page", str(page)]
+    report = [sys.executable, "benchmarks/report.py", "--results", str(results), "--docs", str(tmp_path)]
     subprocess.run(report, cwd=ROOT, check=True)
     assert "| standard work | (N, L, 4) |" in page.read_text()
     assert page.read_text().endswith("<!-- /benchmarks -->\nafter\n")
 
 
-def test_the_committed_results_are_those_of_the_page(tmp_path: Path) -> None:
-    committed, page = ROOT / "docs/speed.md", tmp_path / "speed.md"
-    page.write_text(committed.read_text())
-    subprocess.run([sys.executable, "benchmarks/report.py", "--page", str(page)], cwd=ROOT, check=True)
-    assert page.read_text() == committed.read_text()
+def test_the_committed_results_are_those_of_the_pages(tmp_path: Path) -> None:
+    for name in PAGES:
+        (tmp_path / name).write_text((ROOT / "docs" / name).read_text())
+    subprocess.run([sys.executable, "benchmarks/report.py", "--docs", str(tmp_path)], cwd=ROOT, check=True)
+    for name in PAGES:
+        assert (tmp_path / name).read_text() == (ROOT / "docs" / name).read_text()
 
 
 def test_the_committed_numbers_of_the_papers_are_those_of_the_page() -> None:
