@@ -15,6 +15,8 @@ SUBSTITUTIONS = "substitutions of "
 BY_LENGTH = " by length"
 """How operations begin and end that have tables in exact-effects.md."""
 THREADS = ("1 threads", "2 threads")
+WHOLE = "whole passes of "
+"""How the providers of scans begin that have a table there too."""
 AIMS = ("target", "target_seconds", "target_extra_seconds", "target_memory")
 
 Row = dict[str, Any]
@@ -36,7 +38,7 @@ def main() -> None:
         found = json.loads(path.read_text())
         parts.append(render_gpu(found, [row for row in found["rows"] if any(key in row for key in AIMS)]))
     write(args.docs / "speed.md", "\n\n".join(parts))
-    rows = [row for row in results["rows"] if row["operation"].startswith(SUBSTITUTIONS)]
+    rows = [row for row in results["rows"] if is_of_engines(row)]
     write(args.docs / "exact-effects.md", render_substitutions(results["header"], rows))
 
 
@@ -51,7 +53,7 @@ def write(page: Path, body: str) -> None:
 
 def is_main(row: Row) -> bool:
     """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
-    if row["operation"].startswith(SUBSTITUTIONS):
+    if is_of_engines(row):
         return False
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
@@ -126,19 +128,25 @@ def source(header: Row, rows: list[Row]) -> str:
 
 
 def render_substitutions(header: Row, rows: list[Row]) -> str:
-    """Tables of whole networks, of the length of sequences, and of tangermeme's function."""
+    """Tables of whole networks, of the length of sequences, of tangermeme's function, and of scans."""
+    scans = [row for row in rows if row["provider"].startswith(WHOLE)]
     lengths = [row for row in rows if row["operation"].endswith(BY_LENGTH)]
-    peers = [row for row in rows if row["provider"] == "tangermeme"]
+    peers = [row for row in rows if row["provider"].startswith("tangermeme")]
     of_network: dict[Any, dict[str, Row]] = {}
     for row in rows:
-        if row not in lengths and row not in peers:
+        if row not in (*lengths, *peers, *scans):
             of_network.setdefault((network(row), row["length"]), {})[row["outputs"]] = row
     parts = [
         table(
             ["network", "bp", "compared with", "one thread (95 %)", "two threads (95 %)", "aim"],
             [
-                [name, f"{length:,}", compared(found), *(ratio(found[n], 1) if n in found else "" for n in THREADS)]
-                + [aim(next(iter(found.values())))]
+                [
+                    name,
+                    f"{length:,}",
+                    compared(found),
+                    *(ratio(found[n], 1) if n in found else "" for n in THREADS),
+                    aim(next(iter(found.values()))),
+                ]
                 for (name, length), found in of_network.items()
             ],
         ),
@@ -147,12 +155,30 @@ def render_substitutions(header: Row, rows: list[Row]) -> str:
             [[network(row), f"{row['length']:,}", compared({"": row}), ratio(row, 1)] for row in lengths],
         ),
         table(
-            ["network", "bp", "two threads (95 %)"],
-            [[network(row), f"{row['length']:,}", ratio(row, 1)] for row in peers],
+            ["network", "bp", "mutants", "compared with", "two threads (95 %)"],
+            [
+                [network(row), f"{row['length']:,}", f"{row['n_sequences']:,}", row["provider"], ratio(row, 1)]
+                for row in peers
+            ],
+        ),
+        table(
+            ["scan", "model", "bp", "variants", "two threads (95 %)"],
+            [[scan_of(row), row["x"], f"{row['length']:,}", f"{row['n_sequences']:,}", ratio(row, 1)] for row in scans],
         ),
         source(header, rows),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def is_of_engines(row: Row) -> bool:
+    """Whether a row compares what substitutions change with whole passes."""
+    return row["operation"].startswith(SUBSTITUTIONS) or row["provider"].startswith(WHOLE)
+
+
+def scan_of(row: Row) -> str:
+    """What was scanned, and for which scores."""
+    scores, kind = row["operation"].removeprefix("score_variants, ").split(", ", 1)
+    return f"{kind}, {scores}"
 
 
 def network(row: Row) -> str:
