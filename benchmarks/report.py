@@ -128,10 +128,10 @@ def source(header: Row, rows: list[Row]) -> str:
 
 
 def render_substitutions(header: Row, rows: list[Row]) -> str:
-    """Tables of whole networks, of the length of sequences, of tangermeme's function, and of scans."""
+    """Tables of whole networks, of the length of sequences, of other packages, and of scans."""
     scans = [row for row in rows if row["provider"].startswith(WHOLE)]
     lengths = [row for row in rows if row["operation"].endswith(BY_LENGTH)]
-    peers = [row for row in rows if row["provider"].startswith("tangermeme")]
+    peers = [row for row in rows if row["provider"].startswith(("tangermeme", "yuzu"))]
     of_network: dict[Any, dict[str, Row]] = {}
     for row in rows:
         if row not in (*lengths, *peers, *scans):
@@ -155,9 +155,10 @@ def render_substitutions(header: Row, rows: list[Row]) -> str:
             [[network(row), f"{row['length']:,}", compared({"": row}), ratio(row, 1)] for row in lengths],
         ),
         table(
-            ["network", "bp", "mutants", "compared with", "two threads (95 %)"],
+            ["network", "bp", "mutants", "compared with", "threads", "times as fast (95 %)"],
             [
-                [network(row), f"{row['length']:,}", f"{row['n_sequences']:,}", row["provider"], ratio(row, 1)]
+                [network(row), f"{row['length']:,}", f"{row['n_sequences']:,}", row["provider"]]
+                + [row["outputs"].partition(" ")[0], ratio(row, 1)]
                 for row in peers
             ],
         ),

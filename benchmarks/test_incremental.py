@@ -192,3 +192,29 @@ def test_against_tangermeme(benchmark: Any, sizes: Any, record: Any, monkeypatch
     provider = "tangermeme, fast=True" if fast else "tangermeme, fast=False"
     row = {"operation": f"substitutions of {name}", "outputs": "2 threads", "n_sequences": wanted.n}
     record(found, **row, library="torch", provider=provider, layout="(N, 4, L)", x="one-hot", length=length)
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning")
+def test_against_yuzu(benchmark: Any, sizes: Any, record: Any) -> None:
+    """Compressed sensing over all mutants, of a sequential network like Basset, once its precomputation is made."""
+    yuzu = pytest.importorskip("yuzu", reason="pip install yuzu-ism")
+    from yuzu.models import Flatten
+
+    if sizes.pairs < 30:
+        pytest.skip("takes long, and needs a package that few have")
+    torch.manual_seed(0)
+    layers: list[Any] = []
+    for n_in, n_out, kernel, pool in ((4, 300, 19, 3), (300, 200, 11, 4), (200, 200, 7, 4)):
+        convolution = torch.nn.Conv1d(n_in, n_out, kernel, padding=kernel // 2)
+        layers += [convolution, torch.nn.ReLU(), torch.nn.MaxPool1d(pool)]
+    dense = [torch.nn.Linear(2400, 1000), torch.nn.ReLU(), torch.nn.Linear(1000, 1)]
+    model = torch.nn.Sequential(*layers, Flatten(), *dense).eval()
+    wanted = table(model, 600)
+    with on_threads(1):
+        known = yuzu.precompute(model, seq_len=600, n_choices=4)
+        x = wanted.x.numpy()
+        ours, theirs = wanted.ours("incremental"), yuzu.yuzu_ism(model, x, known)
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3)
+        found = interleave(benchmark, lambda: wanted.ours("incremental"), lambda: yuzu.yuzu_ism(model, x, known), 5)
+    row = {"operation": "substitutions of convolutions of Basset", "outputs": "1 threads", "n_sequences": wanted.n}
+    record(found, **row, library="torch", provider="yuzu", layout="(N, 4, L)", x="one-hot", length=600)
