@@ -157,8 +157,14 @@ def render_substitutions(header: Row, rows: list[Row]) -> str:
         table(
             ["network", "bp", "mutants", "compared with", "threads", "times as fast (95 %)"],
             [
-                [network(row), f"{row['length']:,}", f"{row['n_sequences']:,}", row["provider"]]
-                + [row["outputs"].partition(" ")[0], ratio(row, 1)]
+                [
+                    network(row),
+                    f"{row['length']:,}",
+                    f"{row['n_sequences']:,}",
+                    row["provider"],
+                    row["outputs"].partition(" ")[0],
+                    ratio(row, 1),
+                ]
                 for row in peers
             ],
         ),
