@@ -83,15 +83,16 @@ class _Sums:
         if len(points) > 1:
             rows, index = find_backend(X=rows).XP.concat(inputs, 0), np.tile(np.arange(n), len(points))
         for seen in self._work.run(rows, index):
+            grads = [group.near(grad) for grad in seen.grads]
             for k, point in enumerate(points):
                 part = slice(k * n, (k + 1) * n)
-                self._add(point, [value[part] for value in seen.values], [grad[part] for grad in seen.grads])
+                self._add(point, [grad[part] for grad in grads])
+                self._add_end(point, seen.values, part)
             self._last = [value[-n:] for value in seen.values], seen.inputs
 
-    def _add(self, point: Point, values: Arrays, grads: Arrays) -> None:
+    def _add(self, point: Point, grads: Arrays) -> None:
         group, method = self._work.group, self._method
-        n_views = len(self._work.group.request.views)
-        weight = point.weight / n_views
+        weight = point.weight / len(group.request.views)
         add = self._work.model.framework.add
         if method.reference is not None and (method.multiply_by_inputs or self._wants_delta):
             _, difference = group.reference(method.reference, point.number)
@@ -101,10 +102,14 @@ class _Sums:
                 self._dots = [dot + more for dot, more in zip(self._dots, sums, strict=True)]
             grads = products if method.multiply_by_inputs else grads
         self._maps = [add(total, grad, weight) for total, grad in zip(self._maps, grads, strict=True)]
-        if self._wants_ends and point.step in self._values:
-            share = 1 / (self._count(point.step) * n_views)
-            ends = zip(self._values[point.step], values, strict=True)
-            self._values[point.step] = [total + value * share for total, value in ends]
+
+    def _add_end(self, point: Point, values: Arrays, part: slice) -> None:
+        """Add the values at either end of a path."""
+        if not self._wants_ends or point.step not in self._values:
+            return
+        share = 1 / (self._count(point.step) * len(self._work.group.request.views))
+        ends = zip(self._values[point.step], values, strict=True)
+        self._values[point.step] = [total + value[part] * share for total, value in ends]
 
     def _count(self, step: float | None) -> int:
         return sum(point.step == step for point in self._method.points)

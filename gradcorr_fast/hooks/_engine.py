@@ -156,6 +156,7 @@ def _analyze(group: Group, found: Found) -> dict[str, Arrays]:
 
 def _analyze_map(group: Group, grad: AnyArray) -> dict[str, AnyArray]:
     request, layout = group.request, group.request.layout
+    grad = group.near(grad)
     if grad.dtype != group.x.dtype:  # half precision is summed in float32
         grad = find_backend(grad=grad).XP.asarray(grad, group.x)
     if request.mask is not None:

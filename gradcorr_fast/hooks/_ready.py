@@ -30,7 +30,12 @@ Step = Callable[[AnyArray, tuple[AnyArray, ...], Positions], tuple[Arrays, Array
 
 
 def _add(total: AnyArray | None, grad: AnyArray, weight: float) -> AnyArray:
-    return grad * weight if total is None else total + grad * weight
+    if total is None:
+        return grad if weight == 1 else grad * weight
+    if isinstance(total, np.ndarray) and total.flags.writeable:
+        total += grad * weight
+        return total
+    return total + grad * weight
 
 
 class Seen(NamedTuple):
@@ -91,15 +96,19 @@ class Shapes(Enum):
 
 
 class Framework(NamedTuple):
-    """What a framework does; arrays are its own, but for rows and results, which are of the user's kind."""
+    """What a framework does; arrays are its own, but for rows and results, which are of the user's kind.
+
+    On a CPU, what goes into the model may be NumPy's where the framework's own arrays cannot be written to: each of its
+    many small operations on points and sums takes the framework tens of microseconds.
+    """
 
     enter: Callable[[AnyArray], AnyArray]
     """Rows of the input or of an argument, as an array where the model is."""
     gradients: Step
     leave: Callable[[AnyArray], AnyArray]
-    """An array as a result."""
+    """An array, its own or one like those that enter, as a result."""
     read: Callable[[AnyArray], Array]
-    """An array as a NumPy array."""
+    """Such an array as a NumPy array."""
     add: Callable[[AnyArray | None, AnyArray, float], AnyArray] = _add
     """From a sum (None at first), a gradient and a weight to the sum with the gradient, in place if possible."""
     memory: Memory = Memory()
@@ -195,6 +204,10 @@ class Group:
     def array(self, array: Array) -> AnyArray:
         """Turn a NumPy array, or one of the user's, into one like x."""
         return find_backend(X=self.x).XP.asarray(self._framework.enter(array), self.x)
+
+    def near(self, array: AnyArray) -> AnyArray:
+        """Turn an array of the framework into one like x."""
+        return self._framework.read(array) if isinstance(self.x, np.ndarray) else array
 
     @cached_property
     def host(self) -> Array:

@@ -241,13 +241,23 @@ def _framework(step: Step, X: AnyArray, device: jax.Device | None) -> Framework:
         return _depends(lambda x: step(x, args, positions)[1][target], x)
 
     return Framework(
-        enter=lambda rows: jax.device_put(rows, device),
+        enter=np.asarray if _is_on_host(X, device) else partial(jax.device_put, device=device),
         gradients=step,
-        leave=lambda array: array if isinstance(X, jax.Array) else np.asarray(array),
+        leave=jnp.asarray if isinstance(X, jax.Array) else np.asarray,
         read=np.asarray,
         memory=Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
         has_path=has_path,
     )
+
+
+def _is_on_host(X: AnyArray, device: jax.Device | None) -> bool:
+    """Whether points and sums of a method may as well be NumPy's."""
+    if isinstance(X, jax.Array):
+        devices = X.devices() if device is None else {device}
+    else:
+        devices = {device or jax.devices()[0]}
+    is_one = len(devices) == 1 and next(iter(devices)).platform == "cpu"
+    return is_one and next(iter(devices)) == jax.devices()[0] and str(X.dtype) in ("float32", "float64")
 
 
 def _depends(function: Callable[[Any], Any], x: jax.Array) -> bool:

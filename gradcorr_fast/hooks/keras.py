@@ -193,6 +193,8 @@ def call_before_activation(model: Any, x: Any, args: tuple[Any, ...], output: An
 # --- graphs that are kept with a model, as long as nothing in it was exchanged ---
 
 _kept: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+_PLAIN = (bool, int, float, str, bytes)
+_SEVERAL = (list, tuple, set, frozenset)
 
 
 def keep(model: Any, key: Any, build: Callable[[Callable[[], Any]], Any]) -> Any:
@@ -205,10 +207,14 @@ def keep(model: Any, key: Any, build: Callable[[Callable[[], Any]], Any]) -> Any
     if key is None or not all(map(_is_known, layers)):
         return build(lambda: model)
     graphs = _kept.setdefault(model, {})
-    state = [_freeze(vars(layer) | {"_called": None}) for layer in layers]  # tracing sets _called
-    if key not in graphs or not _same(graphs[key][0], state):
-        graphs[key] = state, build(weakref.ref(model))
+    if key not in graphs or not _is_still(graphs[key][0], [_state(layer) for layer in layers]):
+        graphs[key] = _freeze([_state(layer) for layer in layers]), build(weakref.ref(model))
     return graphs[key][1]
+
+
+def _state(layer: Any) -> dict[str, Any]:
+    """Return the attributes of a layer but for what tracing sets."""
+    return {name: value for name, value in vars(layer).items() if name != "_called"}
 
 
 def _is_known(layer: Any) -> bool:
@@ -222,21 +228,29 @@ def _is_known(layer: Any) -> bool:
 
 def _freeze(value: Any) -> Any:
     """What a value is now, without keeping it alive."""
-    if value is None or isinstance(value, bool | int | float | str | bytes):
+    if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, dict):
-        return [*map(_freeze, value), *map(_freeze, value.values())]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [type(value), *map(_freeze, value)]
+        return dict, [*map(_freeze, value)], [*map(_freeze, value.values())]
+    if isinstance(value, _SEVERAL):
+        return type(value), [*map(_freeze, value)]
     try:
         return weakref.ref(value)
     except TypeError:
         return type(value)
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, weakref.ref) or isinstance(b, weakref.ref):  # whose == would ask the objects themselves
-        return a is b
-    return type(a) is type(b) and a == b
+def _is_still(kept: Any, value: Any) -> bool:
+    """Whether a value is what was kept of one by `_freeze`."""
+    if isinstance(kept, weakref.ref):  # whose == would ask the objects themselves
+        return kept() is value
+    if value is None or isinstance(value, _PLAIN):
+        return type(kept) is type(value) and bool(kept == value)
+    if isinstance(kept, tuple):
+        kind, *parts = kept
+        if not isinstance(value, kind) or (kind is not dict and type(value) is not kind) or len(parts[0]) != len(value):
+            return False
+        if kind is dict:
+            return all(map(_is_still, parts[0], value)) and all(map(_is_still, parts[1], value.values()))
+        return all(map(_is_still, parts[0], value))
+    return kept is type(value)

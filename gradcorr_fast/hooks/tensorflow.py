@@ -12,8 +12,10 @@ try:
 except ModuleNotFoundError as error:
     raise missing_backend("TensorFlow", "tensorflow") from error
 
+import numpy as np
+
 from .. import ops
-from .._types import AnyArray, Model
+from .._types import AnyArray, Array, Model
 from . import _checks
 from . import keras as keras_hooks
 from ._attempts import Memory
@@ -230,12 +232,24 @@ def _call(model: Model, x: tf.Tensor, args: tuple[tf.Tensor, ...], request: Requ
 
 
 def _framework(X: AnyArray, step: Step) -> Framework:
+    tensor = tf.convert_to_tensor
+
+    def gradients(x: AnyArray, args: tuple[AnyArray, ...], positions: Positions) -> tuple[Arrays, Arrays]:
+        return step(tensor(x), tuple(map(tensor, args)), [None if p is None else tensor(p) for p in positions])
+
     return Framework(
-        enter=tf.convert_to_tensor,
-        gradients=lambda x, args, positions: step(
-            x, args, [None if p is None else tf.convert_to_tensor(p) for p in positions]
-        ),
-        leave=lambda tensor: tensor if tf.is_tensor(X) else tensor.numpy(),
-        read=lambda tensor: tensor.numpy(),
+        enter=_read if _is_on_host(X) else tensor,
+        gradients=gradients,
+        leave=tensor if tf.is_tensor(X) else _read,
+        read=_read,
         memory=Memory((tf.errors.ResourceExhaustedError,)),
     )
+
+
+def _is_on_host(X: AnyArray) -> bool:
+    """Whether points and sums of a method may as well be NumPy's."""
+    return tf.as_dtype(X.dtype) in (tf.float32, tf.float64) and not tf.config.list_physical_devices("GPU")
+
+
+def _read(array: AnyArray) -> Array:
+    return array.numpy() if tf.is_tensor(array) else np.asarray(array)
