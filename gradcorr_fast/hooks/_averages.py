@@ -83,12 +83,14 @@ class _Sums:
         if len(points) > 1:
             rows, index = find_backend(X=rows).XP.concat(inputs, 0), np.tile(np.arange(n), len(points))
         for seen in self._work.run(rows, index):
-            grads = [group.near(grad) for grad in seen.grads]
+            values, grads = seen.values, seen.grads
+            if len(self._method.points) > 1 or len(group.request.views) > 1:
+                values, grads = ([group.near(array) for array in arrays] for arrays in (values, grads))
             for k, point in enumerate(points):
-                part = slice(k * n, (k + 1) * n)
-                self._add(point, [grad[part] for grad in grads])
-                self._add_end(point, seen.values, part)
-            self._last = [value[-n:] for value in seen.values], seen.inputs
+                is_all, part = len(points) == 1, slice(k * n, (k + 1) * n)
+                self._add(point, grads if is_all else [grad[part] for grad in grads])
+                self._add_end(point, values if is_all else [value[part] for value in values])
+                self._last = values if is_all else [value[part] for value in values], seen.inputs
 
     def _add(self, point: Point, grads: Arrays) -> None:
         group, method = self._work.group, self._method
@@ -103,13 +105,13 @@ class _Sums:
             grads = products if method.multiply_by_inputs else grads
         self._maps = [add(total, grad, weight) for total, grad in zip(self._maps, grads, strict=True)]
 
-    def _add_end(self, point: Point, values: Arrays, part: slice) -> None:
+    def _add_end(self, point: Point, values: Arrays) -> None:
         """Add the values at either end of a path."""
         if not self._wants_ends or point.step not in self._values:
             return
         share = 1 / (self._count(point.step) * len(self._work.group.request.views))
         ends = zip(self._values[point.step], values, strict=True)
-        self._values[point.step] = [total + value[part] * share for total, value in ends]
+        self._values[point.step] = [total + value * share for total, value in ends]
 
     def _count(self, step: float | None) -> int:
         return sum(point.step == step for point in self._method.points)

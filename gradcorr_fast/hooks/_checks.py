@@ -60,7 +60,8 @@ class Seen(NamedTuple):
     def and_more(self, values: Array, sizes: Array) -> "Seen":
         """Return it with more sequences, values (n,) and the largest of each gradient (n,); NaN tells nothing."""
         is_finite = np.isfinite(values)
-        values, sizes = values[is_finite], sizes[is_finite]
+        if not is_finite.all():
+            values, sizes = values[is_finite], sizes[is_finite]
         if not len(values):
             return self
         is_flat = sizes == 0
@@ -146,9 +147,12 @@ class Checks:
                 self._seen[k] = self._seen[k].and_more(np.asarray(values), np.asarray(sizes))
 
     def _check_finite(self, start: int, values: Array, sizes: Array, target: TargetLike) -> None:
-        of_gradient = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
         is_nan = np.isnan(values) & (PLAIN not in (self._request.fields or ()))  # sessions look at values themselves
-        for is_bad, what in ((~np.isfinite(sizes), of_gradient), (is_nan, "what the model returns for")):
+        is_infinite = ~np.isfinite(sizes)
+        if not is_nan.any() and not is_infinite.any():
+            return
+        of_gradient = "the gradient of" if self._has_gradients else "what the model returns for mutants of"
+        for is_bad, what in ((is_infinite, of_gradient), (is_nan, "what the model returns for")):
             bad = [start + int(n) for n in np.flatnonzero(is_bad)]
             if bad:
                 raise ValueError(

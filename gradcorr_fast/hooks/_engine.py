@@ -7,7 +7,7 @@ a batch.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import click
 import numpy as np
@@ -19,9 +19,10 @@ from ._attempts import attempt
 from ._checks import Checks, check_one_hot
 from ._methods import take
 from ._options import Options
-from ._ready import Arrays, Found, Framework, Group, Method, ReadyModel, Work
+from ._ready import Arrays, Found, Group, Method, ReadyModel, Work
 from ._request import MAPS, PLAIN, Request, check_model
 
+Item = TypeVar("Item")
 Prepare = Callable[[Model, AnyArray, Sequence[AnyArray] | None, Method, Options], AbstractContextManager[ReadyModel]]
 """Checks a call, makes the model ready, and puts it back: of a model, sequences like those to come, further inputs, the
 method that will be run, and options."""
@@ -42,23 +43,42 @@ def find_fields(model: ReadyModel, request: Request, X: AnyArray, method: Method
     """Attribute group by group, and return the fields asked for; `request` is that of the model but for its rows."""
     if method.needs_one_hot:
         check_one_hot(request, X, model.framework.read, method.mend)
-    results = _Results(request, X, model.framework)
+    see, leave = model.framework.see, model.framework.leave
+    rows = X if see is None else see(X)
+    results = _Results(request, rows, see or leave, model.framework.empty)
     checks = Checks(model.framework, request, method.needs_gradients)
-    for group, found in _groups(model, request, X, method):
-        checks.add(group.rows.start, found)
+    groups = _groups(model, request, rows, method)
+    for group, found in _one_behind(groups) if model.framework.runs_ahead else groups:
         for field, arrays in _analyze(group, found).items():
             results.put(field, group.rows, arrays)
+        checks.add(group.rows.start, found)  # after what brings the gradient into the processor's caches
     checks.finish()
-    return results.finish()
+    whole = results.finish()
+    return whole if see is None else {field: leave(array) for field, array in whole.items()}
+
+
+def _one_behind(groups: Iterator[Item]) -> Iterator[Item]:
+    """Yield each when the next one is under way."""
+    kept: list[Item] = []
+    for group in groups:
+        yield from kept
+        kept = [group]
+    yield from kept
 
 
 class _Results:
     """What is returned: arrays that are made once and filled group by group, where arrays can be written to."""
 
-    def __init__(self, request: Request, X: AnyArray, framework: Framework) -> None:
+    def __init__(
+        self,
+        request: Request,
+        X: AnyArray,
+        leave: Callable[[AnyArray], AnyArray],
+        empty: Callable[..., AnyArray] | None,
+    ) -> None:
         self._n_sequences, self._several = request.layout.shape[0], request.several
-        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, framework.leave, isinstance(X, np.ndarray)
-        self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else framework.empty
+        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, leave, isinstance(X, np.ndarray)
+        self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else empty
         self._whole: dict[str, AnyArray] = {}
         self._parts: dict[str, Arrays] = {}
 

@@ -96,17 +96,13 @@ class Shapes(Enum):
 
 
 class Framework(NamedTuple):
-    """What a framework does; arrays are its own, but for rows and results, which are of the user's kind.
-
-    On a CPU, what goes into the model may be NumPy's where the framework's own arrays cannot be written to: each of its
-    many small operations on points and sums takes the framework tens of microseconds.
-    """
+    """What a framework does; arrays are its own, but for rows and results, which are of the user's kind."""
 
     enter: Callable[[AnyArray], AnyArray]
     """Rows of the input or of an argument, as an array where the model is."""
     gradients: Step
     leave: Callable[[AnyArray], AnyArray]
-    """An array, its own or one like those that enter, as a result."""
+    """An array, its own or one of those that entered, as a result."""
     read: Callable[[AnyArray], Array]
     """Such an array as a NumPy array."""
     add: Callable[[AnyArray | None, AnyArray, float], AnyArray] = _add
@@ -123,6 +119,11 @@ class Framework(NamedTuple):
     refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
     shapes: Shapes = Shapes.FEW
+    see: Callable[[AnyArray], Array] | None = None
+    """Sees an array, its own or the user's, as NumPy does, on the same memory; None where that cannot be. Then all but the
+    model is NumPy's: each of the many small operations on points and sums takes a framework tens of microseconds."""
+    runs_ahead: bool = False
+    """Whether gradients are computed while Python goes on."""
 
 
 class ReadyModel:
@@ -206,8 +207,9 @@ class Group:
         return find_backend(X=self.x).XP.asarray(self._framework.enter(array), self.x)
 
     def near(self, array: AnyArray) -> AnyArray:
-        """Turn an array of the framework into one like x."""
-        return self._framework.read(array) if isinstance(self.x, np.ndarray) else array
+        """See an array of the framework as one like x."""
+        see = self._framework.see
+        return array if see is None else see(array)
 
     @cached_property
     def host(self) -> Array:

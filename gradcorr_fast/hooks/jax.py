@@ -240,18 +240,21 @@ def _framework(step: Step, X: AnyArray, device: jax.Device | None) -> Framework:
     def has_path(x: jax.Array, args: tuple[jax.Array, ...], positions: Positions, target: int) -> bool:
         return _depends(lambda x: step(x, args, positions)[1][target], x)
 
+    see = np.asarray if _is_on_host(X, device) else None
     return Framework(
-        enter=np.asarray if _is_on_host(X, device) else partial(jax.device_put, device=device),
+        enter=see or partial(jax.device_put, device=device),
         gradients=step,
         leave=jnp.asarray if isinstance(X, jax.Array) else np.asarray,
         read=np.asarray,
         memory=Memory((jax.errors.JaxRuntimeError,), lambda error: "RESOURCE_EXHAUSTED" in str(error)),
         has_path=has_path,
+        see=see,
+        runs_ahead=True,
     )
 
 
 def _is_on_host(X: AnyArray, device: jax.Device | None) -> bool:
-    """Whether points and sums of a method may as well be NumPy's."""
+    """Whether the model runs on one CPU, in a precision that NumPy has."""
     if isinstance(X, jax.Array):
         devices = X.devices() if device is None else {device}
     else:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import ops
 from .._types import AnyArray, Array, Model
+from ..backends import tensorflow as tensors
 from . import _checks
 from . import keras as keras_hooks
 from ._attempts import Memory
@@ -237,18 +238,24 @@ def _framework(X: AnyArray, step: Step) -> Framework:
     def gradients(x: AnyArray, args: tuple[AnyArray, ...], positions: Positions) -> tuple[Arrays, Arrays]:
         return step(tensor(x), tuple(map(tensor, args)), [None if p is None else tensor(p) for p in positions])
 
+    see = _see if _is_on_host(X) else None
     return Framework(
-        enter=_read if _is_on_host(X) else tensor,
+        enter=see or tensor,
         gradients=gradients,
         leave=tensor if tf.is_tensor(X) else _read,
         read=_read,
         memory=Memory((tf.errors.ResourceExhaustedError,)),
+        see=see,
     )
 
 
 def _is_on_host(X: AnyArray) -> bool:
-    """Whether points and sums of a method may as well be NumPy's."""
+    """Whether models run on the CPU, in a precision that NumPy has."""
     return tf.as_dtype(X.dtype) in (tf.float32, tf.float64) and not tf.config.list_physical_devices("GPU")
+
+
+def _see(array: AnyArray) -> Array:
+    return tensors.to_numpy(array, "X") if tf.is_tensor(array) else np.asarray(array)
 
 
 def _read(array: AnyArray) -> Array:

@@ -96,7 +96,9 @@ class Explainer:
         return random_shuffle(x, num_samples, self.random_state) if baseline == "random" else np.zeros(x.shape)
 
     def _average(self, method: str, X: AnyArray, baseline_type: str, n: int, num_steps: int) -> Array:
-        return _path(X, self.model, method, baseline_type == "random", n, num_steps, self.class_index, self.random_state)
+        return _path(
+            X, self.model, method, baseline_type == "random", n, num_steps, self.class_index, self.random_state
+        )
 
 
 def saliency_map(
@@ -115,9 +117,7 @@ def smoothgrad(
     """Return the mean gradient at samples with noise, of each of the sequences (N, L, A)."""
     options = {"n_samples": num_samples, "sd": stddev, "soft": True, "random_state": random_state}
     target = _check(class_index, func)
-    return _host(
-        hooks.tensorflow.smoothgrad(model, _floats(x) + mean, target=target, corrected=False, **options)
-    )
+    return _host(hooks.tensorflow.smoothgrad(model, _floats(x) + mean, target=target, corrected=False, **options))
 
 
 def integrated_grad(
