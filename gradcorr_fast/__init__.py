@@ -34,6 +34,7 @@ from .runtime import info, set_num_threads, warmup  # noqa: E402
 from .summary import AngleSummary, angle_summary, merge  # noqa: E402
 
 if typing.TYPE_CHECKING:
+    from . import compat as compat
     from . import hooks as hooks
     from . import io as io
     from . import model_files as model_files
@@ -67,7 +68,7 @@ __all__ = [
 ]
 
 
-_LATER = ("hooks", "io", "model_files", "paper", "plot", "report", "scan")
+_LATER = ("compat", "hooks", "io", "model_files", "paper", "plot", "report", "scan")
 """What needs more than NumPy and Numba, and loads when it is first touched."""
 
 

@@ -22,7 +22,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
     {"io", "plot"},
     {"hooks", "model_files"},
-    {"scan"},
+    {"compat", "scan"},
     {"paper"},
     {"demo", "report"},
     {"cli"},
@@ -85,6 +85,7 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_frameworks_are_imported_where_their_name_is_on_the_door(path: Path) -> None:
     parts = {part.lstrip("_") for part in path.relative_to(ROOT).with_suffix("").parts}
     doors = parts | ({"cupy"} if "cuda" in parts else set())  # CuPy compiles and launches CUDA
+    doors |= {"torch"} if parts & {"captum", "tangermeme"} else set()  # which are made of PyTorch
     assert {name.split(".")[0] for name in imports(path)} & FRAMEWORKS <= doors
 
 
@@ -124,9 +125,21 @@ def test_every_operation_has_one_name_everywhere() -> None:
 
 
 PUBLIC = {
-    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary correct grad_times_input "
-    "hooks info io merge metrics model_files paper plot report scan sequences set_num_threads simplex_angle "
-    "substitution_effects targets warmup",
+    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary compat correct "
+    "grad_times_input hooks info io merge metrics model_files paper plot report scan sequences set_num_threads "
+    "simplex_angle substitution_effects targets warmup",
+    "gradcorr_fast.compat": "captum gradient_correction tangermeme",
+    "gradcorr_fast.compat.captum": "Corrected corrected",
+    "gradcorr_fast.compat.gradient_correction": "explain geomath helper",
+    "gradcorr_fast.compat.gradient_correction.explain": "Explainer expected_integrated_grad function_batch hessian "
+    "integrated_grad mutagenesis random_shuffle saliency_map smoothgrad",
+    "gradcorr_fast.compat.gradient_correction.geomath": "L2 attribution_correction calculate_angles cosine_similarity "
+    "cosine_similarity_individual_nucleotides count_large_angles dispersion dispersion_bins_func saliency_correction "
+    "scalar_product_set",
+    "gradcorr_fast.compat.gradient_correction.helper": "interpretability_performance load_data load_synthetic_models "
+    "make_directory",
+    "gradcorr_fast.compat.tangermeme": "expected_gradients integrated_gradients saliency saturation_mutagenesis "
+    "smoothgrad",
     "gradcorr_fast.hooks": "jax keras tensorflow torch",
     "gradcorr_fast.hooks.jax": "SimplexProjection attach expected_gradients integrated_gradients project_gradient "
     "saliency saturation_mutagenesis smoothgrad",
@@ -202,6 +215,10 @@ def test_examples_in_docstrings_run(name: str) -> None:
         pytest.importorskip(name.rpartition(".")[2])
     if name.startswith("gradcorr_fast.plot"):
         pytest.importorskip("matplotlib")
+    if name == "gradcorr_fast.compat.captum":
+        pytest.importorskip("captum")
+    if name == "gradcorr_fast.compat.tangermeme":
+        pytest.importorskip("torch")
     module = importlib.import_module(name)
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner()

@@ -120,8 +120,8 @@ class Framework(NamedTuple):
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
     shapes: Shapes = Shapes.FEW
     see: Callable[[AnyArray], Array] | None = None
-    """Sees an array, its own or the user's, as NumPy does, on the same memory; None where that cannot be. Then all but the
-    model is NumPy's: each of the many small operations on points and sums takes a framework tens of microseconds."""
+    """Sees an array, its own or the user's, as NumPy does, on the same memory; None where that cannot be. Then all but
+    the model is NumPy's, since a framework takes tens of microseconds for each of many small operations."""
     runs_ahead: bool = False
     """Whether gradients are computed while Python goes on."""
 

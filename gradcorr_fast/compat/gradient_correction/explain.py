@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ... import hooks, sequences
+from ... import hooks
 from ..._types import AnyArray, Array, Model, TargetLike
 from ...backends import find_backend
 
@@ -106,7 +106,7 @@ def saliency_map(
     batch_size: int = 128,
 ) -> Array:  # fmt: skip
     """Return the gradient of sequences (N, L, A)."""
-    options = {"target": _check(class_index, func), "batch_size": batch_size, "corrected": False}
+    options: dict[str, Any] = {"target": _check(class_index, func), "batch_size": batch_size, "corrected": False}
     return _host(hooks.tensorflow.saliency(model, _floats(X), **options))
 
 
@@ -115,7 +115,7 @@ def smoothgrad(
     class_index: TargetLike | None = None, func: Callable[..., Any] | None = None, *, random_state: int = 0,
 ) -> Array:  # fmt: skip
     """Return the mean gradient at samples with noise, of each of the sequences (N, L, A)."""
-    options = {"n_samples": num_samples, "sd": stddev, "soft": True, "random_state": random_state}
+    options: dict[str, Any] = {"n_samples": num_samples, "sd": stddev, "soft": True, "random_state": random_state}
     target = _check(class_index, func)
     return _host(hooks.tensorflow.smoothgrad(model, _floats(x) + mean, target=target, corrected=False, **options))
 
@@ -149,7 +149,7 @@ def expected_integrated_grad(
     func: Callable[..., Any] | None = None,
 ) -> Array:  # fmt: skip
     """Return the mean of `integrated_grad` over baselines (R, L, A)."""
-    options = {"references": np.asarray(baselines, np.float32), "n_steps": num_steps + 1, "soft": True}
+    options: dict[str, Any] = {"references": np.asarray(baselines, np.float32), "n_steps": num_steps + 1, "soft": True}
     target = _check(class_index, func)
     return _host(hooks.tensorflow.expected_gradients(model, _floats(x), target=target, corrected=False, **options))
 
@@ -160,7 +160,7 @@ def mutagenesis(x: AnyArray, model: Model, class_index: TargetLike | None = None
     Without `class_index` it is the change of the length of the output (N, classes), as the authors have it.
     """
     target = _length if class_index is None else class_index
-    options = {"target": target, "corrected": False, "batch_size": MUTANTS}
+    options: dict[str, Any] = {"target": target, "corrected": False, "batch_size": MUTANTS}
     return _host(hooks.tensorflow.saturation_mutagenesis(model, _floats(x), **options))
 
 
@@ -173,8 +173,8 @@ def hessian(*args: object, **options: object) -> NoReturn:
         Always.
     """
     raise NotImplementedError(
-        "hessian is not here; take tf.GradientTape.jacobian of a gradient of project_gradient(x), which holds to second "
-        "order"
+        "hessian is not here; take tf.GradientTape.jacobian of the gradient of project_gradient(x), which holds to the "
+        "second order"
     )
 
 
@@ -186,21 +186,16 @@ def function_batch(X: AnyArray, fun: Callable[..., Any], batch_size: int = 128, 
 
 def random_shuffle(x: AnyArray, num_samples: int = 1, random_state: int = 0) -> Array:
     """Return shuffles of one sequence (1, L, A), as (num_samples, L, A)."""
-    sequence = _host(x)
-    order = np.arange(sequence.shape[1]) % 32  # any sequence: its positions are shuffled, not its letters
-    if len(order) > len(set(order)):
-        codes = sequence[0].argmax(-1).astype(np.uint8)
-        shuffled = sequences.shuffle(codes, num_samples, seed=random_state)
-        return np.eye(sequence.shape[2], dtype=sequence.dtype)[shuffled]
-    return sequence[0, sequences.shuffle(order.astype(np.uint8), num_samples, seed=random_state)]
+    rng, sequence = np.random.default_rng(random_state), _host(x)[0]
+    return np.stack([sequence[rng.permutation(len(sequence))] for _ in range(num_samples)])
 
 
 def _path(
     X: AnyArray, model: Model, method: str, is_shuffled: bool, n: int, num_steps: int, target: Any, seed: int
 ) -> Array:
-    options: dict[str, Any] = {"references": "mono", "n_references": n, "random_state": seed}
-    if not is_shuffled:
-        options = {"references": "zero", "soft": True}
+    options: dict[str, Any] = {"references": "zero", "soft": True}
+    if is_shuffled:
+        options = {"references": "mono", "n_references": n, "random_state": seed}
     run = getattr(hooks.tensorflow, method)
     return _host(run(model, _floats(X), target=target, n_steps=num_steps + 1, corrected=False, **options))
 

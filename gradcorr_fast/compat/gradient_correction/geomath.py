@@ -71,7 +71,8 @@ def count_large_angles(sine: Array, threshold: float = 30) -> Array:
     >>> count_large_angles(np.array([[[10.0, -40.0, 50.0, 0.0]]]))
     array([50.])
     """
-    return 100 * (np.abs(sine) > threshold).mean(-1).reshape(-1)
+    percentage: Array = 100 * (np.abs(sine) > threshold).mean(-1).reshape(-1)
+    return percentage
 
 
 def cosine_similarity(x1: AnyArray, x2: AnyArray) -> float:

@@ -1,0 +1,169 @@
+"""Captum's methods with the corrected gradient: one call around the method, everything else as it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from .._check import MissingBackendError, missing_backend
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise missing_backend("PyTorch", "torch") from error
+
+try:
+    from captum import attr
+except ModuleNotFoundError as error:
+    raise MissingBackendError("Captum is not installed; pip install captum brings it") from error
+
+from .._warn import warn
+from ..hooks.torch import attach, project_gradient
+
+__all__ = ["Corrected", "corrected"]
+
+
+class Corrected:
+    """A method of Captum whose `attribute` sees corrected gradients; `corrected` makes it.
+
+    Everything else, such as ``compute_convergence_delta``, is the method's own.
+    """
+
+    def __init__(self, method: Any, axis: int, letters: slice | None, n_letters: int | None) -> None:
+        self.method = method
+        self._axis = axis
+        self._options = {"axis": axis, "letters": letters, "n_letters": n_letters}
+
+    def attribute(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Do what the method's own `attribute` does, with the arguments and results it has.
+
+        Warns
+        -----
+        UserWarning
+            If a convergence delta is asked for that also holds what the correction takes away: where baselines do not
+            sum to 1 over the letters.
+        """
+        if options.get("return_convergence_delta"):
+            self._look_at_sums(inputs, args[0] if args else options.get("baselines"))
+        with _projected(self.method, self._options):
+            return self.method.attribute(inputs, *args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method, name)
+
+    def __repr__(self) -> str:
+        return f"corrected({type(self.method).__name__}, axis={self._axis})"
+
+    def _look_at_sums(self, inputs: Any, baselines: Any) -> None:
+        x, baseline = (array[0] if isinstance(array, tuple) else array for array in (inputs, baselines))
+        if callable(baseline):
+            return
+        if not isinstance(baseline, torch.Tensor):
+            baseline = torch.full_like(x[:1], 0.0 if baseline is None else float(baseline))
+        if not all(torch.allclose(array.sum(self._axis), array.new_ones(())) for array in (x, baseline)):
+            warn(
+                "the convergence delta also holds what the correction takes away, since inputs or baselines do not sum "
+                "to 1 over the letters; pass shuffled sequences, or 1 / number of letters, as baselines"
+            )
+
+
+def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None) -> Corrected:
+    """Make a method of Captum use corrected gradients, before it multiplies, squares or averages them.
+
+    Parameters
+    ----------
+    method : captum.attr.Attribution
+        Made as always, from a module, its ``forward``, or any function. Its first input is the sequence. Methods that
+        perturb the input, such as FeatureAblation, use no gradient; they return what they did, and a warning says so.
+    axis, letters, n_letters
+        Letter axis, and which channels are letters; see `ops.correct`.
+
+    Returns
+    -------
+    Corrected
+        Has the method's `attribute`. With ``multiply_by_inputs=False``, and for Saliency with ``abs=False``, the map is
+        the very correction of the method's own; where a method multiplies by the input or its distance from a baseline,
+        the gradient is corrected first, which is the right order.
+
+    Raises
+    ------
+    TypeError
+        For what is no method of Captum, for methods that attribute to a layer, and for LRP, which spreads relevance by
+        rules instead of gradients.
+
+    Notes
+    -----
+    The gradient goes through `hooks.torch.project_gradient` while `attribute` runs; the model and the method are as
+    they were afterwards.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> captum = pytest.importorskip("captum.attr")
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 1))
+    >>> x = torch.eye(4)[None, :, :2]
+    >>> grad = corrected(captum.Saliency(model)).attribute(x, target=0, abs=False)
+    >>> bool(grad.sum(1).abs().max() < 1e-6)
+    True
+    """
+    if isinstance(method, Corrected):
+        return method
+    inner = [*_tunnel(method)][-1]
+    if not isinstance(inner, attr.Attribution):
+        raise TypeError(
+            f"method must be a method of captum.attr, such as captum.attr.Saliency(model); got {type(method).__name__}"
+        )
+    if isinstance(inner, attr.LayerAttribution):
+        raise TypeError(
+            f"{type(inner).__name__} attributes to a layer, whose gradient has no letters; pass a method of the input"
+        )
+    if isinstance(inner, attr.LRP):
+        raise TypeError("LRP spreads relevance by rules instead of gradients, which no correction is known for")
+    if isinstance(inner, attr.PerturbationAttribution):
+        warn(f"{type(inner).__name__} uses no gradient, so there is nothing to correct; it returns what it did before")
+    return Corrected(method, axis, letters, n_letters)
+
+
+def _tunnel(method: Any) -> Iterator[Any]:
+    """Yield a method, and those that it runs, the innermost last."""
+    yield method
+    while isinstance(method, attr.NoiseTunnel):
+        method = method.attribution_method
+        yield method
+
+
+@contextmanager
+def _projected(method: Any, options: dict[str, Any]) -> Iterator[None]:
+    """Let the gradients of a method's model be corrected."""
+    methods = [*_tunnel(method)]
+    function = methods[-1].forward_func
+    owner = getattr(function, "__self__", None)
+    is_forward = isinstance(owner, torch.nn.Module) and getattr(function, "__name__", "") == "forward"
+    module = owner if is_forward else function
+    own: list[dict[str, Any]] = [{"forward_func": one.forward_func} for one in methods]
+    with ExitStack() as stack:
+        if isinstance(methods[-1], attr.PerturbationAttribution):
+            pass
+        elif isinstance(module, torch.nn.Module):
+            stack.enter_context(attach(module, **options))
+            _set(methods, module)
+        else:
+            _set(methods, _behind_projection(function, options))
+        try:
+            yield
+        finally:
+            for one, kept in zip(methods, own, strict=True):
+                vars(one).update(kept)
+
+
+def _set(methods: list[Any], function: Callable[..., Any]) -> None:
+    for one in methods:
+        one.forward_func = function
+
+
+def _behind_projection(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function whose first argument goes through the projection."""
+
+    def projected(x: torch.Tensor, *args: Any) -> Any:
+        return function(project_gradient(x, **options), *args)
+
+    return projected

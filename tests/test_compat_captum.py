@@ -1,0 +1,181 @@
+"""`gf.compat.captum.corrected`: every method of Captum that uses the input's gradient, made from whatever it takes."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradcorr_fast as gf
+from tests.conftest import require
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Input Tensor . did not already require gradients"),
+    pytest.mark.filterwarnings("ignore:Setting (forward, )?backward hooks"),
+]
+
+
+@pytest.fixture(name="attr")
+def _attr() -> Any:
+    require("captum")
+    from captum import attr
+
+    logging.getLogger("captum").setLevel(logging.ERROR)
+    return attr
+
+
+def one_hot(n: int, seed: int) -> Any:
+    codes = torch.randint(0, 4, (n, 10), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.one_hot(codes, 4).double().transpose(1, 2).contiguous()
+
+
+X, REFERENCE = one_hot(3, 0), one_hot(1, 1)
+
+
+def network() -> Any:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv1d(4, 6, 3), torch.nn.ReLU(), torch.nn.MaxPool1d(2), torch.nn.Flatten(), torch.nn.Linear(24, 5),
+        torch.nn.ReLU(), torch.nn.Linear(5, 2), torch.nn.Sigmoid(),
+    ).double()  # fmt: skip
+
+
+def attribute(method: Any, *args: Any, **options: Any) -> Any:
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    return method.attribute(*args, **options)
+
+
+def correct(grad: Any) -> Any:
+    return gf.correct(grad.detach(), axis=1)
+
+
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "module": lambda model: model,
+    "forward": lambda model: model.forward,
+    "function": lambda model: lambda x: model(x),
+}
+"""What methods are made from."""
+ANY_FUNCTION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Saliency": ({}, {"abs": False}),
+    "IntegratedGradients": ({"multiply_by_inputs": False}, {"baselines": REFERENCE, "n_steps": 5}),
+    "GradientShap": ({"multiply_by_inputs": False}, {"baselines": REFERENCE, "n_samples": 4}),
+}
+MODULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "DeepLift": ({"multiply_by_inputs": False}, {"baselines": REFERENCE}),
+    "DeepLiftShap": ({"multiply_by_inputs": False}, {"baselines": REFERENCE.expand(2, 4, 10)}),
+    "GuidedBackprop": ({}, {}),
+    "Deconvolution": ({}, {}),
+}
+"""Methods that look into a module, with options of the class and of `attribute`."""
+CASES = [(name, form) for name in ANY_FUNCTION for form in FORMS] + [(name, "module") for name in MODULES]
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_the_map_is_the_correction_of_the_methods_own(attr: Any, name: str, form: str) -> None:
+    made, given = {**ANY_FUNCTION, **MODULES}[name]
+    method = getattr(attr, name)(FORMS[form](network()), **made)
+    plain = attribute(method, X, target=1, **given)
+    found = attribute(gf.compat.captum.corrected(method), X, target=1, **given)
+    torch.testing.assert_close(found, correct(plain))
+    assert (found - plain).abs().max() > 1e-6
+    torch.testing.assert_close(attribute(method, X, target=1, **given), plain)  # the method is as it was
+
+
+@pytest.mark.parametrize("name", ["InputXGradient", "IntegratedGradients", "GradientShap", "DeepLift", "DeepLiftShap"])
+def test_products_are_made_after_the_correction(attr: Any, name: str) -> None:
+    given = {**ANY_FUNCTION, **MODULES}.get(name, ({}, {}))[1]
+    found = attribute(gf.compat.captum.corrected(getattr(attr, name)(network())), X, target=1, **given)
+    if name == "InputXGradient":
+        plain, factor = attribute(attr.Saliency(network()), X, target=1, abs=False), X
+    else:
+        plain = attribute(getattr(attr, name)(network(), multiply_by_inputs=False), X, target=1, **given)
+        factor = X - REFERENCE
+    torch.testing.assert_close(found.detach(), correct(plain) * factor)
+
+
+@pytest.mark.parametrize("kind", ["smoothgrad", "smoothgrad_sq", "vargrad"])
+def test_noise_tunnels_average_corrected_gradients(attr: Any, kind: str) -> None:
+    options = {"nt_type": kind, "nt_samples": 4, "stdevs": 0.1, "target": 1, "abs": False}
+    found = attribute(gf.compat.captum.corrected(attr.NoiseTunnel(attr.Saliency(network()))), X, **options)
+    projected = torch.nn.Sequential(gf.hooks.torch.SimplexProjection(), network())
+    torch.testing.assert_close(found, attribute(attr.NoiseTunnel(attr.Saliency(projected)), X, **options))
+
+
+def test_saliency_as_it_comes_is_the_size_of_the_corrected_gradient(attr: Any) -> None:
+    method = attr.Saliency(network())
+    plain = attribute(method, X, target=1, abs=False)
+    torch.testing.assert_close(attribute(gf.compat.captum.corrected(method), X, target=1), correct(plain).abs())
+
+
+def test_neurons_and_several_inputs_take_their_place(attr: Any) -> None:
+    model = network()
+    neuron = attr.NeuronGradient(model, model[4])
+    plain = neuron.attribute(X, neuron_selector=2)
+    torch.testing.assert_close(gf.compat.captum.corrected(neuron).attribute(X, neuron_selector=2), correct(plain))
+
+    class Two(torch.nn.Module):
+        def forward(self, x: Any, scale: Any, power: float = 1.0) -> Any:
+            return model(x) * scale**power
+
+    scale = torch.rand(3, 1).double()
+    for form in FORMS.values():
+        method = attr.InputXGradient(form(Two()) if form is not FORMS["function"] else lambda x, s: Two()(x, s))
+        found, of_scale = gf.compat.captum.corrected(method).attribute((X, scale), target=0)
+        plain, expected = method.attribute((X, scale), target=0)
+        torch.testing.assert_close(of_scale, expected)
+        assert (found - plain).abs().max() > 1e-6
+    more = attr.Saliency(Two())
+    options = {"target": 0, "additional_forward_args": (scale, 2.0), "abs": False}
+    torch.testing.assert_close(
+        gf.compat.captum.corrected(more).attribute(X, **options), correct(more.attribute(X, **options))
+    )
+
+
+def test_other_axes_and_channels(attr: Any) -> None:
+    model = network()
+    method = attr.Saliency(lambda x: model(x[..., :4].transpose(1, 2)) + 0 * x.sum((1, 2))[:, None])
+    wide = torch.cat([X.transpose(1, 2), torch.rand(3, 10, 2).double()], 2)
+    plain = method.attribute(wide, target=1, abs=False)
+    found = gf.compat.captum.corrected(method, axis=2, letters=slice(0, 4)).attribute(wide, target=1, abs=False)
+    torch.testing.assert_close(found, gf.correct(plain.detach(), axis=2, letters=slice(0, 4)))
+
+
+def test_convergence_deltas_stay_right_or_a_warning_says_why_not(attr: Any) -> None:
+    method = gf.compat.captum.corrected(attr.IntegratedGradients(network()))
+    options = {"target": 1, "n_steps": 200, "return_convergence_delta": True}
+    for baseline in (REFERENCE, 0.25):
+        assert float(method.attribute(X, baseline, **options)[1].abs().max()) < 1e-3
+    with pytest.warns(UserWarning, match="holds what the correction takes away"):
+        method.attribute(X, **options)
+    with pytest.warns(UserWarning, match="holds what the correction takes away"):
+        method.attribute(X, baselines=0, **options)
+    assert method.has_convergence_delta()
+    assert repr(method) == "corrected(IntegratedGradients, axis=1)"
+
+
+def test_what_has_no_gradient_is_said(attr: Any) -> None:
+    model = network()
+    with pytest.warns(UserWarning, match="FeatureAblation uses no gradient"):
+        ablation = gf.compat.captum.corrected(attr.FeatureAblation(model))
+    torch.testing.assert_close(ablation.attribute(X, target=1), attr.FeatureAblation(model).attribute(X, target=1))
+    with pytest.raises(TypeError, match="LayerActivation attributes to a layer"):
+        gf.compat.captum.corrected(attr.LayerActivation(model, model[0]))
+    with pytest.raises(TypeError, match="LRP spreads relevance"):
+        gf.compat.captum.corrected(attr.LRP(model))
+    with pytest.raises(TypeError, match=r"must be a method of captum\.attr.*got Sequential"):
+        gf.compat.captum.corrected(model)
+    method = gf.compat.captum.corrected(attr.Saliency(model))
+    assert gf.compat.captum.corrected(method) is method
+
+
+def test_the_model_comes_back_after_an_error(attr: Any) -> None:
+    model = network()
+    saliency = attr.Saliency(model.forward)
+    before = saliency.forward_func
+    with pytest.raises(RuntimeError):
+        gf.compat.captum.corrected(saliency).attribute(torch.rand(1, 5, 10).double(), target=0)
+    assert saliency.forward_func is before
+    assert "forward" not in vars(model)
