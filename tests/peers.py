@@ -162,3 +162,58 @@ def tf_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, A
     norm = tf.norm(corrected, axis=axis)
     angle = tf.atan2(0.5 * tf.reduce_sum(grad, axis=axis), norm) * (180 / np.pi)
     return corrected, angle, tf.reduce_sum(corrected * one_hot, axis=axis)
+
+
+# --- TensorFlow, the authors of the papers: gradient_correction/explain.py of the same repository ---
+
+
+def authors_gradient(model: Any, column: int = 0) -> Any:
+    """The traced gradient of `saliency_map`, of one output of a Keras model."""
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = model(x)[:, column]
+        return tape.gradient(outputs, x)
+
+    return gradient
+
+
+def authors_saliency(gradient: Any, x: Any, batch_size: int = 128) -> Any:
+    """`Explainer.saliency_maps`: batches of a tf.data.Dataset."""
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
+    return np.concatenate([gradient(batch) for batch in batches], axis=0)
+
+
+def authors_smoothgrad(gradient: Any, x: Any, n_samples: int = 50, sd: float = 0.1) -> Any:
+    """`Explainer.smoothgrad`: all samples of one sequence at a time."""
+    import tensorflow as tf
+
+    def one(batch: Any) -> Any:
+        _, length, n_letters = batch.shape
+        noisy = tf.tile(batch, (n_samples, 1, 1)) + tf.random.normal((n_samples, length, n_letters), 0.0, sd)
+        return tf.reduce_mean(gradient(noisy), axis=0, keepdims=True)
+
+    batches = tf.data.Dataset.from_tensor_slices(x).batch(1)
+    return np.concatenate([one(batch) for batch in batches], axis=0)
+
+
+def authors_expected_gradients(gradient: Any, x: Any, n_references: int = 1, n_steps: int = 25) -> Any:
+    """`Explainer.expected_integrated_grad`, and with one reference `integrated_grad`: all steps of one path at a time."""
+    import tensorflow as tf
+
+    def path(row: Any, baseline: Any) -> Any:
+        steps = tf.linspace(0.0, 1.0, n_steps + 1)[:, tf.newaxis, tf.newaxis]
+        grads = gradient(baseline + steps * (row - baseline))
+        return tf.math.reduce_mean((grads[:-1] + grads[1:]) / tf.constant(2.0), axis=0)
+
+    rng, found = np.random.default_rng(0), []
+    for row in x:
+        row = np.expand_dims(row, axis=0)
+        shuffles = [row[:, rng.permutation(row.shape[1])] for _ in range(n_references)]
+        found.append(np.mean(np.array([path(row, baseline) for baseline in shuffles]), axis=0))
+    return np.array(found)

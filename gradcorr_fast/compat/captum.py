@@ -100,7 +100,7 @@ def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_let
     >>> import pytest
     >>> captum = pytest.importorskip("captum.attr")
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 1))
-    >>> x = torch.eye(4)[None, :, :2]
+    >>> x = torch.eye(4)[None, :, :2].clone().requires_grad_()
     >>> grad = corrected(captum.Saliency(model)).attribute(x, target=0, abs=False)
     >>> bool(grad.sum(1).abs().max() < 1e-6)
     True
