@@ -203,7 +203,7 @@ def authors_smoothgrad(gradient: Any, x: Any, n_samples: int = 50, sd: float = 0
 
 
 def authors_expected_gradients(gradient: Any, x: Any, n_references: int = 1, n_steps: int = 25) -> Any:
-    """`Explainer.expected_integrated_grad`, and with one reference `integrated_grad`: all steps of one path at a time."""
+    """`Explainer.expected_integrated_grad`; `integrated_grad` has one reference. All steps of a path at a time."""
     import tensorflow as tf
 
     def path(row: Any, baseline: Any) -> Any:

@@ -64,8 +64,10 @@ def prepare(
             return _make_framework(model, X, wanted, where, precision)
 
         def make(wanted: _request.Request) -> Framework:
-            framework = make_for(fastest, wanted, precision)  # the steps to a value show in the model alone
-            own = make_for(model, wanted, precision)
+            framework = make_for(fastest, wanted, precision)
+            if fastest is model:
+                return framework
+            own = make_for(model, wanted, precision)  # the steps to a value show in the model alone
             return framework._replace(has_path=own.has_path, refer=own.refer)
 
         if given["batch_size"] == "auto" and place.type == "cpu":
@@ -144,7 +146,7 @@ def _shapes_of(model: Model) -> Shapes:
     modules = list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
     is_program = any(
         isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule)
-        or any(getattr(module, name, None) is not None for name in COMPILED)
+        or any(getattr(module, "__dict__", {}).get(name) is not None for name in COMPILED)
         for module in modules
     )
     return Shapes.FEW if is_program else Shapes.ANY
@@ -324,18 +326,20 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
     if not isinstance(model, torch.nn.Module):
         yield wanted
         return
-    modes = [
-        (module, module.training) for module in model.modules() if hasattr(module, "training")
-    ]  # frozen ones lack it
-    trainable = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
-    tensors = [*model.parameters(), *model.buffers()]
+    modules = [*model.modules()]
+    modes = [(module, vars(module).get("training")) for module in modules]  # frozen ones have none
+    tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    tensors = [*tensors.values()]
+    trainable = [t for t in tensors if t.requires_grad and isinstance(t, torch.nn.Parameter) and not t.is_inference()]
     home = tensors[0].device if tensors else None
     if any(tensor.is_meta for tensor in tensors):
         raise ValueError("the model has no weights yet, for they are on the meta device; load them first")
     try:
-        for module, _ in modes:
+        for module, training in modes:
             # cuDNN differentiates recurrent layers in training mode alone, which without dropout is the same function
-            module.training = isinstance(module, torch.nn.RNNBase) and not module.dropout
+            mode = isinstance(module, torch.nn.RNNBase) and not module.dropout
+            if training is not None and training != mode:
+                module.training = mode
         for parameter in trainable:
             parameter.requires_grad_(False)  # what their gradients would need is not kept
         if wanted is not None and wanted != home:
@@ -347,7 +351,8 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
         for parameter in trainable:
             parameter.requires_grad_(True)
         for module, training in modes:
-            module.training = training
+            if training != vars(module).get("training"):
+                module.training = training
 
 
 @contextmanager
