@@ -1,6 +1,7 @@
 """Writes the tables of measured speed into docs/, between markers, from cpu.json and gpu-*.json in results/.
 
-python benchmarks/report.py          speed.md: the rows that have an aim, and the peers; exact-effects.md: substitutions
+python benchmarks/report.py          speed.md: the rows that have an aim, and the peers; exact-effects.md: substitutions;
+                                     peers.md: attributions beside other packages
 python benchmarks/report.py --all    every row, to the screen; --results names a file, also one of a GPU
 """
 
@@ -15,6 +16,8 @@ SUBSTITUTIONS = "substitutions of "
 BY_LENGTH = " by length"
 """How operations begin and end that have tables in exact-effects.md."""
 THREADS = ("1 threads", "2 threads")
+BESIDE_PEERS = "beside peers"
+"""What rows have for outputs that have a table in peers.md."""
 WHOLE = "whole passes of "
 """How the providers of scans begin that have a table there too."""
 AIMS = ("target", "target_seconds", "target_extra_seconds", "target_memory")
@@ -40,6 +43,8 @@ def main() -> None:
     write(args.docs / "speed.md", "\n\n".join(parts))
     rows = [row for row in results["rows"] if is_of_engines(row)]
     write(args.docs / "exact-effects.md", render_substitutions(results["header"], rows))
+    rows = [row for row in results["rows"] if row["outputs"] == BESIDE_PEERS]
+    write(args.docs / "peers.md", render_peers(results["header"], rows))
 
 
 def write(page: Path, body: str) -> None:
@@ -53,7 +58,7 @@ def write(page: Path, body: str) -> None:
 
 def is_main(row: Row) -> bool:
     """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
-    if is_of_engines(row):
+    if is_of_engines(row) or row["outputs"] == BESIDE_PEERS:
         return False
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
@@ -175,6 +180,19 @@ def render_substitutions(header: Row, rows: list[Row]) -> str:
         source(header, rows),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def render_peers(header: Row, rows: list[Row]) -> str:
+    """A table of how many times as fast each method is as a peer's, by the number of sequences."""
+    counts = sorted({row["n_sequences"] for row in rows})
+    found: dict[tuple[str, str], dict[int, Row]] = {}
+    for row in rows:
+        found.setdefault((row["provider"], row["operation"]), {})[row["n_sequences"]] = row
+    lines = [
+        [peer, method, *(ratio(of[n], 1) if n in of else "" for n in counts)] for (peer, method), of in found.items()
+    ]
+    head = ["beside", "method", *("1 sequence" if n == 1 else f"{n:,}" for n in counts)]
+    return "\n\n".join(part for part in (table(head, lines), source(header, rows)) if part)
 
 
 def is_of_engines(row: Row) -> bool:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-PAGES = ["speed.md", "exact-effects.md"]
+PAGES = ["speed.md", "exact-effects.md", "peers.md"]
 FILES = ["benchmarks/test_operations.py", "benchmarks/test_standard_work.py", "benchmarks/test_scans.py"]
 
 

@@ -57,7 +57,7 @@ def test_the_report_has_the_tables_of_every_card(tmp_path: Path) -> None:
     }
     del found["rows"][-1]["target"]
     (tmp_path / "gpu-a.json").write_text(json.dumps(found))
-    for name in ("speed.md", "exact-effects.md"):
+    for name in ("speed.md", "exact-effects.md", "peers.md"):
         (tmp_path / name).write_text("<!-- benchmarks -->\n<!-- /benchmarks -->\n")
     command = [sys.executable, "benchmarks/report.py", "--results", str(cpu), "--docs", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True)

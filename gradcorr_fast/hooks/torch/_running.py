@@ -328,8 +328,8 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
         return
     modules = [*model.modules()]
     modes = [(module, vars(module).get("training")) for module in modules]  # frozen ones have none
-    tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-    tensors = [*tensors.values()]
+    held = (tensor for m in modules for tensor in (*m._parameters.values(), *m._buffers.values()))
+    tensors = [*{id(tensor): tensor for tensor in held if tensor is not None}.values()]
     trainable = [t for t in tensors if t.requires_grad and isinstance(t, torch.nn.Parameter) and not t.is_inference()]
     home = tensors[0].device if tensors else None
     if any(tensor.is_meta for tensor in tensors):
