@@ -1,6 +1,6 @@
 """Writes the tables of measured speed into docs/, between markers, from cpu.json and gpu-*.json in results/.
 
-python benchmarks/report.py          speed.md: the rows that have an aim, and the peers; exact-effects.md: substitutions;
+python benchmarks/report.py          speed.md: rows that have an aim, and the peers; exact-effects.md: substitutions;
                                      peers.md: attributions beside other packages
 python benchmarks/report.py --all    every row, to the screen; --results names a file, also one of a GPU
 """

@@ -141,11 +141,11 @@ PUBLIC = {
     "gradcorr_fast.compat.tangermeme": "expected_gradients integrated_gradients saliency saturation_mutagenesis "
     "smoothgrad",
     "gradcorr_fast.hooks": "jax keras tensorflow torch",
-    "gradcorr_fast.hooks.jax": "SimplexProjection attach expected_gradients integrated_gradients project_gradient "
-    "saliency saturation_mutagenesis smoothgrad",
-    "gradcorr_fast.hooks.keras": "SimplexProjection attach",
-    "gradcorr_fast.hooks.tensorflow": "SimplexProjection attach expected_gradients integrated_gradients "
+    "gradcorr_fast.hooks.jax": "SimplexProjection angle_penalty attach expected_gradients integrated_gradients "
     "project_gradient saliency saturation_mutagenesis smoothgrad",
+    "gradcorr_fast.hooks.keras": "SimplexProjection attach",
+    "gradcorr_fast.hooks.tensorflow": "SimplexProjection angle_penalty attach expected_gradients "
+    "integrated_gradients project_gradient saliency saturation_mutagenesis smoothgrad",
     "gradcorr_fast.hooks.torch": "Explanation SimplexProjection angle_penalty attach expected_gradients explain_engine "
     "fold integrated_gradients project_gradient register_rule saliency saturation_mutagenesis smoothgrad",
     "gradcorr_fast.io": "correct_file correct_to_modisco find_misuse load save_bigwig save_contribs_h5 save_modisco",

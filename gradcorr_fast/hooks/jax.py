@@ -23,12 +23,14 @@ from . import _flax
 from ._attempts import Memory
 from ._engine import attribute, count_rows
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
-from ._outputs import call_model
+from ._outputs import Head, call_model
+from ._penalty import penalty_of
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 
 __all__ = [
     "SimplexProjection",
+    "angle_penalty",
     "attach",
     "expected_gradients",
     "integrated_gradients",
@@ -234,6 +236,50 @@ def saturation_mutagenesis(
 ) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
     return _attribute("saturation_mutagenesis", model, X, args, options)
+
+
+def angle_penalty(
+    model: Model, X: jax.Array, target: Any = 0, *, args: Sequence[Any] | None = None, output: Head = None,
+    axis: int = -1, letters: slice | None = None, n_letters: int | None = None,
+) -> jax.Array:  # fmt: skip
+    """Measure how far a model's input gradients point off the simplex, as a term to add to its loss.
+
+    Parameters
+    ----------
+    model : callable
+        A function of the sequences, such as ``lambda x: apply(parameters, x)`` inside of a loss, whose derivative with
+        respect to the parameters is then taken; also in jit. A Keras model on JAX inside its StatelessScope.
+    X : jax.Array, shape (N, L, n_letters)
+    target, args, output, axis, letters, n_letters
+        See `saliency`; without `before_activation`. The papers take the probability, after the sigmoid.
+
+    Returns
+    -------
+    jax.Array, shape ()
+        Degrees; see `hooks.torch.angle_penalty` for the formula.
+
+    Examples
+    --------
+    >>> def penalty(weights): return angle_penalty(lambda x: (x * weights).sum((1, 2)), jnp.zeros((2, 1, 4)))
+    >>> weights = jnp.array([[1.0, 2.0, 3.0, 6.0]])
+    >>> round(float(penalty(weights)), 1), jax.grad(penalty)(weights).shape
+    (58.1, (1, 4))
+    """
+    options: Options = {"target": target, "output": output, "axis": axis, "letters": letters, "n_letters": n_letters}
+    request = make_request(X, args, "jax", **options)
+    if request.before_activation:
+        raise ValueError("before_activation is not for training; let the model return the value before it")
+
+    def total(x: jax.Array) -> jax.Array:
+        if is_keras(model):
+            from . import keras
+
+            (value,) = request.values(keras.call(model, x, request.args), request.positions)
+        else:
+            (value,) = request.values(call_model(model, x, *request.args), request.positions)
+        return value.sum()
+
+    return penalty_of(jax.grad(total)(jnp.asarray(X)), request.layout, request.letters)
 
 
 def _framework(step: Step, X: AnyArray, device: jax.Device | None) -> Framework:

@@ -22,13 +22,15 @@ from . import keras as keras_hooks
 from ._attempts import Memory
 from ._engine import attribute, count_rows
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
-from ._outputs import call_model, pick
+from ._outputs import Head, call_model, pick
+from ._penalty import penalty_of
 from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
 from ._request import Request, is_keras, make_request
 from .keras import SimplexProjection, attach
 
 __all__ = [
     "SimplexProjection",
+    "angle_penalty",
     "attach",
     "expected_gradients",
     "integrated_gradients",
@@ -181,6 +183,62 @@ def saturation_mutagenesis(
 ) -> Any:
     """Compute the change of the output for every substitution. See `hooks.torch.saturation_mutagenesis`."""
     return _attribute("saturation_mutagenesis", model, X, args, options)
+
+
+def angle_penalty(
+    model: Model, X: tf.Tensor, target: Any = 0, *, args: Sequence[Any] | None = None, output: Head = None,
+    axis: int = -1, letters: slice | None = None, n_letters: int | None = None, training: bool = True,
+) -> tf.Tensor:  # fmt: skip
+    """Measure how far a model's input gradients point off the simplex, as a term to add to its loss.
+
+    Parameters
+    ----------
+    model : keras.Model or callable
+        Is run once more. A Keras model must be on TensorFlow.
+    X : tf.Tensor, shape (N, L, n_letters)
+        One-hot sequences, also symbolic, as in a tf.function or a `train_step`.
+    target, args, output, axis, letters, n_letters
+        See `saliency`; without `before_activation`. The papers take the probability, after the sigmoid.
+    training : bool
+        Whether a Keras model is run as in training, as the papers do.
+
+    Returns
+    -------
+    tf.Tensor, shape ()
+        Degrees; see `hooks.torch.angle_penalty` for the formula.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `saliency` raises them, and for a Keras model on another backend.
+
+    Examples
+    --------
+    >>> weights = tf.Variable([[1.0, 2.0, 3.0, 6.0]])
+    >>> with tf.GradientTape() as tape:
+    ...     penalty = angle_penalty(lambda x: tf.reduce_sum(x * weights, axis=(1, 2)), tf.zeros((2, 1, 4)))
+    >>> round(float(penalty), 1), tape.gradient(penalty, weights).shape
+    (58.1, TensorShape([1, 4]))
+    """
+    if is_keras(model):
+        keras_hooks.backend(model, "tensorflow")
+    options: Options = {"target": target, "output": output, "axis": axis, "letters": letters, "n_letters": n_letters}
+    request = make_request(X, args, "tensorflow", **options)
+    if request.before_activation:
+        raise ValueError("before_activation is not for training; let the model return the value before it")
+    x, positions = tf.convert_to_tensor(X), [None if p is None else tf.convert_to_tensor(p) for p in request.positions]
+    inputs = [x, *map(tf.convert_to_tensor, request.args)]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        if is_keras(model):
+            outputs = call_model(model, inputs if len(inputs) > 1 else x, training=training)
+        else:
+            outputs = call_model(model, *inputs)
+        (value,) = request.values(outputs, positions)
+    grad = tape.gradient(value, x)
+    if grad is None:
+        raise ValueError(_checks.NO_PATH)
+    return penalty_of(tf.convert_to_tensor(grad), request.layout, request.letters)
 
 
 def _step_of(model: Model, X: AnyArray, request: Request, several: bool) -> Step:
