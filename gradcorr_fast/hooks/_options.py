@@ -151,6 +151,13 @@ def check_seed(name: str, value: Unchecked) -> int:
     return int(value)
 
 
+def check_input(name: str, value: Unchecked) -> int | str:
+    """Refuse what is no place or name of an input."""
+    if isinstance(value, str) or (hasattr(value, "__index__") and not isinstance(value, bool) and int(value) >= 0):
+        return value if isinstance(value, str) else int(value)
+    raise TypeError(f"{name} must be the place of X among the model's inputs, or its name; got {value!r}")
+
+
 def check_level(name: str, value: Unchecked) -> int | tuple[str, ...]:
     """Refuse what is neither a level of optimisation nor the names of its steps."""
     if hasattr(value, "__index__") and not isinstance(value, bool) and 0 <= int(value) <= 2:
@@ -251,6 +258,7 @@ class MapOptions(TypedDict, total=False):
     target: Annotated[TargetLike, Option(0)]
     targets: Annotated[Sequence[TargetLike] | None, Option()]
     axis: Annotated[int, Option(-1)]
+    input: Annotated[int | str, Option(0, check=check_input)]
     corrected: Annotated[bool, Option(True)]
     outputs: Annotated[Sequence[str] | str | None, Option()]
     letters: Annotated[slice | None, Option()]

@@ -11,8 +11,11 @@ import numpy as np
 from .. import ops
 from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
+from .._warn import warn
+from .._wording import words
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
+from ._inputs import Inputs, make_inputs
 from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, make_views, make_window
 from ._options import COMMON, Options, check_names, complete
 from ._outputs import Head, kind_of, pick
@@ -21,6 +24,11 @@ MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
 """Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
 ROWS, POSITIONS = 128, 1 << 18
 """Of a batch whose size was not given: sequences that it has at least, unless they have more positions than these."""
+CASTS = {
+    "numpy": "X.astype('float32')", "torch": "X.float()", "tensorflow": "tf.cast(X, tf.float32)",
+    "jax": "X.astype('float32')",
+}  # fmt: skip
+"""How one-hot integers become floating point."""
 MOST_ROWS, FEW_POSITIONS = 1 << 10, 1 << 15
 """Most sequences of such a batch, if they have no more positions than these."""
 
@@ -62,6 +70,7 @@ class Request(NamedTuple):
     letters: dict[str, Any]
     """Arguments that name the letter axis, as the operations take them."""
     args: tuple[Any, ...]
+    """Arrays with a row for each sequence."""
     batch_size: int
     verbose: bool
     seed: int
@@ -79,6 +88,10 @@ class Request(NamedTuple):
     """Whether gradients are not needed."""
     optimize: int | tuple[str, ...] = 0
     """Level, or steps, to a faster copy of the model."""
+    is_target_given: bool = True
+    """Whether the user said what is differentiated; otherwise it is the first of several columns, with a warning."""
+    inputs: Inputs | None = None
+    """Where sequences and `args` stand among the model's inputs; None if the sequences are first and `args` follow."""
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -88,7 +101,15 @@ class Request(NamedTuple):
         strand = self.strand if self.is_reverse else None
         if strand is not None and not isinstance(strand, Strand):
             return None
-        return (*self.targets, self.output, self.several, self.before_activation, strand, self.forward_only)
+        return (
+            *self.targets,
+            self.output,
+            self.several,
+            self.before_activation,
+            strand,
+            self.forward_only,
+            self.inputs,
+        )
 
     @property
     def program(self) -> "Request":
@@ -105,6 +126,11 @@ class Request(NamedTuple):
             raise TypeError("the model returned complex numbers, which have no order; take their real part or size")
         if self.is_reverse and self.strand is not None:
             head = self.strand(head)
+        if not self.is_target_given and len(head.shape) > 1 and (head.shape[-1] or 1) > 1:
+            warn(
+                f"the output has {head.shape[-1]} columns, and the first is taken; {words('target=', '--target')} says "
+                f"which is meant, target=0 that it is this one"
+            )
         found = []
         for target, own in zip(self.targets, positions, strict=True):
             value = target(head, own) if own is not None else target(head)
@@ -131,19 +157,20 @@ def make_request(
     given = complete(options, COMMON)
     if given["optimize"] and framework != "torch":
         raise ValueError(f"optimize={given['optimize']!r} is for models of PyTorch alone; leave it away, XLA compiles")
-    kind = library(X)
+    kind, axis = library(X), given["axis"]
     if kind not in ("numpy", framework):
         raise TypeError(
             f"X is {kind_of(X)}, and the model takes {framework} arrays; pass one of these or a NumPy array"
+            f"{_hint(X, axis)}"
         )
     shape = find_backend(X=X).shape(X)
     dtype = find_backend(X=X).dtype_name(X)
     if dtype not in FLOAT_NAMES:
-        raise TypeError(
-            f"X is {dtype}, and only floating-point input has a gradient; pass one-hot as float32 (codes: "
-            f"gf.sequences.one_hot(codes))"
-        )
+        is_one_hot = len(shape) > 2 or dtype == "bool"
+        mend = CASTS[kind] if is_one_hot else f"codes: gf.sequences.one_hot(X, axis={axis})"
+        raise TypeError(f"X is {dtype}, and only floating-point input has a gradient; pass one-hot as float32 ({mend})")
     layout = make_layout(shape, given["axis"], given["letters"], given["n_letters"])
+    inputs, arrays = make_inputs(args, given["input"], shape[0])
     checked, positions = _targets(given["target"], given["targets"], shape[0])
     is_before = {isinstance(t, before_activation) for t in checked}
     if len(is_before) > 1:
@@ -159,7 +186,9 @@ def make_request(
         corrected=given["corrected"],
         layout=layout,
         letters={name: given[name] for name in ("axis", "letters", "n_letters")},
-        args=_args(args, shape[0]),
+        args=arrays,
+        inputs=inputs,
+        is_target_given="target" in options or given["targets"] is not None,
         batch_size=_batch_size(given["batch_size"], layout),
         verbose=given["verbose"],
         seed=given["random_state"] or 0,  # None, as libraries pass it on that were given none
@@ -169,6 +198,14 @@ def make_request(
         mask=make_mask(layout, given["mask"]),
         optimize=given["optimize"],
     )
+
+
+def _hint(X: Unchecked, axis: int) -> str:
+    """Say how to make sequences of texts, or find them in a dict."""
+    if isinstance(X, dict):
+        return f": X={next(iter(X), 'x')!r} of it, input= its name, args= the others"
+    first = next(iter(X), None) if isinstance(X, list | tuple) else X
+    return f": gf.sequences.one_hot(gf.sequences.encode(X), axis={axis})" if isinstance(first, str) else ""
 
 
 def _targets(target: TargetLike, targets: Unchecked, n_sequences: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -205,20 +242,6 @@ def _fields(outputs: Sequence[str] | str | None, corrected: bool, extra: tuple[s
     if not corrected:
         raise ValueError("corrected=False returns the plain gradient; leave outputs= away, or apply gf.analyze to it")
     return tuple(field for field in possible if field in wanted)
-
-
-def _args(args: Unchecked, n_sequences: int) -> tuple[Any, ...]:
-    if args is None:
-        return ()
-    if not isinstance(args, tuple | list):
-        raise TypeError(f"args must be a tuple of arrays, one row for each sequence; got {kind_of(args)}")
-    for array in args:
-        if library(array) is None or tuple(array.shape)[:1] != (n_sequences,):
-            raise ValueError(
-                f"every array in args must have one row for each of the {n_sequences} sequences; got "
-                f"{tuple(array.shape) if library(array) else kind_of(array)}"
-            )
-    return tuple(args)
 
 
 def _batch_size(batch_size: int | str, layout: Layout) -> int:

@@ -22,6 +22,7 @@ from .._types import AnyArray, Model
 from . import _flax
 from ._attempts import Memory
 from ._engine import attribute, count_rows
+from ._inputs import arranged
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
 from ._outputs import Head, call_model
 from ._penalty import penalty_of
@@ -148,15 +149,20 @@ def prepare(
     """Check a call and make the model ready for it; see `_engine.Prepare`."""
     given: Options = {"axis": -1, "precision": "float32", "device": None}
     given.update(options)
+    if is_keras(model):
+        from . import keras
+
+        model, given["output"] = keras.find_output(model, given.get("output"))
     request = make_request(X, args, "jax", extra=method.extra, **given)
     if given["precision"] != "float32":
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
     if str(X.dtype) == "float64" and not jax.config.jax_enable_x64:
         raise TypeError("X is float64, which JAX would cut to float32; convert it, or set jax_enable_x64")
     several = count_rows(request, method) > request.batch_size
+    called = model if is_keras(model) else arranged(model, request.inputs)
 
     def make(wanted: Request) -> Framework:
-        return _framework(_step_of(model, wanted, several), X, given["device"])
+        return _framework(_step_of(called, wanted, several), X, given["device"])
 
     with (
         nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"),
@@ -404,8 +410,8 @@ def _keras_step(model: Model, request: Request) -> Step:
                 model = reference()
                 with keras.stateless(model, weights):
                     if request.before_activation:
-                        return keras.call_before_activation(model, x, args, request.output)
-                    return keras.call(model, x, args)
+                        return keras.call_before_activation(model, x, args, request.output, request.inputs)
+                    return keras.call(model, x, args, request.inputs)
 
             return _step(call, request)(x, args, positions)
 

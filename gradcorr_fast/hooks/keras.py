@@ -14,9 +14,13 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
-from ._outputs import call_model, pick
+from ._inputs import Inputs
+from ._outputs import Head, call_model, pick
 
 __all__ = ["SimplexProjection", "attach"]
+
+ACTIVATIONS = (keras.layers.Softmax, keras.layers.ReLU)
+"""Layers that are activations themselves; that of others is an attribute."""
 
 
 def backend(model: Any, expected: str | None = None) -> str:
@@ -144,14 +148,43 @@ class _ProjectedCall:
         return self._call(inputs, *args, **options)
 
 
-def call(model: Any, x: Any, args: tuple[Any, ...]) -> Any:
-    """Call a model for inference; further inputs follow the sequences in a list."""
-    names = getattr(model, "_inputs_struct", None)
-    if isinstance(names, dict) and len(names) > 1:
-        raise ValueError(
-            f"{model.name} takes a dict of inputs; wrap it in a function, lambda x, a: model({{'name': x, 'other': a}})"
-        )
-    return call_model(model, [x, *args] if args else x, training=False)
+def call(model: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None = None) -> Any:
+    """Call a model for inference."""
+    return call_model(model, arrange(model, x, args, inputs), training=False)
+
+
+def arrange(model: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None = None) -> Any:
+    """Return what a model takes: one array, a list of several, or a dict of them by name."""
+    structure = getattr(model, "_inputs_struct", None)
+    names = [*structure] if isinstance(structure, dict) else [tensor.name for tensor in getattr(model, "inputs", ())]
+    if inputs is None:
+        if isinstance(structure, dict) and len(names) > 1:
+            raise ValueError(
+                f"{model.name} takes a dict of inputs; name the sequences by input=, one of {names}, and give the "
+                f"others as args={{name: array}}"
+            )
+        return [x, *args] if args else x
+    several, named = inputs.arrange(x, args)
+    if not named:
+        return several if len(several) > 1 else several[0]
+    if several or sorted(named) != sorted(names):
+        raise ValueError(f"{model.name} has the inputs {names}; got {[*named]}, and {len(several)} without a name")
+    return named if isinstance(structure, dict) else [named[name] for name in names]
+
+
+def find_output(model: Any, output: Head) -> tuple[Any, Head]:
+    """Return a model and its output by number, of which the user said the name, or that of a layer."""
+    graph = getattr(model, "_functional", model)  # of a Sequential
+    outputs = getattr(graph, "_outputs_struct", None)
+    if not isinstance(output, str) or outputs is None or isinstance(outputs, dict):
+        return model, output
+    names = [*getattr(graph, "output_names", ())]
+    if output in names:
+        return model, names.index(output) if len(names) > 1 else None
+    layers = {layer.name: layer for layer in model.layers}
+    if output not in layers:
+        raise ValueError(f"{model.name} has no output {output!r}; its outputs are {names}, its layers {[*layers]}")
+    return keras.Model(graph._inputs_struct, layers[output].output), None
 
 
 def stateless(model: Any, weights: list[Any]) -> Any:
@@ -159,27 +192,32 @@ def stateless(model: Any, weights: list[Any]) -> Any:
     return keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True)))
 
 
-def call_before_activation(model: Any, x: Any, args: tuple[Any, ...], output: Any) -> Any:
+def call_before_activation(model: Any, x: Any, args: tuple[Any, ...], output: Any, inputs: Inputs | None = None) -> Any:
     """Call a model, and return what went into the activation that made an output, in the model's structure."""
     seen: list[tuple[Any, Any]] = []
 
     def note(activation: Any) -> Any:
-        def noted(given: Any) -> Any:
-            result = activation(given)
+        def noted(given: Any, *others: Any, **options: Any) -> Any:
+            result = activation(given, *others, **options)
             seen.append((result, given))
             return result
 
         return noted
 
-    layers = [layer for layer in model._flatten_layers() if "activation" in vars(layer)]
-    activations = [layer.activation for layer in layers]
+    layers = model._flatten_layers()
+    places = [(layer, "activation") for layer in layers if "activation" in vars(layer)]
+    places += [(layer, "call") for layer in layers if isinstance(layer, ACTIVATIONS)]
+    before = [(layer, name, vars(layer).get(name)) for layer, name in places]
     try:
-        for layer, activation in zip(layers, activations, strict=True):
-            layer.activation = note(activation)
-        outputs = call(model, x, args)
+        for layer, name in places:
+            setattr(layer, name, note(getattr(layer, name)))
+        outputs = call(model, x, args, inputs)
     finally:
-        for layer, activation in zip(layers, activations, strict=True):
-            layer.activation = activation
+        for layer, name, activation in before:
+            if activation is None:
+                delattr(layer, name)
+            else:
+                setattr(layer, name, activation)
     head = pick(outputs, output)
     for result, given in reversed(seen):
         if result is head and given is not head:

@@ -21,6 +21,7 @@ from . import _checks
 from . import keras as keras_hooks
 from ._attempts import Memory
 from ._engine import attribute, count_rows
+from ._inputs import arranged
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
 from ._outputs import Head, call_model, pick
 from ._penalty import penalty_of
@@ -102,7 +103,11 @@ def _prepare(
     given.update(options)
     if given["precision"] != "float32":
         raise ValueError(f'precision must be "float32"; got {given["precision"]!r}')
+    if is_keras(model):
+        model, given["output"] = keras_hooks.find_output(model, given.get("output"))
     request = make_request(X, args, "tensorflow", extra=method.extra, **given)
+    if not is_keras(model):
+        model = arranged(model, request.inputs)
     several = count_rows(request, method) > request.batch_size
 
     def make(wanted: Request) -> Framework:
@@ -227,13 +232,13 @@ def angle_penalty(
     if request.before_activation:
         raise ValueError("before_activation is not for training; let the model return the value before it")
     x, positions = tf.convert_to_tensor(X), [None if p is None else tf.convert_to_tensor(p) for p in request.positions]
-    inputs = [x, *map(tf.convert_to_tensor, request.args)]
+    arrays = tuple(map(tf.convert_to_tensor, request.args))
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         if is_keras(model):
-            outputs = call_model(model, inputs if len(inputs) > 1 else x, training=training)
+            outputs = call_model(model, keras_hooks.arrange(model, x, arrays), training=training)
         else:
-            outputs = call_model(model, *inputs)
+            outputs = call_model(model, x, *arrays)
         (value,) = request.values(outputs, positions)
     grad = tape.gradient(value, x)
     if grad is None:
@@ -286,8 +291,8 @@ def _step(reference: Callable[[], Any], request: Request) -> Step:
 
 def _call(model: Model, x: tf.Tensor, args: tuple[tf.Tensor, ...], request: Request) -> Any:
     if request.before_activation:
-        return keras_hooks.call_before_activation(model, x, args, request.output)
-    return keras_hooks.call(model, x, args) if is_keras(model) else call_model(model, x, *args)
+        return keras_hooks.call_before_activation(model, x, args, request.output, request.inputs)
+    return keras_hooks.call(model, x, args, request.inputs) if is_keras(model) else call_model(model, x, *args)
 
 
 def _framework(X: AnyArray, step: Step) -> Framework:

@@ -1,8 +1,10 @@
 """How PyTorch models are run: prepared and put back, forwards and gradients, precision, memory."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from types import CellType, FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -12,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 from ... import ops
 from ..._types import AnyArray, Array, Device, Model
 from ..._warn import warn
-from .. import _checks, _options, _request
+from .. import _checks, _inputs, _options, _request
 from .._attempts import Memory
+from .._inputs import Inputs
 from .._layout import Layout
 from .._outputs import call_model, pick
 from .._ready import Framework, Method, Positions, ReadyModel, Shapes
@@ -42,6 +45,8 @@ def prepare(
         from .. import keras
 
         keras.backend(model, "torch")
+        model, output = keras.find_output(model, options.get("output"))
+        options = {**options, "output": output}
         if options.get("optimize"):
             raise ValueError(
                 f"optimize={options['optimize']!r} is for models of PyTorch alone; leave it away for Keras"
@@ -51,6 +56,7 @@ def prepare(
     given.update(options)
     precision = given["precision"]
     request = _request.make_request(X, args, "torch", extra=method.extra, **given)
+    model = arranged(model, request.inputs)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     with (
@@ -81,6 +87,27 @@ def prepare(
             fastest, found = _optimizing.optimise(model, request.optimize, probe)
             optimization = found._asdict()
         yield ReadyModel(request, make, optimization)
+
+
+class _Arranged(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """A module as a function of sequences and arrays in that order."""
+
+    def __init__(self, model: torch.nn.Module, inputs: Inputs, takes_dict: bool) -> None:
+        super().__init__()
+        self.model, self._inputs, self._takes_dict = model, inputs, takes_dict
+
+    def forward(self, x: torch.Tensor, *arrays: torch.Tensor) -> Any:
+        """Call the module."""
+        return self._inputs.call(self.model, x, arrays, self._takes_dict)
+
+
+def arranged(model: Model, inputs: Inputs | None) -> Model:
+    """Return a module or function of sequences and arrays, or the model itself if it is one."""
+    if inputs is None or _request.is_keras(model):  # Keras' inputs have names and an order of their own
+        return model
+    if not isinstance(model, torch.nn.Module):
+        return _inputs.arranged(model, inputs)
+    return _Arranged(model, inputs, _inputs.takes_dict(model.forward, inputs))
 
 
 def _probe(model: Model, X: AnyArray, request: _request.Request, device: torch.device | None, precision: str) -> None:
@@ -217,8 +244,11 @@ def _from_numpy(rows: Array) -> torch.Tensor:
 
 def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
     """What the model returns, or what goes into its last activation."""
-    activations = _Activations()
-    inputs = ([x, *args],) if args and _request.is_keras(model) else (x, *args)  # Keras takes several in one list
+    activations, inputs = _Activations(), (x, *args)
+    if _request.is_keras(model):
+        from .. import keras
+
+        inputs = (keras.arrange(model, x, args, request.inputs),)
     try:
         if not request.before_activation:
             return call_model(model, *inputs)
@@ -306,6 +336,11 @@ def _explain(error: Exception) -> None:
             "the model was made in inference mode, and such tensors have no gradients; make or load it outside of "
             "torch.inference_mode"
         ) from error
+    if "use_reentrant=True" in text:
+        raise ValueError(
+            "the model checkpoints with use_reentrant=True, through which no gradient of the input goes; pass "
+            "use_reentrant=False to torch.utils.checkpoint.checkpoint"
+        ) from error
     if "cudnn RNN backward" in text:
         raise ValueError(
             f"cuDNN cannot differentiate recurrent layers with dropout in evaluation mode; set their dropout to 0, or "
@@ -317,16 +352,42 @@ def _explain(error: Exception) -> None:
         ) from error
 
 
+def modules_of(model: Any) -> list[torch.nn.Module]:
+    """Return the modules that a model is made of, or that a function of the user's holds or names."""
+    if isinstance(model, torch.nn.Module):
+        return [*model.modules()]
+    held = [getattr(model, "__self__", None)]
+    if isinstance(model, functools.partial):
+        held = [model.func, *model.args, *model.keywords.values()]
+    elif isinstance(model, FunctionType):
+        cells = [cell.cell_contents for cell in model.__closure__ or () if not _is_empty(cell)]
+        held = [*cells, *(model.__globals__.get(name) for name in model.__code__.co_names)]
+    elif isinstance(model, MethodType):
+        held = [model.__self__]
+    kinds = (torch.nn.Module, functools.partial, MethodType)
+    found = [module for value in held if isinstance(value, kinds) for module in modules_of(value)]
+    return [*{id(module): module for module in found}.values()]
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:  # what it is for is not there yet
+        return True
+    return False
+
+
 @contextmanager
 def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
     """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
     wanted = None if device is None else torch.device(device)
     if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f'device is "{wanted}", and torch finds no GPU; gradcorr-fast doctor says why')
-    if not isinstance(model, torch.nn.Module):
+    modules = modules_of(model)
+    if not modules:
         yield wanted
         return
-    modules = [*model.modules()]
+    moves = False
     modes = [(module, vars(module).get("training")) for module in modules]  # frozen ones have none
     held = (tensor for m in modules for tensor in (*m._parameters.values(), *m._buffers.values()))
     tensors = [*{id(tensor): tensor for tensor in held if tensor is not None}.values()]
@@ -342,11 +403,12 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
                 module.training = mode
         for parameter in trainable:
             parameter.requires_grad_(False)  # what their gradients would need is not kept
-        if wanted is not None and wanted != home:
+        moves = wanted is not None and home is not None and wanted != home and isinstance(model, torch.nn.Module)
+        if moves:
             model.to(wanted)
         yield wanted or home
     finally:
-        if wanted is not None and home is not None and wanted != home:
+        if moves:
             model.to(home)
         for parameter in trainable:
             parameter.requires_grad_(True)
