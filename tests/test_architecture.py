@@ -143,7 +143,7 @@ PUBLIC = {
     "gradcorr_fast.hooks": "jax keras tensorflow torch",
     "gradcorr_fast.hooks.jax": "SimplexProjection angle_penalty attach expected_gradients integrated_gradients "
     "project_gradient saliency saturation_mutagenesis smoothgrad",
-    "gradcorr_fast.hooks.keras": "SimplexProjection attach",
+    "gradcorr_fast.hooks.keras": "SimplexProjection attach fold",
     "gradcorr_fast.hooks.tensorflow": "SimplexProjection angle_penalty attach expected_gradients "
     "integrated_gradients project_gradient saliency saturation_mutagenesis smoothgrad",
     "gradcorr_fast.hooks.torch": "Explanation SimplexProjection angle_penalty attach expected_gradients explain_engine "

@@ -15,9 +15,10 @@ except ModuleNotFoundError as error:
 import numpy as np
 
 from ._inputs import Inputs
+from ._keras.folding import fold
 from ._outputs import Head, call_model, pick
 
-__all__ = ["SimplexProjection", "attach"]
+__all__ = ["SimplexProjection", "attach", "fold"]
 
 ACTIVATIONS = (keras.layers.Softmax, keras.layers.ReLU)
 """Layers that are activations themselves; that of others is an attribute."""
