@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +45,17 @@ class _Finder:
 
 
 @contextmanager
+def away_from_the_checkout() -> Iterator[None]:
+    """Import as elsewhere: here lies a folder named kernels, which transformers takes for a package of that name."""
+    before = sys.path[:]
+    sys.path[:] = [path for path in before if not (Path(path) / "kernels" / "cpu.py").exists()]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+@contextmanager
 def imported(package: str, module: str) -> Iterator[Any]:
     """Yield a module of a package; skip where the package itself is not installed."""
     if importlib.util.find_spec(package) is None:
@@ -51,7 +63,9 @@ def imported(package: str, module: str) -> Iterator[Any]:
     finder = _Finder()
     sys.meta_path.append(finder)
     try:
-        yield _load(package, module, finder)
+        with away_from_the_checkout():
+            loaded = _load(package, module, finder)
+        yield loaded
     finally:
         sys.meta_path.remove(finder)
         for name in [name for name in sys.modules if name.partition(".")[0] in {*finder.absent, package}]:

@@ -120,3 +120,122 @@ def test_crested_mutagenesis_and_combined(crested: Any) -> None:
     combined, _ = crested.contribution_scores(x, [], model, method="saliency_map", verbose=False)
     mean = gf.hooks.tensorflow.saliency(model, x, target=gf.targets.mean(), corrected=False)
     np.testing.assert_allclose(mean / len(x), combined[:, 0], atol=3e-7)  # theirs is the mean over the batch too
+
+
+# --- models and explainers of other packages ---
+
+
+def one_hot(n: int, length: int, axis: int) -> Any:
+    torch = pytest.importorskip("torch")
+    codes = np.random.default_rng(1).integers(0, 4, (n, length)).astype(np.uint8)
+    return torch.from_numpy(gf.sequences.one_hot(codes, np.float32, axis))
+
+
+def gradient(model: Any, x: Any, axis: int) -> Any:
+    torch = pytest.importorskip("torch")
+    x = x.clone().requires_grad_()
+    return gf.correct(torch.autograd.grad(model(x).sum(), x)[0], axis=axis)
+
+
+def test_enformer_pytorch() -> None:
+    with other_packages.away_from_the_checkout():
+        package = pytest.importorskip("enformer_pytorch", reason="pip install enformer-pytorch")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    heads = {"human": 6, "mouse": 3}
+    small = {"dim": 384, "depth": 1, "heads": 2, "target_length": 4, "dim_divisible_by": 32}
+    model, x = package.Enformer.from_hparams(output_heads=heads, **small).eval(), one_hot(2, 1024, -1)
+    target = gf.targets.mean(bins=[1, 2], tracks=[0, 3])
+    found = gf.hooks.torch.saliency(model, x, axis=-1, output="human", target=target)
+    expected = gradient(lambda x: model(x)["human"][:, 1:3][..., [0, 3]].mean((1, 2)), x, -1)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    by_name = gf.hooks.torch.saliency(model, x, axis=-1, args={"head": "human"}, target=target)
+    np.testing.assert_allclose(by_name, found, atol=1e-7)
+
+
+def test_borzoi_pytorch() -> None:
+    with other_packages.away_from_the_checkout():
+        package = pytest.importorskip("borzoi_pytorch", reason="pip install borzoi-pytorch")
+        from borzoi_pytorch.config_borzoi import BorzoiConfig
+
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = package.Borzoi(BorzoiConfig(dim=64, depth=1, heads=2, bins_to_return=4)).eval()
+    x = one_hot(1, 4096, 1)
+    found = gf.hooks.torch.saliency(model, x, args={"is_human": True}, target=(5, 2))
+    expected = gradient(lambda x: model(x)[:, 5, 2], x, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+
+
+def network() -> Any:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv1d(4, 8, 7), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Flatten(),
+        torch.nn.Linear(8 * 44, 2),
+    )  # fmt: skip
+
+
+def test_shap() -> None:
+    shap = pytest.importorskip("shap", reason="pip install shap")
+    model, x, background = network().eval(), one_hot(2, 50, 1), one_hot(5, 50, 1)
+    theirs = np.asarray(shap.GradientExplainer(model, background).shap_values(x, nsamples=3000, rseed=0))
+    options = {"target": 1, "references": background, "n_steps": 50, "multiply_by_inputs": True}
+    ours = gf.hooks.torch.expected_gradients(model, x, corrected=False, **options)
+    np.testing.assert_allclose(ours, theirs[..., 1], atol=0.05 * float(ours.abs().max()))  # theirs is drawn
+
+
+def test_gradients_in_files_of_baskerville(tmp_path: Any) -> None:
+    """`seqs` (N, L, 4) and `grads` (N, L, 4, T) in half precision, as its scripts with --grad write them."""
+    h5py = pytest.importorskip("h5py")
+    grads = np.random.default_rng(0).standard_normal((3, 50, 4, 2)).astype(np.float16)
+    with h5py.File(tmp_path / "scores.h5", "w") as file:
+        file["grads"], file["seqs"] = grads, np.eye(4, dtype=bool)[np.random.default_rng(1).integers(0, 4, (3, 50))]
+    options = {"dataset": "grads", "axis": 2}
+    gf.io.correct_file(tmp_path / "scores.h5", tmp_path / "corrected.h5", **options)
+    with h5py.File(tmp_path / "corrected.h5") as file:
+        found = next(array for array in _datasets(file) if array.shape == grads.shape)
+        np.testing.assert_allclose(found[:], gf.correct(grads, axis=2), atol=1e-3)
+
+
+def _datasets(file: Any) -> list[Any]:
+    found: list[Any] = []
+    file.visititems(lambda name, item: found.append(item) if hasattr(item, "shape") else None)
+    return found
+
+
+# --- loops of one's own ---
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_lightning(inference_mode: bool) -> None:
+    lightning = pytest.importorskip("lightning", reason="pip install lightning")
+    torch = pytest.importorskip("torch")
+    net, x = network(), one_hot(10, 50, 1)
+
+    class Attribute(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def predict_step(self, batch: Any, index: int) -> Any:
+            return gf.hooks.torch.saliency(self.net, batch[0], target=1)
+
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = lightning.Trainer(accelerator="cpu", inference_mode=inference_mode, **quiet)
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 4)
+    found = torch.cat(trainer.predict(Attribute(), batches))
+    assert torch.equal(found, gf.hooks.torch.saliency(net, x, target=1, batch_size=4))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_accelerate() -> None:
+    accelerate = pytest.importorskip("accelerate", reason="pip install accelerate")
+    torch = pytest.importorskip("torch")
+    net, x = network(), one_hot(10, 50, 1)
+    accelerator = accelerate.Accelerator(cpu=True)
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 4)
+    model, batches = accelerator.prepare(net, batches)
+    found = torch.cat([accelerator.gather(gf.hooks.torch.saliency(model, batch, target=1)) for (batch,) in batches])
+    torch.testing.assert_close(found, gf.hooks.torch.saliency(net, x, target=1))
