@@ -4,7 +4,7 @@
 // way. A group's letters lie side by side (SIDE_BY_SIDE: outer is 1, inner counts all positions, and a position's letters
 // are neighbours), or in rows that are `inner` apart.
 //
-// Compiled for one combination of the macros below; outputs that are null are left out. Pointers are not __restrict__:
+// Compiled for one combination of the macros below; OUTPUTS has a bit for each of them. Pointers are not __restrict__:
 // `corrected` may be `grad`, which is why it is written last.
 #include "values.cuh"
 
@@ -14,19 +14,21 @@ constexpr int LETTERS = N_LETTERS;
 constexpr int GROUP = GROUP_SIZE;
 constexpr bool SIDE_BY_SIDE = LETTERS_LAST;
 constexpr int BATCH = LETTERS > 8 ? 1 : GROUP < 4 ? 4 / GROUP : 1;
+constexpr bool CORRECTED = OUTPUTS & 1, ANGLE = OUTPUTS & 2, PRODUCT = OUTPUTS & 4, RAW = OUTPUTS & 8;
+constexpr bool EFFECTS = OUTPUTS & 16, READS_INPUT = PRODUCT || RAW || EFFECTS;
 
 // Blocks that are to run on a processor at a time. Where the input is larger, registers would not do.
 constexpr int RESIDENT = LETTERS == 4 && HAS_CODES && sizeof(X_TYPE) == 1 && sizeof(Compute) == 4 ? 4 : 1;
 
 struct Operands {
     const Grad* grad;
-    const X_TYPE* x;  // codes, or one-hot in the order of grad; may be null
+    const X_TYPE* x;  // codes, or one-hot in the order of grad
     Grad* corrected;
     Compute* angle;
     Compute* product;
     Compute* raw_product;
     Compute* effects;
-    Index outer, inner;
+    Bits64 outer, inner;
     Compute weights[LETTERS];
     Units<Compute> units;
 };
@@ -110,11 +112,25 @@ struct Position {
     }
 };
 
-__device__ inline void write_angle(const Operands& op, Letters<Grad>& grad, Index at) {
-    Pack<Compute, GROUP> angle;
+// The angles of groups of positions: first as most of them can be had, and all of them again if one cannot.
+template <int N>
+__device__ inline void find_angles(const Operands& op, Letters<Grad> (&grad)[N], Pack<Compute, GROUP> (&angles)[N]) {
+    bool is_usual = true;
 #pragma unroll
-    for (int p = 0; p < GROUP; ++p) angle.values[p] = simplex_angle(Position(grad, p).g, op.units);
-    store_pack(op.angle + at, angle);
+    for (int k = 0; k < N; ++k)
+#pragma unroll
+        for (int p = 0; p < GROUP; ++p) {
+            const Position position(grad[k], p);
+            angles[k].values[p] = signed_angle(usual_angle(position.g, op.units.radian, is_usual), op.units.right);
+        }
+    if (__builtin_expect(is_usual, true)) return;
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+#pragma unroll
+        for (int p = 0; p < GROUP; ++p) {
+            Position position(grad[k], p);
+            angles[k].values[p] = simplex_angle(position.g, op.units);
+        }
 }
 
 __device__ inline void write_corrected(const Operands& op, Letters<Grad>& grad, InputGroup& x, Index o, Index i) {
@@ -126,10 +142,10 @@ __device__ inline void write_corrected(const Operands& op, Letters<Grad>& grad, 
         position.subtract(position.mean(op));
 #pragma unroll
         for (int a = 0; a < LETTERS; ++a) corrected.at(a, p) = Narrow<Grad>::from(position.g[a]);
-        if (op.product) product.values[p] = x.observed(position.g, p);
+        if (PRODUCT) product.values[p] = x.observed(position.g, p);
     }
-    if (op.corrected) corrected.store(op.corrected, o, i, op.inner);
-    if (op.product) store_pack(op.product + o * op.inner + i, product);
+    if (PRODUCT) store_pack(op.product + (o * Index(op.inner) + i), product);
+    if (CORRECTED) corrected.store(op.corrected, o, i, Index(op.inner));
 }
 
 __device__ inline void write_effects(const Operands& op, Letters<Grad>& grad, InputGroup& x, Index o, Index i) {
@@ -143,41 +159,55 @@ __device__ inline void write_effects(const Operands& op, Letters<Grad>& grad, In
 #pragma unroll
         for (int a = 0; a < LETTERS; ++a) effects.at(a, p) = position.g[a];
     }
-    if (op.effects) effects.store(op.effects, o, i, op.inner);
-    if (op.raw_product) store_pack(op.raw_product + o * op.inner + i, raw_product);
+    if (RAW) store_pack(op.raw_product + (o * Index(op.inner) + i), raw_product);
+    if (EFFECTS) effects.store(op.effects, o, i, Index(op.inner));
+}
+
+// Where a thread is: the number of a group, and its place.
+struct Place {
+    Index group, o, i;
+
+    __device__ Place(Index at, Index groups) : group(at), o(at / groups), i(at % groups) {}
+
+    __device__ void advance(const Place& step, Index groups) {
+        group += step.group;
+        i += step.i;
+        if (SIDE_BY_SIDE) return;  // in one row
+        o += step.o;
+        if (i < groups) return;
+        i -= groups;
+        ++o;
+    }
+};
+
+// N groups of a thread, of which all are there.
+template <int N> __device__ inline void work(const Operands& op, Place& place, const Place& step, Index groups) {
+    Letters<Grad> grad[N];
+    InputGroup x[N];
+    Pack<Compute, GROUP> angles[N];
+    Index os[N], is[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        os[k] = place.o;
+        is[k] = place.i * GROUP;
+        grad[k].load(op.grad, os[k], is[k], Index(op.inner));
+        if (READS_INPUT) x[k].load(op.x, os[k], is[k], Index(op.inner));
+        place.advance(step, groups);
+    }
+    if (ANGLE) find_angles(op, grad, angles);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        if (ANGLE) store_pack(op.angle + (os[k] * Index(op.inner) + is[k]), angles[k]);
+        if (RAW || EFFECTS) write_effects(op, grad[k], x[k], os[k], is[k]);
+        if (CORRECTED || PRODUCT) write_corrected(op, grad[k], x[k], os[k], is[k]);
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) analyze(const Operands op) {
-    const Index groups = op.inner / GROUP, step = Index(gridDim.x) * blockDim.x;
-    const Index step_o = step / groups, step_i = step % groups;  // divisions are slow: once for each thread
-    const Index first = Index(blockIdx.x) * blockDim.x + threadIdx.x;
-    Index o = first / groups, i = first % groups;
-    while (o < op.outer) {
-        Letters<Grad> grad[BATCH];
-        InputGroup x[BATCH];
-        Index os[BATCH], is[BATCH];
-#pragma unroll
-        for (int k = 0; k < BATCH; ++k) {
-            os[k] = o;
-            is[k] = i * GROUP;
-            if (o < op.outer) {
-                grad[k].load(op.grad, o, is[k], op.inner);
-                if (op.x) x[k].load(op.x, o, is[k], op.inner);
-            }
-            o += step_o;
-            i += step_i;
-            if (i >= groups) {
-                i -= groups;
-                ++o;
-            }
-        }
-#pragma unroll
-        for (int k = 0; k < BATCH; ++k) {
-            if (os[k] < op.outer) {
-                if (op.angle) write_angle(op, grad[k], os[k] * op.inner + is[k]);
-                if (op.effects || op.raw_product) write_effects(op, grad[k], x[k], os[k], is[k]);
-                if (op.corrected || op.product) write_corrected(op, grad[k], x[k], os[k], is[k]);
-            }
-        }
-    }
+    const Index groups = Index(op.inner) / GROUP, all = Index(op.outer) * groups;
+    const Place step(Index(gridDim.x) * Index(blockDim.x), groups);  // divisions are slow: once for each thread
+    Place place(Index(blockIdx.x) * Index(blockDim.x) + Index(threadIdx.x), groups);
+    while (place.group < all - (BATCH - 1) * step.group) work<BATCH>(op, place, step, groups);
+    if (BATCH == 1) return;
+    while (place.group < all) work<1>(op, place, step, groups);
 }

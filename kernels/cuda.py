@@ -18,6 +18,7 @@ import numpy as np
 BLOCK = 256  # threads; as in values.cuh
 BLOCKS_PER_PROCESSOR = 16
 SEGMENT, THRESHOLDS = 1024, 4  # as in summary.cuh
+DEGREE = 2**22  # units of an angle in single precision; as in summary.cuh
 SORTED = 4096  # positions of a sequence that are sorted in shared memory; as in ranking.cuh
 SHARED_BYTES = 32768  # of histograms in a block; every device has as much without being asked
 
@@ -28,6 +29,11 @@ INTEGERS = {
     "int8": "signed char", "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short",
     "int32": "int", "uint32": "unsigned", "int64": "long long", "uint64": "unsigned long long",
 }  # fmt: skip
+OUTPUTS = ("corrected", "angle", "grad_times_input", "raw_grad_times_input", "substitution_effects")  # bits in analyze.cuh
+STANDARD = OUTPUTS[:3]
+NARROW = 2**30
+"""Elements that indices of 32 bits count, with what a grid goes too far."""
+
 TYPES = FLOATS | INTEGERS | {"bool": "unsigned char"}
 ITEM_BYTES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in TYPES}
 
@@ -166,6 +172,11 @@ def _blocks(n_threads):
 # --- the maps ---
 
 
+def _index(wide):
+    """The macro for indices of 32 bits, where they suffice."""
+    return () if wide else ("INDEX_TYPE=int",)
+
+
 def _compute(dtype):
     return "f8" if dtype == "float64" else "f4"
 
@@ -240,20 +251,32 @@ def analyze(
         if memory is not None
     ]
     outer, inner, group, together = _plan(block, arrays, ITEM_BYTES[grad.dtype])
+    written = tuple(name for name, memory in zip(OUTPUTS, outputs, strict=True) if memory is not None)
     letters, compute = block[1], _compute(grad.dtype)
     addresses = (0 if memory is None else memory.address for memory in (grad, x, *outputs))
     operands = _pack(
         _analyze_fields(letters, compute),
         (*addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined)),
     )
-    x_dtype = "uint8" if x is None else x.dtype
-    kernel = _analyze_kernel(grad.dtype, x_dtype, onehot is None, letters, group, together, weights is not None)
+    kernel = _analyze_kernel(
+        grad.dtype,
+        "uint8" if x is None else x.dtype,
+        onehot is None,
+        letters,
+        group,
+        together,
+        weighted=weights is not None,
+        written=written,
+        wide=math.prod(block) > NARROW,
+    )
     launch(kernel, operands, _blocks(outer * inner // group), queue)
 
 
 @cache
-def _analyze_kernel(grad, x, has_codes, letters, group, together, weighted=False):
+def _analyze_kernel(grad, x, has_codes, letters, group, together, *, weighted=False, written=STANDARD, wide=False):
     macros = (
+        f"OUTPUTS={sum(1 << OUTPUTS.index(name) for name in written)}",
+        *_index(wide),
         f"GRAD_TYPE={FLOATS[grad]}",
         f"X_TYPE={TYPES[x]}",
         f"HAS_CODES={int(has_codes)}",
@@ -273,9 +296,21 @@ def _summary_fields(compute):
     return (
         ("grad", "u8"), ("mask", "u8"), ("histogram", "u8"), ("sums", "u8"), ("counts", "u8"),
         ("n_sequences", "i8"), ("length", "i8"), ("letter_stride", "i8"), ("position_stride", "i8"),
-        ("units", compute, (3,)), ("above", compute, (THRESHOLDS,)), ("tolerance", compute), ("width", compute),
+        ("units", compute, (3,)),
+        *((("above", "f8", (THRESHOLDS,)), ("tolerance", "f8"), ("bins", "f8")) if compute == "f8" else
+          (("above", "i4", (THRESHOLDS,)), ("tolerance", "i4"), ("bins", "u4"), ("shift", "u4"))),
         ("n_bins", "i4"), ("n_tables", "i4"),
     )  # fmt: skip
+
+
+def _summary_scale(compute, above, tolerance, bins):
+    """Units of the angles, thresholds and tolerance in those, and how bins are found: see `Scale` in summary.cuh."""
+    if compute == "f8":
+        return _units(True, math.nan), tuple(above), tolerance, bins / 180
+    radian, right, undefined = (DEGREE * unit for unit in _units(True, math.nan))
+    above = tuple(int(min(DEGREE * threshold, 2**31 - 1)) for threshold in above)
+    shift = ((2**32 - 1) * 180 * DEGREE // bins).bit_length() - 1
+    return (radian, right, undefined), above, round(DEGREE * tolerance), -(-bins * 2**shift // (180 * DEGREE)), shift - 32
 
 
 class SummaryBuffer(NamedTuple):
@@ -322,6 +357,7 @@ def angle_summary(shape, letters_last, queue, *, grad, mask, thresholds, toleran
     strides = (1, letters) if letters_last else (length, 1)
     histogram, sums, counts = (address + offset for offset in buffer.offsets[:3])
     n_tables = min(BLOCK // 32, SHARED_BYTES // (4 * buffer.bins))
+    wide = math.prod(shape) > NARROW
     padded = (*thresholds, *[math.inf] * (THRESHOLDS * buffer.n_launches - len(thresholds)))
     rows = math.prod(buffer.shape)
     for number in range(buffer.n_launches):
@@ -330,17 +366,25 @@ def angle_summary(shape, letters_last, queue, *, grad, mask, thresholds, toleran
             _summary_fields(compute),
             (
                 grad.address, 0 if mask is None else mask, histogram if number == 0 else 0, sums,
-                counts + 24 * rows * number, n_sequences, length, *strides, _units(True, math.nan), tuple(above),
-                tolerance, buffer.bins / 180, buffer.bins, n_tables,
+                counts + 24 * rows * number, n_sequences, length, *strides,
+                *_summary_scale(compute, above, tolerance, buffer.bins), buffer.bins, n_tables,
             ),
         )  # fmt: skip
-        kernel = _summary_kernel(grad.dtype, letters, together)
+        histogram_places = 0 if number else 2 if n_tables else 1
+        kernel = _summary_kernel(grad.dtype, letters, together, mask is not None, histogram_places, wide)
         launch(kernel, operands, -(-rows // (BLOCK // 32)), queue, 4 * n_tables * buffer.bins)
 
 
 @cache
-def _summary_kernel(grad, letters, together):
-    macros = (f"GRAD_TYPE={FLOATS[grad]}", f"N_LETTERS={letters}", f"LETTERS_LAST={int(together)}")
+def _summary_kernel(grad, letters, together, masked=False, histogram_places=2, wide=False):
+    macros = (
+        f"GRAD_TYPE={FLOATS[grad]}",
+        f"N_LETTERS={letters}",
+        f"LETTERS_LAST={int(together)}",
+        f"HAS_MASK={int(masked)}",
+        f"HISTOGRAM={histogram_places}",
+        *_index(wide),
+    )
     return Kernel("summary.cuh", "angle_summary", macros)
 
 

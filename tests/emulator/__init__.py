@@ -29,12 +29,13 @@ class Emulator:
         self.grid: int | None = None
         self.block = cuda.BLOCK
         self.seed = 0
+        self.rounding = 0
 
     def launch(
         self, kernel: cuda.Kernel, operands: np.ndarray, n_blocks: int, queue: object, shared_bytes: int = 0
     ) -> None:
         library = self._library(kernel)
-        library.set_up(self.seed, shared_bytes)
+        library.set_up(self.seed, shared_bytes, self.rounding)
         grid = min(n_blocks, 3) if self.grid is None else self.grid
         fits = library.emulate(operands.ctypes.data_as(ctypes.c_void_p), operands.nbytes, max(1, grid), self.block)
         assert fits, "the structure has another size in C++ than in Python"

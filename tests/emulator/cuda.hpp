@@ -55,7 +55,10 @@ template <class T> T atomicMin(T* address, T value) {
     return before;
 }
 
+float within_an_ulp(double value);  // of the units for approximate functions, as bad as they may be
+
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned long long>(a) * b >> 32; }
+inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline float __int_as_float(int bits) { return bits_as<float>(bits); }
 inline int __float_as_int(float value) { return bits_as<int>(value); }
 inline double __longlong_as_double(long long bits) { return bits_as<double>(bits); }

@@ -37,6 +37,8 @@ static unsigned random_state, shared_bytes;
 static void (*body)(const void*);
 static const void* arguments;
 static char error[256];
+constexpr int MIXED = 2;
+static int rounding;  // of approximate functions: -1 down, 0 to the nearest, 1 up, as far as they may; MIXED
 
 static void fail(const char* what) {
     if (!error[0]) std::snprintf(error, sizeof error, "%s in block %u", what, blockIdx.x);
@@ -152,8 +154,16 @@ void run_grid(void (*thread)(const void*), const void* operands, unsigned grid, 
     for (blockIdx.x = 0; blockIdx.x < grid && !error[0]; ++blockIdx.x) run_block(block);
 }
 
-extern "C" void set_up(unsigned seed, unsigned bytes) {
+// The manual allows a relative error of 2^-23, which is an ulp or two.
+float within_an_ulp(double value) {
+    int direction = rounding;
+    if (rounding == MIXED) direction = static_cast<int>(draw(3)) - 1;
+    return static_cast<float>(value * (1 + direction * 0x1p-23));
+}
+
+extern "C" void set_up(unsigned seed, unsigned bytes, int direction) {
     random_state = seed;
+    rounding = direction;
     shared_bytes = bytes;
     error[0] = 0;
 }
