@@ -65,6 +65,8 @@ class Kernel(NamedTuple):
     file: str
     name: str
     macros: tuple[str, ...] = ()
+    batch: int = 1
+    """Blocks whose work one block does as fast: a thread has so many groups of positions, or a block so many rows, at once."""
 
 
 # --- what is compiled and how it is launched ---
@@ -106,8 +108,19 @@ def load(kernel, device, shared_bytes=0):
     _loaded[kernel, device] = max(1, resident)
 
 
+def grid(n_blocks, batch, resident, processors):
+    """Blocks to launch, where `n_blocks` would each do the least there is to do.
+
+    Threads have whole batches to do if that leaves every processor busy; else there are more blocks, until one wave of
+    them fills the device. Larger inputs get some whole waves.
+    """
+    wave = resident * processors
+    most = wave * max(1, BLOCKS_PER_PROCESSOR // resident)
+    return max(1, min(n_blocks, most, max(wave, -(-n_blocks // batch))))
+
+
 def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
-    """Launch at most as many blocks as keep the device busy, in whole waves; kernels go round until all is done."""
+    """Launch as many blocks as keep the device busy, see `grid`; kernels go round until all is done."""
     import cupy
 
     device, address = queue
@@ -118,8 +131,7 @@ def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
             )
         load(kernel, device, shared_bytes)
     resident = _loaded[kernel, device]
-    per_processor = resident * max(1, BLOCKS_PER_PROCESSOR // resident)
-    blocks = max(1, min(n_blocks, per_processor * _processors(device)))
+    blocks = grid(n_blocks, kernel.batch, resident, _processors(device))
     with cupy.cuda.Device(device):
         _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes, stream=_Stream(address))
         if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":  # so that a fault is reported by the call that made it
@@ -143,14 +155,20 @@ def warm_up():
 
 
 def usual_kernels():
-    """The kernels for four letters in float32 and half precision: any layout, codes or one-hot of the same dtype."""
+    """The kernels for four letters in float32 and half precision, any layout: standard work, its parts without an input.
+
+    The input is codes, or one-hot of the gradient's dtype.
+    """
     kernels = [Kernel("random.cuh", "digest"), Kernel("random.cuh", "words")]
     kernels += [_RANKING_KERNEL, Kernel("ranking.cuh", "ranking_keys", ("SCORE_TYPE=float",))]
     for grad in ("float32", "float16", "bfloat16"):
         kernels += [_summary_kernel(grad, 4, together) for together in (True, False)]
-        plans = {(1, False), (2, False), (4, False), (1, True), (4 // ITEM_BYTES[grad], True)}
-        for x, has_codes in (("uint8", True), ("int64", True), (grad, False)):
-            kernels += [_analyze_kernel(grad, x, has_codes, 4, *plan) for plan in sorted(plans)]
+        plans = sorted({(1, False), (2, False), (4, False), (1, True), (4 // ITEM_BYTES[grad], True)})
+        for plan in plans:
+            for output in OUTPUTS[:2]:
+                kernels.append(_analyze_kernel(grad, "uint8", True, 4, *plan, written=(output,)))
+            for x, has_codes in (("uint8", True), ("int64", True), (grad, False)):
+                kernels.append(_analyze_kernel(grad, x, has_codes, 4, *plan))
     return kernels
 
 
@@ -285,7 +303,7 @@ def _analyze_kernel(grad, x, has_codes, letters, group, together, *, weighted=Fa
         f"LETTERS_LAST={int(together)}",
         f"HAS_WEIGHTS={int(weighted)}",
     )
-    return Kernel("analyze.cuh", "analyze", macros)
+    return Kernel("analyze.cuh", "analyze", macros, 1 if letters > 8 else max(1, 4 // group))
 
 
 # --- summaries ---
@@ -372,7 +390,7 @@ def angle_summary(shape, letters_last, queue, *, grad, mask, thresholds, toleran
         )  # fmt: skip
         histogram_places = 0 if number else 2 if n_tables else 1
         kernel = _summary_kernel(grad.dtype, letters, together, mask is not None, histogram_places, wide)
-        launch(kernel, operands, -(-rows // (BLOCK // 32)), queue, 4 * n_tables * buffer.bins)
+        launch(kernel, operands, rows, queue, 4 * n_tables * buffer.bins)
 
 
 @cache
@@ -385,7 +403,7 @@ def _summary_kernel(grad, letters, together, masked=False, histogram_places=2, w
         f"HISTOGRAM={histogram_places}",
         *_index(wide),
     )
-    return Kernel("summary.cuh", "angle_summary", macros)
+    return Kernel("summary.cuh", "angle_summary", macros, BLOCK // 32)
 
 
 # --- random words ---

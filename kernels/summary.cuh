@@ -195,7 +195,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) angle_summary(const Operands
     const int warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
     unsigned* table = HISTOGRAM == 2 ? tables + warp % op.n_tables * op.n_bins : nullptr;
     const Index n_segments = (Index(op.length) + SEGMENT - 1) / SEGMENT, n_rows = Index(op.n_sequences) * n_segments;
-    for (Index row = Index(blockIdx.x) * n_warps + warp; row < n_rows; row += Index(gridDim.x) * n_warps) {
+    // Neighbours go to other blocks, so that few sequences keep all processors busy.
+    for (Index row = Index(warp) * gridDim.x + blockIdx.x; row < n_rows; row += Index(gridDim.x) * n_warps) {
         Sums sums;
         add_segment(op, row / n_segments, row % n_segments * SEGMENT, table, sums);
         write(op, row, sums);
