@@ -29,7 +29,13 @@ INTEGERS = {
     "int8": "signed char", "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short",
     "int32": "int", "uint32": "unsigned", "int64": "long long", "uint64": "unsigned long long",
 }  # fmt: skip
-OUTPUTS = ("corrected", "angle", "grad_times_input", "raw_grad_times_input", "substitution_effects")  # bits in analyze.cuh
+OUTPUTS = (
+    "corrected",
+    "angle",
+    "grad_times_input",
+    "raw_grad_times_input",
+    "substitution_effects",
+)  # bits in analyze.cuh
 STANDARD = OUTPUTS[:3]
 NARROW = 2**30
 """Elements that indices of 32 bits count, with what a grid goes too far."""
@@ -66,7 +72,7 @@ class Kernel(NamedTuple):
     name: str
     macros: tuple[str, ...] = ()
     batch: int = 1
-    """Blocks whose work one block does as fast: a thread has so many groups of positions, or a block so many rows, at once."""
+    """Blocks whose work one block can do at once: groups of positions of a thread, or rows of a block."""
 
 
 # --- what is compiled and how it is launched ---
@@ -155,7 +161,7 @@ def warm_up():
 
 
 def usual_kernels():
-    """The kernels for four letters in float32 and half precision, any layout: standard work, its parts without an input.
+    """Kernels for four letters in float32 and half precision, any layout: standard work, its parts without an input.
 
     The input is codes, or one-hot of the gradient's dtype.
     """
@@ -328,7 +334,13 @@ def _summary_scale(compute, above, tolerance, bins):
     radian, right, undefined = (DEGREE * unit for unit in _units(True, math.nan))
     above = tuple(int(min(DEGREE * threshold, 2**31 - 1)) for threshold in above)
     shift = ((2**32 - 1) * 180 * DEGREE // bins).bit_length() - 1
-    return (radian, right, undefined), above, round(DEGREE * tolerance), -(-bins * 2**shift // (180 * DEGREE)), shift - 32
+    return (
+        (radian, right, undefined),
+        above,
+        round(DEGREE * tolerance),
+        -(-bins * 2**shift // (180 * DEGREE)),
+        shift - 32,
+    )
 
 
 class SummaryBuffer(NamedTuple):

@@ -127,6 +127,8 @@ __device__ inline float fused(float a, float b, float c) { return fmaf(a, b, c);
 __device__ inline double fused(double a, double b, double c) { return fma(a, b, c); }
 __device__ inline float square_root(float value) { return sqrtf(value); }
 __device__ inline double square_root(double value) { return sqrt(value); }
+__device__ inline float with_sign_of(float sign, float value) { return copysignf(value, sign); }
+__device__ inline double with_sign_of(double sign, double value) { return copysign(value, sign); }
 
 // Bits of |value| as an integer, which orders as the values do, NaN last.
 __device__ inline int magnitude(float value) { return __float_as_int(value) & 0x7fffffff; }
@@ -266,8 +268,7 @@ __device__ inline Usual<Compute> usual_angle(const Compute (&)[N], Compute, bool
 }
 
 template <class Compute> __device__ inline Compute signed_angle(const Usual<Compute>& usual, Compute right) {
-    const Compute size = usual.steep ? right - usual.size : usual.size;
-    return usual.upright < 0 ? -size : size;
+    return with_sign_of(usual.upright, usual.steep ? right - usual.size : usual.size);
 }
 
 // Brings the letters near 1, by a power of two; false for zero, whose angle is not defined.

@@ -323,7 +323,9 @@ def test_summaries_agree_with_the_oracle(emulator: Emulator, letters_last: bool,
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("letters_last", [True, False])
 def test_summaries_agree_with_the_worst_units(emulator: Emulator, letters_last: bool, rounding: str) -> None:
-    grad = make_grad("normal", (3, 2100, 4) if letters_last else (3, 4, 2100), DTYPES["float32"], -1 if letters_last else 1)
+    grad = make_grad(
+        "normal", (3, 2100, 4) if letters_last else (3, 4, 2100), DTYPES["float32"], -1 if letters_last else 1
+    )
     emulator.rounding = ROUNDINGS[rounding]
     agrees(summarize(grad, letters_last), expect(grad, -1 if letters_last else 1), slack=2)
 
@@ -339,7 +341,7 @@ def test_summaries_with_indices_of_64_bits_are_the_same(emulator: Emulator, monk
 
 
 def test_sums_of_a_summary_are_exact(emulator: Emulator) -> None:
-    """Right angles, whose squares add up to more than 64 bits hold; and their opposites, which take the sum back to 0."""
+    """Right angles, whose squares add up to more than 64 bits hold; and their opposites, which bring the sum to 0."""
     grad = np.ones((2, 1024, 4), np.float32)
     grad[1, ::2] = -1
     summary = summarize(grad, True)

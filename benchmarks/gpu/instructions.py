@@ -2,8 +2,8 @@
 
 `python -m benchmarks.gpu.instructions` counts them for every usual kernel, writes `instructions.json` beside this file,
 and prints the table of docs/gpu.md. A count is that of the shortest way round the loop in which a kernel spends its
-time, divided by the positions that a thread takes in it. Ways that are longer are for what is rare: letters whose squares
-leave single precision, and the end of a sequence.
+time, divided by the positions that a thread takes in it. Longer ways are for what is rare: letters whose squares leave
+single precision, and the end of a sequence.
 """
 
 import heapq
@@ -129,3 +129,51 @@ def name_of(kernel: cuda.Kernel) -> str:
 def counted_kernels() -> list[cuda.Kernel]:
     """The usual kernels that work on positions of four letters."""
     return [kernel for kernel in cuda.usual_kernels() if kernel.name in ("analyze", "angle_summary")]
+
+
+GROUPS = {"(N, L, 4)": None, "(N, 4, L), L = 4 n": 4, "(N, 4, L), L = 4 n + 2": 2, "(N, 4, L), L odd": 1}
+"""Positions in a group of the kernel that a layout gets; where letters come last it depends on the dtype."""
+BEFORE = {
+    ("float32", "(N, L, 4)"): 153,
+    ("float32", "(N, 4, L), L = 4 n"): 122,
+    ("float32", "(N, 4, L), L odd"): 184,
+    ("bfloat16", "(N, L, 4)"): 147,
+    ("bfloat16", "(N, 4, L), L = 4 n"): 145,
+    ("bfloat16", "(N, 4, L), L odd"): 196,
+}
+"""Standard work when outputs were not known to the compiler, counted by reading the machine code."""
+SUMMARY_BEFORE = 164
+
+
+def count_all() -> dict[str, float]:
+    """Instructions a position of every kernel, by its name."""
+    return {name_of(kernel): per_position(kernel) for kernel in counted_kernels()}
+
+
+def table(counts: dict[str, float]) -> str:
+    """Standard work with codes of a byte, and summaries, in Markdown."""
+    lines = ["| | layout | before | now |", "| --- | --- | ---: | ---: |"]
+    for dtype in ("float32", "bfloat16"):
+        for layout, group in GROUPS.items():
+            plan = (4 // cuda.ITEM_BYTES[dtype], True) if group is None else (group, False)
+            now = counts[name_of(cuda._analyze_kernel(dtype, "uint8", True, 4, *plan))]
+            before = BEFORE.get((dtype, layout), "")
+            lines.append(f"| standard work, {dtype} | {layout} | {before} | {now:.0f} |")
+    for dtype in ("float32", "bfloat16"):
+        for layout, together in (("(N, L, 4)", True), ("(N, 4, L)", False)):
+            now = counts[name_of(cuda._summary_kernel(dtype, 4, together))]
+            lines.append(f"| `angle_summary`, {dtype} | {layout} | {SUMMARY_BEFORE} | {now:.0f} |")
+    return "\n".join(lines)
+
+
+def read() -> dict[str, float]:
+    """The counts that are committed."""
+    counts: dict[str, float] = json.loads(TABLE.read_text())["instructions_per_position"]
+    return counts
+
+
+if __name__ == "__main__":
+    counted = count_all()
+    header = {"compiler": compiler(), "architecture": ARCHITECTURE, "instructions_per_position": counted}
+    TABLE.write_text(json.dumps(header, indent=1) + "\n")
+    print(table(counted))
