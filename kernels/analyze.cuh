@@ -18,7 +18,8 @@ constexpr bool CORRECTED = OUTPUTS & 1, ANGLE = OUTPUTS & 2, PRODUCT = OUTPUTS &
 constexpr bool EFFECTS = OUTPUTS & 16, READS_INPUT = PRODUCT || RAW || EFFECTS;
 
 // Blocks that are to run on a processor at a time. Where the input is larger, registers would not do.
-constexpr int RESIDENT = LETTERS == 4 && HAS_CODES && sizeof(X_TYPE) == 1 && sizeof(Compute) == 4 ? 4 : 1;
+constexpr bool IS_SMALL = LETTERS == 4 && HAS_CODES && sizeof(X_TYPE) == 1 && sizeof(Compute) == 4;
+constexpr int RESIDENT = !IS_SMALL ? 1 : BATCH == 1 ? 4 : 3;
 
 struct Operands {
     const Grad* grad;
@@ -208,6 +209,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT) analyze(const Oper
     const Place step(Index(gridDim.x) * Index(blockDim.x), groups);  // divisions are slow: once for each thread
     Place place(Index(blockIdx.x) * Index(blockDim.x) + Index(threadIdx.x), groups);
     while (place.group < all - (BATCH - 1) * step.group) work<BATCH>(op, place, step, groups);
-    if (BATCH == 1) return;
-    while (place.group < all) work<1>(op, place, step, groups);
+    while (BATCH > 1 && place.group < all) work<1>(op, place, step, groups);
 }
