@@ -1,22 +1,16 @@
 """Fixtures of the benchmarks: sizes, data made once, and the rows that are written to `--results`."""
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from gradcorr_fast.kernels import threads
-
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "tensorflow", "tensorflow-cpu", "jax", "dask")
+from gradcorr_fast.bench._cases import PEER_LENGTH, PEER_SEQUENCES, make_one_hot
+from gradcorr_fast.bench._machine import describe_machine
 
 
 class Sizes(NamedTuple):
@@ -28,7 +22,7 @@ class Sizes(NamedTuple):
     peer_pairs: int
 
 
-FULL = Sizes(n_sequences=20_000, n_peer_sequences=2_000, length=2_000, pairs=60, peer_pairs=30)
+FULL = Sizes(n_sequences=20_000, n_peer_sequences=PEER_SEQUENCES, length=PEER_LENGTH, pairs=60, peer_pairs=30)
 QUICK = Sizes(n_sequences=100, n_peer_sequences=20, length=2_000, pairs=3, peer_pairs=2)
 
 
@@ -64,13 +58,7 @@ class Data:
         return (self.codes if kind == "codes" else self.one_hot(axis))[:n_sequences]
 
     def _one_hot(self, axis: int) -> np.ndarray:
-        letters = np.eye(4, dtype=np.float32)
-        if axis == -1:
-            return letters[self.codes]
-        one_hot = np.empty(self.grad(1).shape, np.float32)
-        for a in range(4):
-            one_hot[:, a] = letters[a][self.codes]
-        return one_hot
+        return make_one_hot(self.codes, axis)
 
 
 @pytest.fixture(scope="session")
@@ -110,26 +98,3 @@ def keep_others(path: Path, header: dict[str, Any], rows: list[dict[str, Any]]) 
         return rows
     others = [row for row in old["rows"] if tuple(row.get(name) for name in names) not in again]
     return [{"commit": old["header"]["commit"]} | row for row in others] + rows
-
-
-def describe_machine() -> dict[str, Any]:
-    root = Path(__file__).parent.parent
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
-    return {
-        "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": threads.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "versions": {"python": platform.python_version()} | {name: find_version(name) for name in PACKAGES},
-        "commit": commit.stdout.strip() or None,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def find_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

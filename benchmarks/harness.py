@@ -3,48 +3,32 @@
 The machine's speed wanders from second to second, so a ratio is formed from neighbouring calls and the median taken.
 """
 
-import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-import gradcorr_fast as gf
+from gradcorr_fast.bench import _cases as cases
+from gradcorr_fast.bench._cases import AXES as AXES
+from gradcorr_fast.bench._timing import compare as compare
+from gradcorr_fast.bench._timing import median_interval as median_interval
 from gradcorr_fast.kernels import reference, threads
 from gradcorr_fast.kernels.cpu import CHUNK
 
-AXES = {"(N, L, 4)": -1, "(N, 4, L)": 1}
 X_BYTES = {None: 0, "codes": 1, "one-hot": 16}
 
 
-class Work(NamedTuple):
-    """An operation on float32 gradients, and the memory that it cannot help reading and writing."""
+class Work(cases.Work):
+    """An operation of `gradcorr_fast.bench`, with the yardstick and the definition that it is held against here."""
 
-    operation: str
-    x: str | None
-    """What the operation reads beside the gradient: "codes" (uint8), "one-hot" (float32) or None."""
-    n_whole: int
-    """Outputs shaped like the gradient: 0 or 1."""
-    n_single: int
-    """Outputs of one float32 a position: 0 to 2."""
-
-    @property
-    def bytes_per_position(self) -> int:
-        return 16 + X_BYTES[self.x] + 16 * self.n_whole + 4 * self.n_single
+    __slots__ = ()
 
     def allocate(self, grad: np.ndarray, axis: int) -> list[np.ndarray]:
         positions = grad.shape[:axis] + grad.shape[axis:][1:]
         whole = [np.empty(grad.shape, np.float32) for _ in range(self.n_whole)]
         return whole + [np.empty(positions, np.float32) for _ in range(self.n_single)]
-
-    def ours(self, grad: Any, x: Any, axis: int, outputs: list[Any] | None = None) -> Any:
-        """Call the library, with new outputs or into those given."""
-        options: dict[str, Any] = {"axis": axis}
-        if outputs is not None:
-            options["out"] = gf.AttributionMaps(*outputs) if self.operation == "analyze" else outputs[0]
-        return getattr(gf, self.operation)(grad, *([] if self.x is None else [x]), **options)
 
     def yardstick(self, grad: np.ndarray, x: Any, axis: int, outputs: list[np.ndarray] | None = None) -> Any:
         """Stream through the same memory on the same threads."""
@@ -68,7 +52,8 @@ class Work(NamedTuple):
         return getattr(reference, self.operation)(*args, axis=axis)
 
 
-STANDARD = Work("analyze", "codes", 1, 2)
+STANDARD = Work(*cases.STANDARD)
+WORKS = tuple(Work(*work) for work in cases.WORKS)
 
 
 @njit(nogil=True, fastmath=True)
@@ -124,27 +109,3 @@ def interleave(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any]
     found = compare(benchmark.stats.stats.data, others[-pairs:])
     benchmark.extra_info.update(found)
     return found
-
-
-def compare(ours: list[float], others: list[float]) -> dict[str, float]:
-    """Median of the ratios other / ours with its 95 % interval, and the median seconds of both."""
-    ratios = np.divide(others, ours)
-    low, high = median_interval(ratios)
-    return {
-        "median_ratio": float(np.median(ratios)),
-        "low": low,
-        "high": high,
-        "seconds": float(np.median(ours)),
-        "provider_seconds": float(np.median(others)),
-    }
-
-
-def median_interval(values: Any, confidence: float = 0.95) -> tuple[float, float]:
-    """Bounds of the median from order statistics: each value is above the true median with probability 1/2."""
-    ordered = np.sort(values)
-    n, tail, rank = len(ordered), 0.5 ** len(ordered), 0
-    while rank + 1 <= (n - 1) // 2 and tail <= (1 - confidence) / 2:
-        rank += 1
-        tail += math.comb(n, rank) * 0.5**n
-    rank = max(rank, 1)
-    return float(ordered[rank - 1]), float(ordered[n - rank])

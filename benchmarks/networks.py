@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gradcorr_fast.bench.torch import Mean, dilated, dilated_network
 from gradcorr_fast.paper import models
 
 
@@ -14,28 +15,6 @@ class Network(NamedTuple):
 
     build: Callable[[], nn.Module]
     length: int
-
-
-class Residual(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """Layers whose input is added to what they return, as far as that is cropped."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add the middle of the input."""
-        found = self.layers(x)
-        cropped = (x.shape[2] - found.shape[2]) // 2
-        return found + x[:, :, cropped : x.shape[2] - cropped]
-
-
-class Mean(nn.Module):  # type: ignore[misc]
-    """The mean over all positions."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, channels)."""
-        return x.mean(2)
 
 
 class Attention(nn.Module):  # type: ignore[misc]
@@ -66,18 +45,6 @@ class BPNet(nn.Module):  # type: ignore[misc]
         """Return the profile and the counts as one, (N, 2, L + 1)."""
         x = self.body(self.first(x))
         return torch.cat([self.profile(x), self.counts(x.mean(2))[:, :, None]], 2)
-
-
-def dilated(width: int, n_layers: int) -> nn.Module:
-    """Residual convolutions of three positions, each twice as far from each other as in the one before."""
-    layers = (nn.Conv1d(width, width, 3, padding=2**k, dilation=2**k) for k in range(1, n_layers + 1))
-    return nn.Sequential(*(Residual(layer, nn.ReLU()) for layer in layers))
-
-
-def dilated_network(width: int = 64, n_layers: int = 8) -> nn.Module:
-    """A first convolution, dilated ones, and the mean over all positions."""
-    first = nn.Conv1d(4, width, 21, padding=10)
-    return nn.Sequential(first, nn.ReLU(), dilated(width, n_layers), Mean(), nn.Linear(width, 1))
 
 
 def _convolution(n_in: int, n_out: int, width: int, *more: nn.Module) -> list[nn.Module]:

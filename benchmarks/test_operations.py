@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from benchmarks.harness import AXES, Work, ends, interleave
+from benchmarks.harness import AXES, WORKS, Work, ends, interleave
 from tests import peers
 
-WORKS = [
-    Work("correct", None, 1, 0),
-    Work("simplex_angle", None, 0, 1),
-    Work("grad_times_input", "codes", 0, 1),
-    Work("grad_times_input", "one-hot", 0, 1),
-    Work("substitution_effects", "codes", 1, 0),
-    Work("substitution_effects", "one-hot", 1, 0),
-    Work("angle_summary", None, 0, 0),
-]
 CORRECT, SUMMARY = WORKS[0], WORKS[-1]
 TARGETS = {"correct": 0.95, "angle_summary": 0.85}
 CASES = [(work, outputs) for work in WORKS for outputs in ("fresh", "reused") if work is not SUMMARY] + [

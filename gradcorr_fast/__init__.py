@@ -34,6 +34,7 @@ from .runtime import info, set_num_threads, warmup  # noqa: E402
 from .summary import AngleSummary, angle_summary, merge  # noqa: E402
 
 if typing.TYPE_CHECKING:
+    from . import bench as bench
     from . import compat as compat
     from . import hooks as hooks
     from . import io as io
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 
-_LATER = ("compat", "hooks", "io", "model_files", "paper", "plot", "report", "scan")
+_LATER = ("bench", "compat", "hooks", "io", "model_files", "paper", "plot", "report", "scan")
 """What needs more than NumPy and Numba, and loads when it is first touched."""
 
 

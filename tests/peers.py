@@ -1,54 +1,44 @@
 """The formulas people use today, each cited: a second opinion in the tests, the opponents in the benchmarks.
 
-Layouts: (N, L, 4) and (N, 4, L). A framework is imported inside the function that needs it.
+Layouts: (N, L, 4) and (N, 4, L). Those that `gradcorr-fast bench` measures against live in `gradcorr_fast.bench`.
 """
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-# --- NumPy, the authors of the papers: github.com/p-koo/GradientCorrection, gradient_correction/geomath.py ---
+from gradcorr_fast.bench.libraries.numpy import (
+    geomath_attribution_correction,
+    geomath_calculate_angles,
+    geomath_count_large_angles,
+    geomath_grad_times_input,
+    geomath_standard_work,
+)
+
+__all__ = [
+    "geomath_attribution_correction",
+    "geomath_calculate_angles",
+    "geomath_count_large_angles",
+    "geomath_grad_times_input",
+    "geomath_standard_work",
+]
+
+OF_FRAMEWORKS = {
+    "torch_correct": "torch",
+    "torch_simplex_angle": "torch",
+    "torch_grad_times_input": "torch",
+    "torch_standard_work": "torch",
+    "jax_standard_work": "jax",
+    "tf_standard_work": "tensorflow",
+}
+"""What loads its framework when it is first touched."""
 
 
-def geomath_attribution_correction(scores: Any) -> Any:
-    """Centre (N, L, 4) over axis 2: `attribution_correction`.
-
-    The same definition as ours; NumPy's mean adds the letters in an order of its own.
-    """
-    return scores - np.mean(scores, axis=2, keepdims=True)
-
-
-def geomath_calculate_angles(scores: Any) -> Any:
-    """Signed angle in degrees of (N, L, 4): `calculate_angles`.
-
-    Differs from ours: pi is 3.1416, so angles are 2.3e-6 (relative) low; NaN at zero gradients; arcsin loses half the
-    digits near 90 degrees and gives NaN where rounding takes the sine above 1; the squares over- and underflow.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        norm = np.sqrt(np.sum(np.square(scores), axis=-1))
-        sine = 0.5 * np.sum(scores, axis=-1) / norm
-        return np.arcsin(sine) * (180 / 3.1416)
-
-
-def geomath_grad_times_input(corrected: Any, one_hot: Any) -> Any:
-    """Corrected gradient (N, L, 4) at the observed letter, as the analysis scripts of the same repository take it."""
-    return np.sum(corrected * one_hot, axis=-1)
-
-
-def geomath_standard_work(scores: Any, one_hot: Any) -> tuple[Any, Any, Any]:
-    """Corrected gradient, angle and grad-times-input of (N, L, 4): the three formulas above."""
-    corrected = geomath_attribution_correction(scores)
-    return corrected, geomath_calculate_angles(scores), geomath_grad_times_input(corrected, one_hot)
-
-
-def geomath_count_large_angles(scores: Any, thresholds: Any = (30, 45, 60)) -> Any:
-    """Positions of (N, L, 4) above each threshold, shape (N, T): `count_large_angles`.
-
-    The original counts in three nested Python loops and gives percentages; here the counting is vectorised. Differs
-    from ours: no tolerance at the thresholds, see `geomath_calculate_angles` for the angles.
-    """
-    size = np.abs(geomath_calculate_angles(scores))
-    return np.stack([np.sum(size > threshold, axis=-1) for threshold in thresholds], axis=-1)
+def __getattr__(name: str) -> Any:
+    if name not in OF_FRAMEWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gradcorr_fast.bench.libraries.{OF_FRAMEWORKS[name]}"), name.partition("_")[2])
 
 
 # --- scikit-learn, in a Python loop as in gradient_correction/metrics.py of the same repository ---
@@ -105,63 +95,6 @@ def crested_simplex_correction(scores: Any) -> Any:
     The same definition as ours, applied to NumPy arrays on the host, in CREsted to float64.
     """
     return scores - scores.mean(axis=-1, keepdims=True)
-
-
-# --- PyTorch, what one writes without a library: (N, L, 4) with axis=-1, (N, 4, L) with axis=1 ---
-
-
-def torch_correct(grad: Any, *, axis: int = -1) -> Any:
-    """Centre a tensor. The same definition as ours."""
-    return grad - grad.mean(dim=axis, keepdim=True)
-
-
-def torch_simplex_angle(grad: Any, *, axis: int = -1) -> Any:
-    """Signed angle in degrees. The same definition as ours, but without scaling: squares over- and underflow."""
-    import torch
-
-    norm = torch.linalg.vector_norm(torch_correct(grad, axis=axis), dim=axis)
-    return torch.rad2deg(torch.atan2(0.5 * grad.sum(dim=axis), norm))
-
-
-def torch_grad_times_input(grad: Any, one_hot: Any, *, axis: int = -1) -> Any:
-    """Corrected gradient times one-hot input. The same definition as ours, except that it takes no codes."""
-    return (torch_correct(grad, axis=axis) * one_hot).sum(dim=axis)
-
-
-def torch_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
-    """Corrected gradient, angle and grad-times-input, centring once; also what `torch.compile` is given."""
-    import torch
-
-    corrected = torch_correct(grad, axis=axis)
-    norm = torch.linalg.vector_norm(corrected, dim=axis)
-    angle = torch.rad2deg(torch.atan2(0.5 * grad.sum(dim=axis), norm))
-    return corrected, angle, (corrected * one_hot).sum(dim=axis)
-
-
-# --- JAX, to be wrapped in jax.jit with static_argnames="axis" ---
-
-
-def jax_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
-    """Corrected gradient, angle and grad-times-input, as `torch_standard_work`, with the same lack of scaling."""
-    import jax.numpy as jnp
-
-    corrected = grad - grad.mean(axis=axis, keepdims=True)
-    norm = jnp.linalg.norm(corrected, axis=axis)
-    angle = jnp.rad2deg(jnp.arctan2(0.5 * grad.sum(axis=axis), norm))
-    return corrected, angle, (corrected * one_hot).sum(axis=axis)
-
-
-# --- TensorFlow, to be wrapped in tf.function ---
-
-
-def tf_standard_work(grad: Any, one_hot: Any, *, axis: int = -1) -> tuple[Any, Any, Any]:
-    """Corrected gradient, angle and grad-times-input, as `torch_standard_work`, with the same lack of scaling."""
-    import tensorflow as tf
-
-    corrected = grad - tf.reduce_mean(grad, axis=axis, keepdims=True)
-    norm = tf.norm(corrected, axis=axis)
-    angle = tf.atan2(0.5 * tf.reduce_sum(grad, axis=axis), norm) * (180 / np.pi)
-    return corrected, angle, tf.reduce_sum(corrected * one_hot, axis=axis)
 
 
 # --- TensorFlow, the authors of the papers: gradient_correction/explain.py of the same repository ---

@@ -24,7 +24,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"hooks", "model_files"},
     {"compat", "scan"},
     {"paper"},
-    {"demo", "report"},
+    {"bench", "demo", "report"},
     {"cli"},
     {"__main__"},
 ]
@@ -125,9 +125,10 @@ def test_every_operation_has_one_name_everywhere() -> None:
 
 
 PUBLIC = {
-    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary compat correct "
+    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary bench compat correct "
     "grad_times_input hooks info io merge metrics model_files paper plot report scan sequences set_num_threads "
     "simplex_angle substitution_effects targets warmup",
+    "gradcorr_fast.bench": "Comparison Results compare load run",
     "gradcorr_fast.compat": "captum gradient_correction tangermeme",
     "gradcorr_fast.compat.captum": "Corrected corrected",
     "gradcorr_fast.compat.gradient_correction": "explain geomath helper",

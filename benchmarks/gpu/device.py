@@ -6,6 +6,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from gradcorr_fast.bench._timing import turns as turns
 from gradcorr_fast.kernels import cuda
 
 BLOCK = 256  # threads, as in stream.cuh
@@ -103,31 +104,3 @@ def rehearsal() -> Iterator[Dry]:
 
 
 Device = Gpu | Dry
-
-
-def turns(device: Device, calls: list[Callable[[], Any]], rounds: int) -> list[list[float]]:
-    """Seconds of each call, in turn for so many rounds, timed by events on the stream.
-
-    Every second round goes backwards, so that no call always follows the same one. Nothing waits in between: the
-    device always has the next call in its queue, and the host's time stays out of the numbers. The first call is made
-    once more before the first event, to give the host a start.
-    """
-    for call in calls * 2:
-        call()
-    device.synchronize()
-    calls[0]()
-    marks = []
-    for k in range(rounds):
-        order = range(len(calls)) if k % 2 == 0 else range(len(calls) - 1, -1, -1)
-        start = device.event()
-        for number in order:
-            result = calls[number]()
-            stop = device.event()
-            marks.append((number, start, stop))
-            start = stop
-            del result
-    device.synchronize()
-    times: list[list[float]] = [[] for _ in calls]
-    for number, start, stop in marks:
-        times[number].append(start.elapsed_time(stop) / 1e3)
-    return times

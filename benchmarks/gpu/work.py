@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks.gpu.device import BLOCK, Device, turns
-from benchmarks.harness import AXES, Work, compare
+from benchmarks.harness import compare
+from gradcorr_fast.bench._cases import Case as Case
 from gradcorr_fast.kernels import cuda
 
 STREAM = Path(__file__).parent / "stream.cuh"
@@ -19,46 +20,6 @@ STREAM_FIELDS = (
     ("key", "u4"), ("unused", "u4"),
 )  # fmt: skip
 ROUNDING = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-8}  # relative, of what is stored
-
-
-class Case(NamedTuple):
-    """An operation and the arrays that it is given."""
-
-    work: Work
-    dtype: str
-    layout: str
-    n_sequences: int
-    length: int
-
-    @property
-    def axis(self) -> int:
-        return AXES[self.layout]
-
-    @property
-    def positions(self) -> int:
-        return self.n_sequences * self.length
-
-    @property
-    def bytes(self) -> int:
-        whole = 4 * cuda.ITEM_BYTES[self.dtype]
-        x = {None: 0, "codes": 1, "one-hot": whole}[self.work.x]
-        return self.positions * (whole * (1 + self.work.n_whole) + x + 4 * self.work.n_single)
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """How a row names it."""
-        return {
-            "operation": "standard work" if self.work.operation == "analyze" else self.work.operation,
-            "layout": self.layout,
-            "dtype": self.dtype,
-            "x": self.work.x,
-            "n_sequences": self.n_sequences,
-            "length": self.length,
-            "bytes": self.bytes,
-        }
-
-    def shape(self) -> tuple[int, ...]:
-        return (self.n_sequences, 4, self.length) if self.axis == 1 else (self.n_sequences, self.length, 4)
 
 
 class Arrays:

@@ -27,6 +27,7 @@ COMMANDS = {
     "export-model": "Write a PyTorch model into a file for any batch size.",
     "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
     "reproduce": "Reproduce figures and tables of the papers, from data to pictures.",
+    "bench": "Measure what the work costs on the devices at hand, from 200 bp to half a million.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",
 }
 """Name of each command, of its file and of the function in it (with "_" for "-"), with a line of help."""
