@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ._comparing import describe_run
 from ._results import Results, Row
@@ -104,8 +104,9 @@ def _speed_up(ax: Axes, rows: Sequence[Row]) -> None:
         ax.vlines(lengths, ratios[:, 1], ratios[:, 2], color=COLORS[key[0]], linewidth=1, alpha=0.6)
         labels.append((float(ratios[-1, 0]), _formula_name(key, name), COLORS[key[0]]))
     ax.set_yscale("log")
-    _finish(ax, "Times as fast as the formula in", rows)
+    _finish(ax, "Times as fast as others", rows)
     ax.axhline(1, color=LIMIT, linewidth=0.8, zorder=1)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     ax.yaxis.set_minor_locator(NullLocator())
     _label_ends(ax, labels)
@@ -118,7 +119,7 @@ def _speed_up_bars(ax: Axes, lines: Mapping[tuple[Series, str], tuple[int, list[
         ax.hlines(k, low, high, color=TEXT, linewidth=1)
         ax.text(max(ratio, high), k, f"  {ratio:.3g}x", va="center", fontsize=8.5, color=TEXT)
     lengths = dict.fromkeys(f"{length:,} bp" for _, (length, _) in ordered)
-    ax.set_title(f"Times as fast as the formula in, {', '.join(lengths)}", loc="left", fontsize=10, color=TEXT)
+    ax.set_title(f"Times as fast as others, {', '.join(lengths)}", loc="left", fontsize=10, color=TEXT)
     ax.set_yticks(range(len(ordered)), [_formula_name(*key) for key, _ in ordered])
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8.5, colors=TEXT)
@@ -146,6 +147,7 @@ def _one(ax: Axes, rows: Sequence[Row]) -> None:
         labels.append((values[-1], _name(key, list(series)), COLORS[key[0]]))
     ax.set_yscale("log")
     _finish(ax, "One sequence: microseconds a call", rows)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     _label_ends(ax, labels)

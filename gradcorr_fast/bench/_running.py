@@ -156,7 +156,7 @@ class Bench:
         return self._time(clock, calls, task)
 
     def _time(self, clock: Any, calls: dict[str, Call], task: Task) -> Row:
-        slow = 1 if task.case is not None and not task.formulas else 6  # formulas and models take longer
+        slow = 1 if task.case is not None and not task.formulas else 4  # formulas and models take longer
         found = measure(clock, list(calls.values()), self.plan.rounds, slow * self.plan.seconds)
         times = dict(zip(calls, found, strict=True))
         row: Row = {"rounds": len(times["ours"]), "measured": {}, "ratios": {}}
