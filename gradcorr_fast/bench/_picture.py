@@ -150,14 +150,14 @@ def _one(ax: Axes, rows: Sequence[Row]) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.yaxis.set_minor_locator(NullLocator())
+    if rows:
+        least = min(fixed_seconds(rows, row) for row in rows) * 1e6
+        ax.set_ylim(bottom=min(ax.get_ylim()[0], least * 0.7))
     _label_ends(ax, labels)
     ax.text(
         0.02, 0.98, "broad: half or more is the host's,\nwhatever the length", transform=ax.transAxes, va="top",
         fontsize=8.5, color=LIMIT,
     )  # fmt: skip
-    if rows:
-        least = min(fixed_seconds(rows, row) for row in rows) * 1e6
-        ax.set_ylim(bottom=min(ax.get_ylim()[0], least * 0.7))
 
 
 def _finish(ax: Axes, title: str, rows: Sequence[Row]) -> None:
@@ -174,12 +174,14 @@ def _finish(ax: Axes, title: str, rows: Sequence[Row]) -> None:
     ax.set_xscale("log")
     ax.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
     ticks = [at for at in (200, 2_000, 20_000, 200_000) if lengths[0] <= at <= lengths[-1]] or lengths[:1]
-    ax.set_xticks(ticks, [f"{at} bp" if at < 1_000 else f"{at / 1_000:g} kb" for at in ticks])
+    ticks += [lengths[-1]] if lengths[-1] > 2 * ticks[-1] else []
+    ax.set_xticks(ticks, [f"{at} bp" if at < 1_000 else f"{at / 1_000:.0f} kb" for at in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _label_ends(ax: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     """Write each line's name beside its end, none over another."""
+    ax.get_ylim()  # settles the limits, which the transform reads
     to_axes = ax.transData + ax.transAxes.inverted()
     at = [(float(to_axes.transform((1, value))[1]), text, color) for value, text, color in labels]
     for (_, text, color), height in zip(sorted(at), spread([y for y, *_ in at]), strict=True):
