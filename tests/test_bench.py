@@ -53,7 +53,9 @@ def gpu(device: FakeDevice, **more: Any) -> SimpleNamespace:
     """A library like NumPy's on two GPUs that are none."""
     members = {name: getattr(of_numpy, name) for name in ("DTYPES", "FORMULAS", "HAS_OUT", "ERRORS", "array", "empty")}
     members |= {"copy": of_numpy.copy, "devices": lambda: ["cuda:0", "cuda:1"], "clock": lambda name: Clock(device)}
-    return SimpleNamespace(**members | {"bus_id": lambda name: None, "free_bytes": lambda name: 1 << 34} | more)
+    return SimpleNamespace(
+        **members | {"bus_id": lambda name: None, "free_bytes": lambda name: 1 << 34, "tidy": lambda: None} | more
+    )
 
 
 def ticking(monkeypatch: pytest.MonkeyPatch, library: SimpleNamespace, device: FakeDevice) -> None:

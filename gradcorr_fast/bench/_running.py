@@ -1,12 +1,14 @@
 """Measures the tasks of a plan, one after another; what fails is a row with the reason."""
 
 import gc
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._damage import DAMAGE, MALFORMED, told
 from .._types import Array, Model
+from ..kernels import cuda
 from ._cards import Cards
 from ._cases import Case, make_arrays, make_one_hot
 from ._machine import available_bytes, describe_machine
@@ -28,6 +30,7 @@ def load_libraries(
     wanted: Sequence[str], devices: Sequence[str], tell: Tell
 ) -> tuple[dict[str, Library], list[tuple[str, str]], list[Row]]:
     """Import what is there: libraries by name, pairs of library and device, and a row for each that failed."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or JAX takes three quarters of a GPU
     names = wanted or [name for name in NAMES if is_installed(name)]
     libraries, places, failures = {}, [], []
     for name in names:
@@ -90,10 +93,12 @@ class Bench:
 
     def _fitting(self, case: Case, task: Task, library: Library) -> Case:
         """Fewer sequences where the memory is too small."""
-        free = library.free_bytes(task.device) if task.device != "cpu" else available_bytes()
-        if free is None:
-            return case
-        each = COPIES[bool(task.formulas)] * 4 * 4 * case.length
+        item = max(4, cuda.ITEM_BYTES.get(case.dtype, 8))
+        each = 4 * item * case.length * COPIES[bool(task.formulas)]
+        free = available_bytes()
+        if task.device != "cpu":
+            each_on_host, on_device = 4 * item * case.length * COPIES[False], library.free_bytes(task.device)
+            free = min(free * each // each_on_host, free if on_device is None else on_device)
         most = int(SHARE_OF_MEMORY * free) // each
         if most < 1:
             raise MemoryError(f"one sequence needs {each / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free")
@@ -247,6 +252,8 @@ def run(
                     _failed(task.names, f"left out: the {chosen.deadline:.0f} s of this plan were over")
                 )
                 continue
+            if number and task.library != tasks[number - 1].library:
+                loaded[tasks[number - 1].library].tidy()
             row = bench.measure(task)
             results.rows.append(row)
             seconds = time.monotonic() - start

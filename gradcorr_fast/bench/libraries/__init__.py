@@ -54,6 +54,9 @@ class Library(Protocol):
     def free_bytes(self, device: str, /) -> int | None:
         """Memory that is free on a GPU; None where the library does not tell."""
 
+    def tidy(self) -> None:
+        """Give memory that the library keeps back to the devices, for the next one."""
+
 
 def is_installed(name: str) -> bool:
     """Whether a library could be imported; nothing is."""

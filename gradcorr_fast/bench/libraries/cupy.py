@@ -106,3 +106,8 @@ def free_bytes(device: str) -> int:
     """As the driver tells, with what CuPy's pool keeps."""
     free, _ = cupy.cuda.Device(_number(device)).mem_info
     return int(free + cupy.get_default_memory_pool().free_bytes())
+
+
+def tidy() -> None:
+    """Empty the pool."""
+    cupy.get_default_memory_pool().free_all_blocks()

@@ -98,3 +98,7 @@ def free_bytes(device: str) -> int | None:
     """What XLA may still take."""
     stats = None if device == "cpu" else _device(device).memory_stats()
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
+
+
+def tidy() -> None:
+    """XLA gives it back by itself, as it does not take all at once; see `_running.load_libraries`."""

@@ -1,5 +1,6 @@
 """TensorFlow: the formula as `tf.function` and XLA compile it."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -32,11 +33,21 @@ def _work(grad: Any, one_hot: Any, *, axis: int) -> tuple[Any, Any, Any]:
 
 
 def _eager(case: Case, grad: AnyArray, one_hot: AnyArray) -> Call:
-    return partial(_work, grad, one_hot, axis=case.axis)
+    return _placed(grad, partial(_work, grad, one_hot, axis=case.axis))
+
+
+def _placed(array: AnyArray, call: Call) -> Call:
+    """Run where an array is: TensorFlow would move it to the first GPU."""
+
+    def on_its_device() -> Any:
+        with tf.device(array.device):
+            return call()
+
+    return on_its_device
 
 
 def _compiled(case: Case, grad: AnyArray, one_hot: AnyArray) -> Call:
-    return partial(tf.function(partial(_work, axis=case.axis), jit_compile=True), grad, one_hot)
+    return _placed(grad, partial(tf.function(partial(_work, axis=case.axis), jit_compile=True), grad, one_hot))
 
 
 FORMULAS = (
@@ -48,8 +59,9 @@ FORMULAS = (
 def devices() -> list[str]:
     """The CPU and every GPU."""
     gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:  # or TensorFlow takes all of their memory at once
-        tf.config.experimental.set_memory_growth(gpu, True)
+    with suppress(RuntimeError):  # in a process that has used them already
+        for gpu in gpus:  # or TensorFlow takes all of their memory at once
+            tf.config.experimental.set_memory_growth(gpu, True)
     return ["cpu", *(f"cuda:{k}" for k in range(len(gpus)))]
 
 
@@ -80,7 +92,7 @@ def copy(n_bytes: int, device: str) -> Call:
         return host_copy(n_bytes)
     with tf.device(_device(device)):
         source = tf.ones(max(1, n_bytes // 8), tf.float32)
-    return lambda: source + 1.0
+    return _placed(source, lambda: source + 1.0)
 
 
 def bus_id(device: str) -> str | None:
@@ -94,3 +106,7 @@ def bus_id(device: str) -> str | None:
 
 def free_bytes(device: str) -> None:
     """TensorFlow does not tell."""
+
+
+def tidy() -> None:
+    """TensorFlow keeps it until the process ends."""

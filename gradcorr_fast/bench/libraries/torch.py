@@ -145,3 +145,9 @@ def free_bytes(device: str) -> int | None:
     if torch.device(device).type != "cuda":
         return None
     return int(torch.cuda.mem_get_info(torch.device(device))[0])
+
+
+def tidy() -> None:
+    """Empty the caches."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
