@@ -94,7 +94,14 @@ def keep_others(path: Path, header: dict[str, Any], rows: list[dict[str, Any]]) 
     rows = [row | {"commit": header["commit"]} for row in rows]
     again = {tuple(row.get(name) for name in names) for row in rows}
     old = json.loads(path.read_text()) if path.exists() else {"header": {}, "rows": []}
-    if any(old["header"].get(key) != header[key] for key in ("processor", "threads", "versions")):
+    if old["header"] and not is_like(old["header"], header):
         return rows
     others = [row for row in old["rows"] if tuple(row.get(name) for name in names) not in again]
     return [{"commit": old["header"]["commit"]} | row for row in others] + rows
+
+
+def is_like(old: dict[str, Any], header: dict[str, Any]) -> bool:
+    """Whether processor, threads and the versions that an older file names are those of now."""
+    versions = header["versions"]
+    same = all(versions.get(name) == version for name, version in old["versions"].items())
+    return same and all(old[key] == header[key] for key in ("processor", "threads"))
