@@ -1,11 +1,10 @@
 """Two files of results, of two machines or two versions: what changed by more than the noise."""
 
 import math
-from collections import Counter
 from typing import NamedTuple
 
-from ._results import Results, Row, key_of
-from ._tables import describe_names, lay_out
+from ._results import Results, key_of
+from ._tables import Row, describe_names, describe_run, lay_out
 
 CHANCE = 0.05
 """Share of unchanged rows whose 95 % interval leaves out 1."""
@@ -48,7 +47,7 @@ class Comparison(NamedTuple):
 
     def table(self) -> str:
         """Return what the command prints."""
-        lines = [f"A: {describe_run(self.a)}", f"B: {describe_run(self.b)}"]
+        lines = [f"A: {describe_run(self.a.machine)}", f"B: {describe_run(self.b.machine)}"]
         if self.by_limit:
             lines.append("One machine: operations are compared as shares of the copy that was measured beside them.")
         beyond = [change for change in self.changes if change.is_beyond_noise]
@@ -66,20 +65,6 @@ class Comparison(NamedTuple):
         if self.only_in_a or self.only_in_b:
             lines.append(f"Not compared: {self.only_in_a} cases only in A, {self.only_in_b} only in B.")
         return "\n".join(lines)
-
-
-def describe_run(results: Results) -> str:
-    """Return machine, version and date in a line."""
-    machine = results.machine
-    cards = [card["name"] for card in machine.get("devices", {}).values() if card.get("name")]
-    version = (machine.get("versions") or {}).get("gradcorr-fast") or "unknown"
-    commit = f" ({machine['commit']})" if machine.get("commit") else ""
-    parts = [
-        machine["processor"],
-        f"{machine.get('threads')} threads",
-        *(f"{n} x {c}" for c, n in Counter(cards).items()),
-    ]
-    return ", ".join([*parts, f"version {version}{commit}", str(machine.get("date"))])
 
 
 def compare(a: Results, b: Results) -> Comparison:

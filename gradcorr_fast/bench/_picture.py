@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ._comparing import describe_run
-from ._results import Results, Row
-from ._tables import fixed_seconds, gigabytes, takeover_length
+from ._tables import Row, describe_run, fixed_seconds, gigabytes, takeover_length
 
 COLORS = {"numpy": "#0072B2", "torch": "#D55E00", "cupy": "#009E73", "jax": "#CC79A7", "tensorflow": "#B07D00"}
 """Okabe and Ito's, told apart by most eyes; the yellow is darker, to be read as text."""
@@ -22,11 +20,11 @@ GAP = 0.062  # between labels, of the height of an axis
 Series = tuple[str, str]  # library and device
 
 
-def draw(results: Results) -> Figure:
+def draw(all_rows: Sequence[Row], machine: Mapping[str, Any]) -> Figure:
     """Draw the standard work of float32 gradients, in the layout that most rows have."""
     rows = [
         row
-        for row in results.rows
+        for row in all_rows
         if row["operation"] == "standard work" and row.get("dtype") == "float32" and "ours" in row["measured"]
     ]
     figure = Figure(figsize=(8.4, 7.0), layout="constrained")
@@ -40,7 +38,7 @@ def draw(results: Results) -> Figure:
     _bandwidth(axes["bandwidth"], many, layout)
     _speed_up(axes["speed-up"], many)
     _one(axes["one"], [row for row in rows if row["kind"] == "one"])
-    figure.suptitle(describe_run(results), fontsize=8.5, color=LIMIT, x=0.01, ha="left")
+    figure.suptitle(describe_run(machine), fontsize=8.5, color=LIMIT, x=0.01, ha="left")
     return figure
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from .._types import PathLike
 from ..io.replacing import replacing
+from ._tables import Row, render
 
 FORMAT, VERSION = "gradcorr-fast bench", 1
 KEY = ("kind", "library", "device", "operation", "layout", "dtype", "x", "network", "model", "n_sequences", "length")
 """What tells a row from others."""
 ROW, MEASURED = {"kind", "library", "device", "operation", "measured"}, {"seconds", "low", "high"}
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -50,9 +49,7 @@ class Results:
 
     def table(self) -> str:
         """Return the tables that the command prints."""
-        from ._tables import render
-
-        return render(self)
+        return render(self.rows, interrupted=self.interrupted)
 
     def save(self, path: PathLike, *, force: bool = False) -> Path:
         """Write the JSON file, which is whole or not there, and return its path."""
@@ -78,7 +75,7 @@ class Results:
         optional("matplotlib", "plot")
         from ._picture import draw
 
-        return draw(self)
+        return draw(self.rows, self.machine)
 
 
 def key_of(row: Row) -> tuple[Any, ...]:

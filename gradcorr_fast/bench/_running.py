@@ -13,7 +13,8 @@ from ._cards import Cards
 from ._cases import Case, make_arrays, make_one_hot
 from ._machine import available_bytes, describe_machine
 from ._plans import PLANS, Plan, Task, list_tasks, narrow
-from ._results import Results, Row
+from ._results import Results
+from ._tables import Row
 from ._timing import Call, compare, host_seconds, measure, median_interval
 from .libraries import NAMES, Formula, Library, is_installed, load
 

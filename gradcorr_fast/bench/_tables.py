@@ -1,27 +1,43 @@
 """Results as text: bandwidth and the share of the limit, speed-ups, models, and what is missing."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ._results import Results, Row
+Row = dict[str, Any]
+"""What was measured of a case; see `Results`."""
 
 SMALL_SHARE = 0.5
 """Of a call's time that is the host's, from which on the device waits for it."""
 
 
-def render(results: Results) -> str:
+def render(all_rows: Sequence[Row], *, interrupted: bool) -> str:
     """Return all tables of a run."""
-    rows = [row for row in results.rows if "ours" in row["measured"]]
+    rows = [row for row in all_rows if "ours" in row["measured"]]
     parts = [
         _bandwidths([row for row in rows if row["kind"] == "many"]),
         _speed_ups(rows),
         _calls([row for row in rows if row["kind"] == "one"]),
         _models([row for row in rows if row["kind"] in ("hook", "scan")]),
-        _missing(results.rows),
+        _missing(all_rows),
         _throttled(rows),
     ]
-    if results.interrupted:
+    if interrupted:
         parts.append("Interrupted: these are the rows measured until then.")
     return "\n\n".join(part for part in parts if part) or "Nothing was measured."
+
+
+def describe_run(machine: Mapping[str, Any]) -> str:
+    """Return machine, version and date in a line."""
+    cards = [card["name"] for card in machine.get("devices", {}).values() if card.get("name")]
+    version = (machine.get("versions") or {}).get("gradcorr-fast") or "unknown"
+    commit = f" ({machine['commit']})" if machine.get("commit") else ""
+    parts = [
+        machine["processor"],
+        f"{machine.get('threads')} threads",
+        *(f"{n} x {c}" for c, n in Counter(cards).items()),
+    ]
+    return ", ".join([*parts, f"version {version}{commit}", str(machine.get("date"))])
 
 
 def lay_out(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
