@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 STANDARD_POSITIONS = PEER_SEQUENCES * PEER_LENGTH
 QUICK = Plan(
     "quick", STANDARD_POSITIONS, (200, 2_000, 20_000, 524_288), (PEER_LENGTH,), (PEER_LENGTH,), False, tuple(AXES),
-    ("float32",), 15, 0.3, (2_000, 20_000), 20_000, 1_000, 45.0,
+    ("float32",), 15, 0.3, (2_000, 20_000), 20_000, 500, 42.0,
 )  # fmt: skip
 USUAL = Plan(
     "usual", STANDARD_POSITIONS, LENGTHS, LENGTHS, (200, 2_000, 196_608), False, tuple(AXES), DTYPES[:2], 30, 1.0,
