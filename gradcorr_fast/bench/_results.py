@@ -106,7 +106,7 @@ def load(path: PathLike) -> Results:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no whole file of results; was it cut off on its way? ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by gradcorr-fast bench; --json FILE of that command writes one")
+        raise ValueError(f"{path} was not written by gradcorr-fast bench, whose files alone can be read")
     version = content.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise ValueError(
