@@ -36,6 +36,7 @@ def attribute(
     method, rest = take(name, X, options)
     with prepare(model, X, args, method, rest) as ready:
         whole = find_fields(ready, ready.request, X, method)
+        ready.request.warn_of_columns()
         return whole["map"] if ready.request.fields is None else ops.AttributionMaps(**whole)
 
 

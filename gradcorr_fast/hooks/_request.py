@@ -12,7 +12,6 @@ from .. import ops
 from .._check import FLOAT_NAMES
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
 from .._warn import warn
-from .._wording import words
 from ..backends import find_backend, library, to_host
 from ..targets import as_target, before_activation, is_plain
 from ._inputs import Inputs, make_inputs
@@ -88,10 +87,18 @@ class Request(NamedTuple):
     """Whether gradients are not needed."""
     optimize: int | tuple[str, ...] = 0
     """Level, or steps, to a faster copy of the model."""
-    is_target_given: bool = True
-    """Whether the user said what is differentiated; otherwise it is the first of several columns, with a warning."""
+    columns: list[int] | None = None
+    """Where nothing was said of what is differentiated, and the first column of the output is: how many were seen."""
     inputs: Inputs | None = None
     """Where sequences and `args` stand among the model's inputs; None if the sequences are first and `args` follow."""
+
+    def warn_of_columns(self) -> None:
+        """Say which column was taken, if nothing was said of several."""
+        if self.columns and self.columns[0] > 1:
+            warn(
+                f"the output has {self.columns[0]} columns, and the first is taken; target= says which is meant, "
+                f"target=0 that it is this one"
+            )
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -126,11 +133,8 @@ class Request(NamedTuple):
             raise TypeError("the model returned complex numbers, which have no order; take their real part or size")
         if self.is_reverse and self.strand is not None:
             head = self.strand(head)
-        if not self.is_target_given and len(head.shape) > 1 and (head.shape[-1] or 1) > 1:
-            warn(
-                f"the output has {head.shape[-1]} columns, and the first is taken; {words('target=', '--target')} says "
-                f"which is meant, target=0 that it is this one"
-            )
+        if self.columns is not None and len(head.shape) > 1:
+            self.columns[:] = [int(head.shape[-1] or 1)]
         found = []
         for target, own in zip(self.targets, positions, strict=True):
             value = target(head, own) if own is not None else target(head)
@@ -188,7 +192,7 @@ def make_request(
         letters={name: given[name] for name in ("axis", "letters", "n_letters")},
         args=arrays,
         inputs=inputs,
-        is_target_given="target" in options or given["targets"] is not None,
+        columns=None if "target" in options or given["targets"] is not None else [],
         batch_size=_batch_size(given["batch_size"], layout),
         verbose=given["verbose"],
         seed=given["random_state"] or 0,  # None, as libraries pass it on that were given none
