@@ -219,6 +219,35 @@ def test_torch_is_set_to_the_precision_and_back(
             place.fp32_precision = default
 
 
+SETTINGS = """
+import torch
+cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+places = cuda, cudnn.conv, cudnn.rnn
+
+def read():  # as torch's compiler and others' code do
+    with cudnn.flags():
+        pass
+    older = cuda.allow_tf32, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    return (*older, *(getattr(place, "fp32_precision", None) for place in places))
+
+torch.cuda.is_available = lambda: True
+from gradcorr_fast.hooks.torch._running import set_precision
+for matmul in ("highest", "medium"):
+    torch.set_float32_matmul_precision(matmul)
+    before = read()
+    for name in ("float32", "tf32"):
+        with set_precision(name):
+            assert read()[:2] == (name == "tf32", name == "tf32"), read()
+        assert read() == before, (before, read())
+print("same")
+"""
+
+
+def test_older_names_of_torch_settings_are_readable_meanwhile_and_afterwards() -> None:
+    require("torch")
+    assert run_python(SETTINGS).stdout.strip() == "same"
+
+
 def test_torch_settings_are_not_touched_without_a_gpu() -> None:
     require("torch")
     code = (

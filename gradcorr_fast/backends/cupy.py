@@ -125,7 +125,10 @@ def from_numpy(array: Array) -> AnyArray:
 
 
 def from_dlpack(array: AnyArray) -> AnyArray:
-    """Another library's array as CuPy's, on the same memory; CuPy's current stream waits until it has been written."""
+    """Another library's array, or its capsule, as CuPy's, on the same memory.
+
+    CuPy's current stream waits until an array has been written; of a capsule its library has waited.
+    """
     return cupy.from_dlpack(array)
 
 

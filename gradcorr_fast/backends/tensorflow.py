@@ -265,10 +265,10 @@ DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {"ranking": _ranking, "inte
 
 
 def _as_cupy(tensor: AnyArray) -> AnyArray:
-    """The tensor's memory as a CuPy array."""
+    """The tensor's memory as a CuPy array; by a capsule, since TensorFlow refuses the stream that CuPy passes."""
     if tensor.dtype == tf.bfloat16:
-        return _cupy_backend().from_dlpack(tf.bitcast(tensor, tf.uint16)).view(tf.bfloat16.as_numpy_dtype)
-    return _cupy_backend().from_dlpack(tensor)
+        return _as_cupy(tf.bitcast(tensor, tf.uint16)).view(tf.bfloat16.as_numpy_dtype)
+    return _cupy_backend().from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
 
 
 def _from_cupy(array: AnyArray) -> AnyArray:

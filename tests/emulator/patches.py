@@ -87,12 +87,33 @@ def _make(function: Any) -> Any:
     return lambda *args, **options: function(*args, **options).view(FakeArray)
 
 
+class _Capsule:
+    """A capsule as an array that has one, for NumPy."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def _from_dlpack(array: Any) -> Any:
+    """As CuPy does: take a capsule, or ask an array for one, with the stream that is to wait."""
+    is_capsule = type(array).__name__ == "PyCapsule"
+    capsule = array if is_capsule else array.__dlpack__(stream=1)
+    return np.from_dlpack(_Capsule(capsule)).view(FakeArray)
+
+
 def _fake_cupy() -> ModuleType:
     fake = ModuleType("cupy")
     fake.__spec__ = ModuleSpec("cupy", None)
     fake.__dict__.update({name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
-    for name in ("asarray", "zeros", "ascontiguousarray", "from_dlpack", "where"):
+    for name in ("asarray", "zeros", "ascontiguousarray", "where"):
         setattr(fake, name, _make(getattr(np, name)))
+    fake.from_dlpack = _from_dlpack
     fake.empty = _make(empty_aligned)
     fake.asnumpy = np.array
     fake.cuda = SimpleNamespace(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import CellType, FunctionType, MethodType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -419,24 +419,37 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
 
 @contextmanager
 def set_precision(name: str) -> Iterator[None]:
-    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers."""
+    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers.
+
+    PyTorch 2.9 has newer names for these settings. While they are set, the older ones cannot be read, as its own
+    compiler and others' code do; setting the older ones sets both. Where a user has set the newer ones to what the
+    older cannot say, they are taken.
+    """
     if not torch.cuda.is_available():
         yield
         return
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    places: tuple[Any, ...] = (cuda, cudnn)
-    attribute, value = "allow_tf32", cast(Any, name == "tf32")
-    if hasattr(cuda, "fp32_precision"):  # torch 2.9, which does not let the older names be used beside it
-        places = (cuda, cudnn.conv, cudnn.rnn)
-        attribute, value = "fp32_precision", "tf32" if name == "tf32" else "ieee"
-    before = [getattr(place, attribute) for place in places]
+    newer = (cuda, cudnn.conv, cudnn.rnn) if hasattr(cuda, "fp32_precision") else ()
+    shown = [place.fp32_precision for place in newer]
     try:
-        for place in places:
-            setattr(place, attribute, value)
+        older = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    except RuntimeError:
+        older = None
+    try:
+        if older is None:
+            for place in newer:
+                place.fp32_precision = "tf32" if name == "tf32" else "ieee"
+        else:
+            torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+            cudnn.allow_tf32 = name == "tf32"
         yield
     finally:
-        for place, setting in zip(places, before, strict=True):
-            setattr(place, attribute, setting)
+        if older is not None:
+            torch.set_float32_matmul_precision(older[0])
+            cudnn.allow_tf32 = older[1]
+        for place, setting in zip(newer, shown, strict=True):
+            if place.fp32_precision != setting:
+                place.fp32_precision = setting
 
 
 def _autocast(x: torch.Tensor, precision: str) -> Any:
