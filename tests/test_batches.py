@@ -70,7 +70,7 @@ def test_other_errors_of_a_model_are_left_alone() -> None:
 
 def test_a_batch_is_fitted_to_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One row of the model takes 1000 bytes beside 5000 that are taken once; a row of the input is 96 bytes."""
-    from gradcorr_fast.hooks.torch import _running as models
+    from gradcorr_fast.hooks.torch._memory import fit_batch
 
     rows: list[int] = []
     framework = SimpleNamespace(
@@ -84,15 +84,23 @@ def test_a_batch_is_fitted_to_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatc
     for name, function in fake.items():
         monkeypatch.setattr(torch.cuda, name, function)
     request = SimpleNamespace(
-        layout=SimpleNamespace(n_positions=6), args=(), positions=(None,), targets=(gf.targets.index(0),)
-    )
-    fitted = models._fit_batch(framework, request, XT, torch.device("cpu"))
-    assert fitted == int((0.8 * 400_000 - 5000) / (1000 + 7 * 96))
+        layout=SimpleNamespace(n_positions=6), args=(), positions=(None,), targets=(gf.targets.index(0),),
+        output=None, before_activation=False, inputs=None,
+    )  # fmt: skip
+    model, given = torch.nn.Identity(), (framework, request, XT, torch.device("cpu"))
+    assert fit_batch(model, *given, "float32") == int((0.8 * 400_000 - 5000) / (1000 + 7 * 96))
     assert rows == [1, 1, 2]
+    fake["mem_get_info"] = lambda device: (200_000, 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", fake["mem_get_info"])
+    assert fit_batch(model, *given, "float32") == int((0.8 * 200_000 - 5000) / (1000 + 7 * 96))
+    assert rows == [1, 1, 2]  # what rows take is known
+    fit_batch(model, *given, "tf32")
+    fit_batch(torch.nn.Identity(), *given, "float32")
+    assert len(rows) == 9
     request.layout.n_positions = 1 << 19
-    assert models._fit_batch(framework, request, XT, torch.device("cpu")) == 2
+    assert fit_batch(model, *given, "float32") == 2
     framework.gradients = lambda *inputs: (_ for _ in ()).throw(torch.OutOfMemoryError(MESSAGES["cuda"]))
-    assert models._fit_batch(framework, request, XT, torch.device("cpu")) == 1
+    assert fit_batch(torch.nn.Identity(), *given, "float32") == 1
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -15,19 +15,15 @@ from ... import ops
 from ..._types import AnyArray, Array, Device, Model
 from ..._warn import warn
 from .. import _checks, _inputs, _options, _request
-from .._attempts import Memory
 from .._inputs import Inputs
 from .._layout import Layout
 from .._outputs import call_model, pick
 from .._ready import Framework, Method, Positions, ReadyModel, Shapes
 from . import _optimizing
 from ._incremental.choosing import Chooser
+from ._memory import MEMORY, fit_batch
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-POSITIONS = 1 << 20
-"""Most input positions of a batch on a GPU: more is no faster, and some kernels count elements in 32 bits."""
-SHARE = 0.8
-"""Of the free memory of a GPU, the part that a batch may take."""
 FLAT_STEP = re.compile(r"(Sign|Sgn|Round|Floor|Ceil|Trunc|Heaviside)Backward")
 """Nodes of autograd whose derivative is zero everywhere."""
 COMPILED = "_torchdynamo_orig_callable", "_compiled_call_impl"
@@ -79,7 +75,7 @@ def prepare(
         if given["batch_size"] == "auto" and place.type == "cpu":
             request = request._replace(batch_size=_request.rows_of_few_positions(request.layout.n_positions))
         elif given["batch_size"] == "auto" and place.type == "cuda" and len(X):
-            request = request._replace(batch_size=_fit_batch(make(request), request, X, place))
+            request = request._replace(batch_size=fit_batch(model, make(request), request, X, place, precision))
         if len(X) and (precision in ("bfloat16", "float16") or (precision == "tf32" and place.type == "cuda")):
             _probe(model, X, request, where, precision)
         if request.optimize != 0 and len(X):
@@ -476,50 +472,3 @@ def _report_precision(exact: torch.Tensor, rounded: torch.Tensor, precision: str
         f"{precision} differs from float32 on {len(exact)} sequences: angles by {middle:.2g} degrees in the median and "
         f"{high:.2g} at the 99th percentile, corrected gradients by {100 * relative:.2g} %"
     )
-
-
-def _is_exhausted(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-
-
-def _describe_memory(error: Exception) -> str:
-    """How much was asked for, beside what was in use."""
-    asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error), re.IGNORECASE)
-    text = f"{asked.group(1)} more were needed" if asked else str(error).partition("\n")[0].rstrip(". ")
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        text += f" than the {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB in use"
-    return text
-
-
-def _release_memory() -> None:
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
-MEMORY = Memory((MemoryError, RuntimeError), _is_exhausted, _describe_memory, _release_memory)
-
-
-def _fit_batch(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device) -> int:
-    """Return how many rows a GPU has memory for, from what one row takes and what two take.
-
-    Of what is kept beside the model there are about six arrays as large as the batch, and one more for each target.
-    """
-    most = max(1, POSITIONS // max(request.layout.n_positions, 1))
-    try:
-        _, one, two = (_peak(framework, request, X, device, n) for n in (1, 1, 2))  # first calls take more
-    except torch.OutOfMemoryError:
-        return 1
-    row = X[:1].size * X.itemsize if isinstance(X, np.ndarray) else X[:1].numel() * X.element_size()
-    free, _ = torch.cuda.mem_get_info(device)
-    each = max(two - one, 1) + (6 + len(request.targets)) * row
-    return max(1, min(most, int((SHARE * free - max(2 * one - two, 0)) // each)))
-
-
-def _peak(framework: Framework, request: _request.Request, X: AnyArray, device: torch.device, n: int) -> int:
-    """Memory that the gradients of one sequence, `n` times, take."""
-    torch.cuda.empty_cache()
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    x, *args = (framework.enter(array[:1]).repeat_interleave(n, 0) for array in (X, *request.args))
-    framework.gradients(x, tuple(args), [None if p is None else np.repeat(p[:1], n) for p in request.positions])
-    return int(torch.cuda.max_memory_allocated(device) - before)
