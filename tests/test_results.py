@@ -122,7 +122,18 @@ def test_only_what_is_public_is_listed() -> None:
         "print(*(n for n in dir(gf.hooks) if not n.startswith('__')))"
     )
     names, hooks = (line.split() for line in run_python(code).stdout.splitlines())
-    assert set(names) == {*gf.__all__, "hooks", "io", "model_files", "paper", "plot", "report", "scan"}
+    assert set(names) == {
+        *gf.__all__,
+        "bench",
+        "compat",
+        "hooks",
+        "io",
+        "model_files",
+        "paper",
+        "plot",
+        "report",
+        "scan",
+    }
     assert hooks == ["jax", "keras", "tensorflow", "torch"]
 
 

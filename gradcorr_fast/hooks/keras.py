@@ -183,6 +183,8 @@ def find_output(model: Any, output: Head) -> tuple[Any, Head]:
     if output in names:
         return model, names.index(output) if len(names) > 1 else None
     layers = {layer.name: layer for layer in model.layers}
+    if output not in layers and len(names) == 1:
+        return model, output  # which says that there is one array
     if output not in layers:
         raise ValueError(f"{model.name} has no output {output!r}; its outputs are {names}, its layers {[*layers]}")
     return keras.Model(graph._inputs_struct, layers[output].output), None
