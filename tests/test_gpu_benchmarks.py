@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.gpu import machine, results, sanitize
 from tests.conftest import require, require_compiler
+from tests.only import HIDING
 from tests.test_cuda_compile import check
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,32 @@ def test_everything_runs_without_a_gpu(tmp_path: Path) -> None:
     assert {row["operation"] for row in found["rows"]} >= EXPECTED
     assert [state["when"] for state in found["states"]] == ["before", "after"]
     assert found["header"]["commit"]
+
+
+ABSENT = "logomaker", "tensorflow", "keras", "captum", "dask", "distributed", "zarr", "pysam", "tangermeme"
+"""What a machine that is lent may lack."""
+
+
+@pytest.mark.thorough
+def test_every_part_runs_by_itself_where_much_is_absent(tmp_path: Path) -> None:
+    require("torch")
+    require("cupy")
+    require_compiler()
+    (tmp_path / "sitecustomize.py").write_text(HIDING)
+    path = tmp_path / "gpu-none.json"
+    environment = os.environ | {"PYTHON": sys.executable, "HIDDEN_MODULES": ",".join(ABSENT)}
+    environment["PYTHONPATH"] = str(tmp_path)
+    for part in "123":
+        command = ["bash", "benchmarks/gpu.sh", "--dry", "--part", part, str(path)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "errors" not in done.stdout
+    found = json.loads(path.read_text())
+    assert {row["operation"] for row in found["rows"]} >= {"standard work", "correct", "saliency"}
+    assert len(found["states"]) == 6
+    wrong = subprocess.run(["bash", "benchmarks/gpu.sh", "--part", "4"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "--part is 1, 2 or 3" in wrong.stderr
 
 
 def test_the_report_has_the_tables_of_every_card(tmp_path: Path) -> None:

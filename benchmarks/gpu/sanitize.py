@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,19 @@ def check_words(xp: Any, to_numpy: Any, address: Any) -> None:
     assert len(np.unique(to_numpy(words))) > 50
 
 
+def check_rankings(xp: Any, to_numpy: Any) -> None:
+    """Both ways of sorting, at lengths round their limit."""
+    rng = np.random.default_rng(0)
+    for length in (1, 33, 257, cuda.SORTED + 1):
+        scores, labels = rng.standard_normal((3, length)).astype(np.float32).round(1), rng.random((3, length)) < 0.5
+        labels[:, 0], labels[:, -1] = True, length == 1
+        for metric in (gf.metrics.auroc, gf.metrics.aupr, gf.metrics.average_precision):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of one class alone
+                found, wanted = metric(xp.asarray(scores), xp.asarray(labels)), metric(scores, labels)
+            np.testing.assert_allclose(to_numpy(found), wanted, 1e-12)
+
+
 def check_all(xp: Any, to_numpy: Any, address: Any) -> None:
     shapes = (3, 9, 4), (3, 4, 9), (3, 4, 28), (2, 1100, 4)
     for dtype, shape, kind in itertools.product(("float32", "float16"), shapes, ("codes", "one-hot")):
@@ -66,6 +80,7 @@ def check_all(xp: Any, to_numpy: Any, address: Any) -> None:
     for shape in shapes:
         check_maps(xp, to_numpy, "float32", shape, "codes", offset=1)
     check_words(xp, to_numpy, address)
+    check_rankings(xp, to_numpy)
     print("every kernel gave what NumPy gives")
 
 
