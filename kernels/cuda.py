@@ -79,18 +79,22 @@ class Kernel(NamedTuple):
 
 
 @cache
-def source(file):
-    """The file with what it includes, so that the compiler's cache sees all of it."""
+def source(kernel):
+    """The kernel's macros and its file with what that includes, so that the compiler's cache sees all of it.
+
+    With macros among its options CuPy would compile an empty file for each kernel in each process first.
+    """
     folder = Path(__file__).parent
-    return re.sub(r'#include "(.+)"', lambda match: (folder / match[1]).read_text(), (folder / file).read_text())
+    macros = "".join(f"#define {name} {value}\n" for name, _, value in (m.partition("=") for m in kernel.macros))
+    text = (folder / kernel.file).read_text()
+    return macros + re.sub(r'#include "(.+)"', lambda match: (folder / match[1]).read_text(), text)
 
 
 @cache
 def _compiled(kernel):
     import cupy
 
-    options = (*OPTIONS, *(f"-D{macro}" for macro in kernel.macros))
-    return cupy.RawKernel(source(kernel.file), kernel.name, options)
+    return cupy.RawKernel(source(kernel), kernel.name, OPTIONS)
 
 
 @cache

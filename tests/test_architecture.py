@@ -1,6 +1,7 @@
 """The house: imports go one way, an operation has one name everywhere, public functions are documented and run."""
 
 import ast
+import configparser
 import doctest
 import graphlib
 import importlib
@@ -233,3 +234,13 @@ def test_info_reports_what_runs_where() -> None:
     assert info["versions"]["numpy"] == np.__version__
     assert info["backends"]["numpy"] == {"cpu": "native"}
     assert info["threads"] >= 1
+
+
+@needs_checkout
+def test_every_package_ships() -> None:
+    """A folder that setup.cfg does not name is missing in the wheel alone."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "gradcorr_fast").rglob("__init__.py")]
+    expected = {".".join(folder.parts) for folder in folders} | {"gradcorr_fast.kernels"}
+    assert set(settings["options"]["packages"].split()) == expected

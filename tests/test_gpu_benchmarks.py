@@ -125,8 +125,8 @@ def test_streaming_kernel_compiles_to_wide_accesses(dtype: str, x: str | None, n
 
     kernel = stream_kernel(dtype, x, n_whole, n_single)
     check(kernel, 90)
-    options = ("-arch=compute_90", "-std=c++17", *(f"-D{macro}" for macro in kernel.macros))
-    ptx = _NVRTCProgram(cuda.source(kernel.file), "stream.cu", method="ptx").compile(options)[0]
+    options = ("-arch=compute_90", "-std=c++17")
+    ptx = _NVRTCProgram(cuda.source(kernel), "stream.cu", method="ptx").compile(options)[0]
     text = ptx.decode() if isinstance(ptx, bytes) else ptx
     vectors = cuda.ITEM_BYTES[dtype]
     loads = text.count("ld.global.v4") + text.count("ld.global.nc.v4")

@@ -60,8 +60,7 @@ class Gpu:
 def _compiled(kernel: cuda.Kernel) -> Any:
     import cupy
 
-    macros = (f"-D{macro}" for macro in kernel.macros)
-    return cupy.RawKernel(cuda.source(kernel.file), kernel.name, ("-std=c++17", *macros))
+    return cupy.RawKernel(cuda.source(kernel), kernel.name, ("-std=c++17",))
 
 
 class Dry:

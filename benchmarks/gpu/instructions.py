@@ -90,8 +90,8 @@ def machine_code(kernel: cuda.Kernel, architecture: int) -> bytes:
     """Compile as CuPy does, which needs a device only to ask for its architecture."""
     from cupy.cuda.compiler import _NVRTCProgram
 
-    options = (f"-arch=sm_{architecture}", "-ftz=true", *cuda.OPTIONS, *(f"-D{macro}" for macro in kernel.macros))
-    code, _ = _NVRTCProgram(cuda.source(kernel.file), kernel.file, method="cubin").compile(options, io.StringIO())
+    options = (f"-arch=sm_{architecture}", "-ftz=true", *cuda.OPTIONS)
+    code, _ = _NVRTCProgram(cuda.source(kernel), kernel.file, method="cubin").compile(options, io.StringIO())
     return bytes(code) + b"\0"  # which CuPy cuts off, as it would from a string
 
 
