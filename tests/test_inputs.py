@@ -139,6 +139,17 @@ def test_modules_behind_functions_are_in_evaluation_mode_and_back() -> None:
         assert model.layer.weight.requires_grad
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_in_evaluation_mode_and_back() -> None:
+    torch = pytest.importorskip("torch")
+    layers = [torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(24, 1)]
+    model, x = torch.jit.script(torch.nn.Sequential(*layers)).train(), torch.from_numpy(X)
+    found = [gf.hooks.torch.saliency(model, x, axis=-1) for _ in range(2)]
+    assert torch.equal(*found)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_reentrant_checkpoints_are_named_with_their_mend() -> None:
     torch = pytest.importorskip("torch")
     from torch.utils.checkpoint import checkpoint

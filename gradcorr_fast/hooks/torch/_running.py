@@ -384,10 +384,13 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
         yield wanted
         return
     moves = False
-    modes = [(module, vars(module).get("training")) for module in modules]  # frozen ones have none
-    held = (tensor for m in modules for tensor in (*m._parameters.values(), *m._buffers.values()))
-    tensors = [*{id(tensor): tensor for tensor in held if tensor is not None}.values()]
-    trainable = [t for t in tensors if t.requires_grad and isinstance(t, torch.nn.Parameter) and not t.is_inference()]
+    modes = [(module, getattr(module, "training", None)) for module in modules]  # frozen ones have none
+    parameters, buffers = (
+        {id(t): t for module in modules for t in getattr(module, kind).values() if t is not None}.values()
+        for kind in ("_parameters", "_buffers")
+    )
+    trainable = [p for p in parameters if p.requires_grad and not p.is_inference()]
+    tensors = [*parameters, *buffers]
     home = tensors[0].device if tensors else None
     if any(tensor.is_meta for tensor in tensors):
         raise ValueError("the model has no weights yet, for they are on the meta device; load them first")
@@ -409,7 +412,7 @@ def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
         for parameter in trainable:
             parameter.requires_grad_(True)
         for module, training in modes:
-            if training != vars(module).get("training"):
+            if training != getattr(module, "training", None):
                 module.training = training
 
 
