@@ -1,5 +1,6 @@
 """`gf.compat.captum.corrected`: every method of Captum that uses the input's gradient, made from whatever it takes."""
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -143,17 +144,63 @@ def test_other_axes_and_channels(attr: Any) -> None:
     torch.testing.assert_close(found, gf.correct(plain.detach(), axis=2, letters=slice(0, 4)))
 
 
-def test_convergence_deltas_stay_right_or_a_warning_says_why_not(attr: Any) -> None:
-    method = gf.compat.captum.corrected(attr.IntegratedGradients(network()))
+OFF_THE_SIMPLEX: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "IntegratedGradients": ({}, {"n_steps": 200}),
+    "DeepLift": ({}, {"baselines": 0}),
+    "GradientShap": ({}, {"baselines": 0 * REFERENCE, "n_samples": 4, "stdevs": 0.1}),
+    "DeepLiftShap": ({}, {"baselines": lambda x: 0 * x[:2]}),
+}
+
+
+@pytest.mark.parametrize("name", OFF_THE_SIMPLEX)
+def test_convergence_deltas_are_those_of_the_methods_own_maps(attr: Any, name: str) -> None:
+    """What the correction takes away stood in the delta of zeros, the default baseline, as if steps were too few."""
+    made, given = OFF_THE_SIMPLEX[name]
+    method, options = getattr(attr, name)(network(), **made), {"target": 1, "return_convergence_delta": True} | given
+    _, plain = attribute(method, X, **options)
+    found, delta = attribute(gf.compat.captum.corrected(method), X, **options)
+    torch.testing.assert_close(delta, plain)
+    without = {**options, "return_convergence_delta": False}
+    torch.testing.assert_close(found, attribute(gf.compat.captum.corrected(method), X, **without))
+
+
+@pytest.mark.parametrize("baseline", [REFERENCE, 0.25], ids=["one-hot", "uniform"])
+def test_deltas_on_the_simplex_need_no_second_run(attr: Any, baseline: Any) -> None:
+    model, n_calls = network(), []
+    model.register_forward_hook(lambda *_: n_calls.append(1))
+    method = gf.compat.captum.corrected(attr.IntegratedGradients(model))
     options = {"target": 1, "n_steps": 200, "return_convergence_delta": True}
-    for baseline in (REFERENCE, 0.25):
-        assert float(method.attribute(X, baseline, **options)[1].abs().max()) < 1e-3
-    with pytest.warns(UserWarning, match="holds what the correction takes away"):
-        method.attribute(X, **options)
-    with pytest.warns(UserWarning, match="holds what the correction takes away"):
-        method.attribute(X, baselines=0, **options)
+    _, delta = method.attribute(X, baseline, **options)
+    assert float(delta.abs().max()) < 1e-3
+    once = len(n_calls)
+    method.method.attribute(X, baseline, **options)
+    assert len(n_calls) == 2 * once
     assert method.has_convergence_delta()
     assert repr(method) == "corrected(IntegratedGradients, axis=1)"
+
+
+def test_a_delta_asked_for_by_position_is_seen(attr: Any) -> None:
+    method = attr.IntegratedGradients(network())
+    given = (X, 0, 1, None, 5, "gausslegendre", None, True)
+    torch.testing.assert_close(gf.compat.captum.corrected(method).attribute(*given)[1], method.attribute(*given)[1])
+
+
+@pytest.mark.parametrize("name", ["Saliency", "IntegratedGradients"])
+def test_noise_tunnels_are_made_of_corrected_methods(attr: Any, name: str) -> None:
+    """NoiseTunnel calls what its method's `attribute` wraps, and its first argument is no baseline."""
+    method, options = getattr(attr, name)(network()), {"nt_samples": 2, "target": 1}
+    if name == "IntegratedGradients":
+        options["return_convergence_delta"] = True
+    corrected = gf.compat.captum.corrected
+    outside = attribute(corrected(attr.NoiseTunnel(method)), X, "smoothgrad", **options)
+    torch.testing.assert_close(attribute(attr.NoiseTunnel(corrected(method)), X, "smoothgrad", **options), outside)
+    both = attribute(corrected(attr.NoiseTunnel(corrected(method))), X, "smoothgrad", **options)
+    torch.testing.assert_close(both, outside)
+
+
+def test_corrected_methods_are_copied(attr: Any) -> None:
+    method = gf.compat.captum.corrected(attr.Saliency(network()))
+    torch.testing.assert_close(copy.deepcopy(method).attribute(X, target=1), method.attribute(X, target=1))
 
 
 def test_what_has_no_gradient_is_said(attr: Any) -> None:
@@ -161,6 +208,8 @@ def test_what_has_no_gradient_is_said(attr: Any) -> None:
     with pytest.warns(UserWarning, match="FeatureAblation uses no gradient"):
         ablation = gf.compat.captum.corrected(attr.FeatureAblation(model))
     torch.testing.assert_close(ablation.attribute(X, target=1), attr.FeatureAblation(model).attribute(X, target=1))
+    with pytest.warns(UserWarning, match="DataLoaderAttribution uses no gradient"):
+        gf.compat.captum.corrected(attr.DataLoaderAttribution(attr.FeatureAblation(model)))
     with pytest.raises(TypeError, match="LayerActivation attributes to a layer"):
         gf.compat.captum.corrected(attr.LayerActivation(model, model[0]))
     with pytest.raises(TypeError, match="LRP spreads relevance"):

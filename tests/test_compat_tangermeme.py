@@ -73,7 +73,9 @@ def test_saliency_is_that_of_tangermeme() -> None:
             theirs.saliency(Network(), X, device="cpu", **options),
         )
     plain = theirs.saliency(Network(), X, gradient_correction=False, device="cpu")
-    torch.testing.assert_close(compat.saliency(Network(), X, device="cpu", corrected=False), plain)
+    found = compat.saliency(Network(), X, None, 0, 32, False, False, device="cpu")  # positions as theirs
+    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(compat.saliency(Network(), X, gradient_correction=False, device="cpu"), plain)
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "saturation_mutagenesis"])
@@ -108,6 +110,7 @@ def test_further_inputs_and_half_precision_are_cast_as_tangermeme_does() -> None
         compat.saliency(Network(), X, (scale[:2],), device="cpu")
     with pytest.warns(UserWarning, match="bfloat16 differs from float32"):
         half = compat.saliency(Network(), X, dtype="bfloat16", hypothetical=True, device="cpu")
+    assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), expected("saliency", X), atol=0.05, rtol=0.1)
     double = compat.saliency(Network().double(), X, hypothetical=True, device="cpu")
     assert double.dtype == torch.float64
@@ -192,6 +195,22 @@ def test_what_cannot_be_is_said() -> None:
         compat.saliency(Network(), X[:0], device="cpu")
     with pytest.raises(ValueError, match="must be sequences"):
         compat.saliency(Network(), X.numpy(), device="cpu")
+
+
+def test_a_profile_says_that_func_reduces_it() -> None:
+    with pytest.raises(ValueError, match=r"output has shape \(5, 3, 10\).*pass a func= that reduces it"):
+        compat.saliency(torch.nn.Conv1d(4, 3, 3), X, device="cpu")
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "saturation_mutagenesis"])
+def test_every_function_goes_into_products_and_dependency_maps(name: str) -> None:
+    product = pytest.importorskip("tangermeme.product")
+    func, settings = getattr(compat, name), SETTINGS.get(name, {})
+    scales = torch.tensor([[1.0], [2.0]])
+    found = product.apply_pairwise(func, Network(), X, (scales,), device="cpu", **settings)
+    torch.testing.assert_close(found[:, 1], func(Network(), X, (scales[1].expand(5, 1),), device="cpu", **settings))
+    maps = pytest.importorskip("tangermeme.dependency_map")
+    assert maps.dependency_map(Network(), X[:1], func=func, device="cpu", **settings).shape == (1, 12, 12)
 
 
 def test_packed_sequences_are_unpacked() -> None:

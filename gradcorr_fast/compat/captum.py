@@ -1,8 +1,12 @@
 """Captum's methods with the corrected gradient: one call around the method, everything else as it is."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
+
+import numpy as np
 
 from .._check import MissingBackendError, missing_backend
 
@@ -33,37 +37,74 @@ class Corrected:
         self._axis = axis
         self._options = {"axis": axis, "letters": letters, "n_letters": n_letters}
 
-    def attribute(self, inputs: Any, *args: Any, **options: Any) -> Any:
+    def _attribute(self, *args: Any, **options: Any) -> Any:
+        given = inspect.signature(self.method.attribute).bind(*args, **options).arguments
+        given = {**given, **given.get("kwargs", {})}  # of a NoiseTunnel, what it hands on
+        needs_plain = given.get("return_convergence_delta") and not self._keeps_sums(given)
+        draws = _Draws() if needs_plain else None
+        with _projected(self.method, self._options):
+            result = self.method.attribute(*args, **options)
+        if draws is None:
+            return result
+        with draws.again():
+            return (*result[:-1], self.method.attribute(*args, **options)[-1])
+
+    @wraps(_attribute, assigned=[])  # NoiseTunnel calls what its method's attribute wraps
+    def attribute(self, *args: Any, **options: Any) -> Any:
         """Do what the method's own `attribute` does, with the arguments and results it has.
 
-        Warns
-        -----
-        UserWarning
-            If a convergence delta is asked for that also holds what the correction takes away: where baselines do not
-            sum to 1 over the letters.
+        A convergence delta is that of the method's own map, which tells whether its steps are enough: the corrected map
+        lacks what it takes away. Where inputs or baselines do not sum to 1 over the letters, that takes a second run.
         """
-        if options.get("return_convergence_delta"):
-            self._look_at_sums(inputs, args[0] if args else options.get("baselines"))
-        with _projected(self.method, self._options):
-            return self.method.attribute(inputs, *args, **options)
+        return self._attribute(*args, **options)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "method" or name.startswith("__"):  # of a copy that is not yet filled, or what no object has
+            raise AttributeError(name)
         return getattr(self.method, name)
 
     def __repr__(self) -> str:
         return f"corrected({type(self.method).__name__}, axis={self._axis})"
 
-    def _look_at_sums(self, inputs: Any, baselines: Any) -> None:
-        x, baseline = (array[0] if isinstance(array, tuple) else array for array in (inputs, baselines))
-        if callable(baseline):
-            return
+    def _keeps_sums(self, given: Mapping[str, Any]) -> bool:
+        """Whether what the correction takes away adds nothing to the sum of the map."""
+        is_noisy = isinstance(self.method, attr.NoiseTunnel) or given.get("stdevs", 0.0) != 0.0
+        x, baseline = (array[0] if isinstance(array, tuple) else array for array in _ends(given))
+        if is_noisy or not self.method.multiplies_by_inputs or callable(baseline):
+            return False
         if not isinstance(baseline, torch.Tensor):
             baseline = torch.full_like(x[:1], 0.0 if baseline is None else float(baseline))
-        if not all(torch.allclose(array.sum(self._axis), array.new_ones(())) for array in (x, baseline)):
-            warn(
-                "the convergence delta also holds what the correction takes away, since inputs or baselines do not sum "
-                "to 1 over the letters; pass shuffled sequences, or 1 / number of letters, as baselines"
-            )
+        letters = (slice(None),) * (self._axis % x.ndim) + (self._options["letters"] or slice(None),)
+        return all(torch.allclose(end[letters].sum(self._axis), end.new_ones(())) for end in (x, baseline))
+
+
+def _ends(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    return given["inputs"], given.get("baselines")
+
+
+class _Draws:
+    """The state of the generators that Captum draws from, to draw the same again."""
+
+    def __init__(self) -> None:
+        self._devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        self._torch, self._cuda = torch.get_rng_state(), [torch.cuda.get_rng_state(k) for k in self._devices]
+        self._numpy = np.random.get_state()  # noqa: NPY002
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Go back for a while."""
+        after = _Draws()
+        self._restore()
+        try:
+            yield
+        finally:
+            after._restore()
+
+    def _restore(self) -> None:
+        torch.set_rng_state(self._torch)
+        for k, state in zip(self._devices, self._cuda, strict=True):
+            torch.cuda.set_rng_state(state, k)
+        np.random.set_state(self._numpy)  # noqa: NPY002
 
 
 def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_letters: int | None = None) -> Corrected:
@@ -82,7 +123,7 @@ def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_let
     Corrected
         Has the method's `attribute`. With ``multiply_by_inputs=False``, and for Saliency with ``abs=False``, the map is
         the very correction of the method's own; where a method multiplies by the input or its distance from a baseline,
-        the gradient is corrected first, which is the right order.
+        the gradient is corrected first, which is the right order. A convergence delta is that of the method's own map.
 
     Raises
     ------
@@ -118,7 +159,7 @@ def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_let
         )
     if isinstance(inner, attr.LRP):
         raise TypeError("LRP spreads relevance by rules instead of gradients, which no correction is known for")
-    if isinstance(inner, attr.PerturbationAttribution):
+    if _uses_no_gradient(inner):
         warn(f"{type(inner).__name__} uses no gradient, so there is nothing to correct; it returns what it did before")
     return Corrected(method, axis, letters, n_letters)
 
@@ -128,7 +169,12 @@ def _tunnel(method: Any) -> Iterator[Any]:
     yield method
     while isinstance(method, attr.NoiseTunnel):
         method = method.attribution_method
+        method = method.method if isinstance(method, Corrected) else method
         yield method
+
+
+def _uses_no_gradient(method: Any) -> bool:
+    return isinstance(method, attr.PerturbationAttribution | attr.DataLoaderAttribution)
 
 
 @contextmanager
@@ -141,7 +187,7 @@ def _projected(method: Any, options: dict[str, Any]) -> Iterator[None]:
     module = owner if is_forward else function
     own: list[dict[str, Any]] = [{"forward_func": one.forward_func} for one in methods]
     with ExitStack() as stack:
-        if isinstance(methods[-1], attr.PerturbationAttribution):
+        if _uses_no_gradient(methods[-1]):
             pass
         elif isinstance(module, torch.nn.Module):
             stack.enter_context(attach(module, **options))

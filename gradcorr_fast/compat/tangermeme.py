@@ -33,8 +33,8 @@ Reduce: TypeAlias = Callable[..., torch.Tensor] | None
 
 def saliency(
     model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: int = 32,
-    hypothetical: bool = False, func: Reduce = None, dtype: Dtype = None, device: Any = None, verbose: bool = False,
-    **options: Any,
+    hypothetical: bool = False, gradient_correction: bool = True, func: Reduce = None, dtype: Dtype = None,
+    device: Any = None, verbose: bool = False, **options: Any,
 ) -> torch.Tensor:  # fmt: skip
     """Compute the corrected gradient, times the sequence unless `hypothetical`.
 
@@ -50,16 +50,19 @@ def saliency(
     batch_size : int
     hypothetical : bool
         Whether to return all letters instead of those that are there.
+    gradient_correction : bool
+        Whether the gradient is corrected, tangermeme's name for ``corrected``.
     func : callable, optional
         From the model's output to (N, T), before the target is taken.
     dtype : str or torch.dtype, optional
-        Of the model's numbers, by default the dtype of its parameters; half precision runs under autocast.
+        Of the model's numbers and of the result, by default the dtype of its parameters; half precision runs under
+        autocast.
     device : str or torch.device, optional
         By default CUDA where there is some.
     verbose : bool
         Whether to show progress.
     options
-        Of `hooks.torch.saliency`, such as ``corrected=False``.
+        Of `hooks.torch.saliency`, such as ``mask=``.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def saliency(
     torch.Size([1, 4, 2])
     """
     call = _Call(model, args, target, batch_size, func, dtype, device, verbose)
-    return call.run(hooks.saliency, X, hypothetical, **options)
+    return call.run(hooks.saliency, X, hypothetical, **{"corrected": gradient_correction} | options)
 
 
 def integrated_gradients(
@@ -184,11 +187,16 @@ def _raw(call: "_Call", x: torch.Tensor, first: torch.Tensor, **options: Any) ->
     y0 = call.predict(x, call.args)
     targets = [partial(_number, place=k) for k in range(first[0].numel())]
     effects = call.effects(x, targets, **options)  # (N, T, A, width)
-    y_hat = (y0.reshape(len(y0), -1, 1, 1) + effects).permute(0, 2, 3, 1)
+    y_hat = (y0.reshape(len(y0), -1, 1, 1) + effects).to(y0.dtype).permute(0, 2, 3, 1)
     return SaturationMutagenesisRawResult(y0=y0, y_hat=y_hat.reshape(*y_hat.shape[:3], *y0.shape[1:]))
 
 
 def _column(output: torch.Tensor, target: int) -> torch.Tensor:
+    if output.shape[2:].numel() != 1:
+        raise ValueError(
+            f"the output has shape {tuple(output.shape)}, and target={target} takes a column of (N, T); pass a func= "
+            f"that reduces it, such as lambda y: y.mean(-1)"
+        )
     return output.reshape(*output.shape[:2])[:, target] if output.ndim > 1 else output
 
 
@@ -237,7 +245,7 @@ class _Call:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._predict = {"dtype": dtype, "device": self.device, "batch_size": batch_size}
         is_reduced = dtype in REDUCED and own != dtype
-        self._dtype = own if is_reduced else dtype
+        self._dtype, self._result = own if is_reduced else dtype, dtype
         self._precision = REDUCED[dtype] if is_reduced else "float32"
         self._target: Callable[[torch.Tensor], torch.Tensor] = partial(_column, target=target)
 
@@ -263,7 +271,7 @@ class _Call:
         for rows, x in self._parts(X):
             own = {} if of_each is None else {"references": of_each[rows].to(x.dtype)}
             grad = self._call(hook, x, rows, target=self._target, **own, **options)
-            found.append(grad if hypothetical else grad * x[..., window])
+            found.append((grad if hypothetical else grad * x[..., window]).to(self._result))
         return torch.cat(found)
 
     def effects(self, X: torch.Tensor, targets: list[Any], **options: Any) -> torch.Tensor:

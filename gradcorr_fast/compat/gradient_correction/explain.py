@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import hooks
 from ..._types import AnyArray, Array, Model, TargetLike
-from ...backends import find_backend
+from ...backends import find_backend, library
 
 __all__ = [
     "Explainer",
@@ -40,16 +40,16 @@ class Explainer:
     class_index : int, callable or `gf.targets` object
         Which output is explained. The authors take the mean over classes and sequences where it is None, and this
         raises an error; ``gf.targets.mean()`` is the mean over the classes of each sequence.
-    func : None
-        The authors use it without `class_index` alone; pass a function of the output (N, classes) to (N,) as
-        `class_index` instead.
+    func : callable, optional
+        The authors use it where `class_index` is None alone, and so it is not used; pass a function of the output
+        (N, classes) to (N,) as `class_index` instead.
     random_state : int
         From which shuffles and noise follow; the authors' are not seeded.
 
     Raises
     ------
     ValueError
-        If `class_index` is None, or `func` is given.
+        If `class_index` is None.
 
     Examples
     --------
@@ -64,15 +64,16 @@ class Explainer:
         self, model: Model, class_index: TargetLike | None = None, func: Callable[..., Any] | None = None,
         random_state: int = 0,
     ) -> None:  # fmt: skip
-        self.model, self.class_index, self.random_state = model, _check(class_index, func), random_state
+        self.model, self.class_index, self.random_state = model, _check(class_index), random_state
 
     def saliency_maps(self, X: AnyArray, batch_size: int = 128) -> Array:
         """Return the gradient (N, L, A); see `hooks.tensorflow.saliency`."""
-        return saliency_map(X, self.model, self.class_index, batch_size=batch_size)
+        return _host(saliency_map(X, self.model, self.class_index, batch_size=batch_size))
 
     def smoothgrad(self, X: AnyArray, num_samples: int = 50, mean: float = 0.0, stddev: float = 0.1) -> Array:
         """Return the mean gradient at samples with noise; see `hooks.tensorflow.smoothgrad`."""
-        return smoothgrad(X, self.model, num_samples, mean, stddev, self.class_index, random_state=self.random_state)
+        seed = self.random_state
+        return _host(smoothgrad(X, self.model, num_samples, mean, stddev, self.class_index, random_state=seed))
 
     def integrated_grad(self, X: AnyArray, baseline_type: str = "random", num_steps: int = 25) -> Array:
         """Return the mean gradient on the way from one shuffle, or from zeros; see `integrated_grad`."""
@@ -104,20 +105,20 @@ class Explainer:
 def saliency_map(
     X: AnyArray, model: Model, class_index: TargetLike | None = None, func: Callable[..., Any] | None = None, *,
     batch_size: int = 128,
-) -> Array:  # fmt: skip
-    """Return the gradient of sequences (N, L, A)."""
-    options: dict[str, Any] = {"target": _check(class_index, func), "batch_size": batch_size, "corrected": False}
-    return _host(hooks.tensorflow.saliency(model, _floats(X), **options))
+) -> AnyArray:  # fmt: skip
+    """Return the gradient of sequences (N, L, A), of tensors as a tensor."""
+    options: dict[str, Any] = {"target": _check(class_index), "batch_size": batch_size, "corrected": False}
+    return hooks.tensorflow.saliency(model, _floats(X), **options)
 
 
 def smoothgrad(
     x: AnyArray, model: Model, num_samples: int = 50, mean: float = 0.0, stddev: float = 0.1,
     class_index: TargetLike | None = None, func: Callable[..., Any] | None = None, *, random_state: int = 0,
-) -> Array:  # fmt: skip
-    """Return the mean gradient at samples with noise, of each of the sequences (N, L, A)."""
+) -> AnyArray:  # fmt: skip
+    """Return the mean gradient at samples with noise, of each of the sequences (N, L, A), of tensors as a tensor."""
     options: dict[str, Any] = {"n_samples": num_samples, "sd": stddev, "soft": True, "random_state": random_state}
-    target = _check(class_index, func)
-    return _host(hooks.tensorflow.smoothgrad(model, _floats(x) + mean, target=target, corrected=False, **options))
+    target = _check(class_index)
+    return hooks.tensorflow.smoothgrad(model, _floats(x) + mean, target=target, corrected=False, **options)
 
 
 def integrated_grad(
@@ -150,7 +151,7 @@ def expected_integrated_grad(
 ) -> Array:  # fmt: skip
     """Return the mean of `integrated_grad` over baselines (R, L, A)."""
     options: dict[str, Any] = {"references": np.asarray(baselines, np.float32), "n_steps": num_steps + 1, "soft": True}
-    target = _check(class_index, func)
+    target = _check(class_index)
     return _host(hooks.tensorflow.expected_gradients(model, _floats(x), target=target, corrected=False, **options))
 
 
@@ -200,16 +201,12 @@ def _path(
     return _host(run(model, _floats(X), target=target, n_steps=num_steps + 1, corrected=False, **options))
 
 
-def _check(class_index: TargetLike | None, func: Callable[..., Any] | None) -> TargetLike:
-    if func is not None:
-        raise ValueError(
-            "func is the authors' way to reduce an output without class_index; pass a function of the output "
-            "(N, classes) to (N,) as class_index"
-        )
+def _check(class_index: TargetLike | None) -> TargetLike:
     if class_index is None:
         raise ValueError(
-            "class_index is None, for which the authors average over all sequences of a batch, so that maps depend on "
-            "its size; pass class_index=0 for the first output, or gf.targets.mean() for the mean over outputs"
+            "class_index is None, for which the authors reduce all sequences of a batch to one number by func, so that "
+            "maps depend on its size; pass class_index=0 for the first output, gf.targets.mean() for the mean over "
+            "outputs, or a function of the output (N, classes) to (N,)"
         )
     return class_index
 
@@ -220,8 +217,9 @@ def _length(output: AnyArray) -> AnyArray:
     return xp.sum(output * output, axis=-1) ** 0.5
 
 
-def _floats(X: AnyArray) -> Array:
-    return np.asarray(X, np.float32)
+def _floats(X: AnyArray) -> AnyArray:
+    """Return TensorFlow's tensors as they are, and all else as NumPy's float32."""
+    return X if library(X) == "tensorflow" else np.asarray(X, np.float32)
 
 
 def _host(array: AnyArray) -> Array:

@@ -9,6 +9,8 @@ import numpy as np
 
 from ... import metrics, ops
 from ..._types import AnyArray, Array
+from ...backends import find_backend
+from ...kernels.reference import edge_tolerance
 
 __all__ = [
     "L2",
@@ -46,9 +48,11 @@ def saliency_correction(saliency_score: AnyArray, axis: int = -1) -> AnyArray:
 def calculate_angles(saliency_score: AnyArray) -> AnyArray:
     """Return the signed angle to the simplex at each position in degrees; see `ops.simplex_angle`.
 
-    It is 0 where the gradient is zero, where the authors' is not a number.
+    It is not a number where the gradient is zero, as with the authors, whose `dispersion_bins_func` leaves these out.
     """
-    return ops.simplex_angle(saliency_score)
+    xp = find_backend(saliency_score=saliency_score).XP
+    is_zero = xp.max(xp.abs(saliency_score), axis=-1) == 0
+    return xp.where(is_zero, np.nan, ops.simplex_angle(saliency_score))
 
 
 def count_large_angles(sine: Array, threshold: float = 30) -> Array:
@@ -64,14 +68,16 @@ def count_large_angles(sine: Array, threshold: float = 30) -> Array:
     Returns
     -------
     array, shape (runs * N,), float64
-        See `gf.angle_summary(...).fractions` for shares in one pass over the gradients.
+        An angle within 4 ulp of 90 degrees of the threshold is not above it. See `gf.angle_summary(...).fractions` for
+        shares in one pass over the gradients.
 
     Examples
     --------
     >>> count_large_angles(np.array([[[10.0, -40.0, 50.0, 0.0]]]))
     array([50.])
     """
-    percentage: Array = 100 * (np.abs(sine) > threshold).mean(-1).reshape(-1)
+    angles = np.asarray(sine)
+    percentage: Array = 100 * (np.abs(angles) > threshold + edge_tolerance(angles.dtype)).mean(-1).reshape(-1)
     return percentage
 
 
