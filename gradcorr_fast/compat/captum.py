@@ -20,10 +20,18 @@ try:
 except ModuleNotFoundError as error:
     raise MissingBackendError("Captum is not installed; pip install captum brings it") from error
 
+from .. import ops
 from .._warn import warn
 from ..hooks.torch import attach, project_gradient
 
 __all__ = ["Corrected", "corrected"]
+
+
+DIRECT = {
+    attr.Saliency, attr.InputXGradient, attr.IntegratedGradients, attr.GradientShap, attr.DeepLift, attr.DeepLiftShap,
+    attr.GuidedBackprop, attr.Deconvolution,
+}  # fmt: skip
+"""Methods that take every gradient of the input by their `gradient_func`."""
 
 
 class Corrected:
@@ -38,10 +46,7 @@ class Corrected:
         self._options = {"axis": axis, "letters": letters, "n_letters": n_letters}
 
     def _attribute(self, *args: Any, **options: Any) -> Any:
-        given = inspect.signature(self.method.attribute).bind(*args, **options).arguments
-        given = {**given, **given.get("kwargs", {})}  # of a NoiseTunnel, what it hands on
-        needs_plain = given.get("return_convergence_delta") and not self._keeps_sums(given)
-        draws = _Draws() if needs_plain else None
+        draws = _Draws() if self._needs_plain(args, options) else None
         with _projected(self.method, self._options):
             result = self.method.attribute(*args, **options)
         if draws is None:
@@ -65,6 +70,14 @@ class Corrected:
 
     def __repr__(self) -> str:
         return f"corrected({type(self.method).__name__}, axis={self._axis})"
+
+    def _needs_plain(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+        """Whether a delta is asked for that is another for the corrected map."""
+        if not self.method.has_convergence_delta():
+            return False
+        given = inspect.signature(self.method.attribute).bind(*args, **options).arguments
+        given = {**given, **given.get("kwargs", {})}  # of a NoiseTunnel, what it hands on
+        return bool(given.get("return_convergence_delta")) and not self._keeps_sums(given)
 
     def _keeps_sums(self, given: Mapping[str, Any]) -> bool:
         """Whether what the correction takes away adds nothing to the sum of the map."""
@@ -133,8 +146,8 @@ def corrected(method: Any, axis: int = 1, *, letters: slice | None = None, n_let
 
     Notes
     -----
-    The gradient goes through `hooks.torch.project_gradient` while `attribute` runs; the model and the method are as
-    they were afterwards.
+    What Captum's gradient methods compute is corrected as they get it; in front of the model of all others stands
+    `hooks.torch.project_gradient` while `attribute` runs. The model and the method are as they were afterwards.
 
     Examples
     --------
@@ -179,26 +192,44 @@ def _uses_no_gradient(method: Any) -> bool:
 
 @contextmanager
 def _projected(method: Any, options: dict[str, Any]) -> Iterator[None]:
-    """Let the gradients of a method's model be corrected."""
+    """Let the gradients that a method takes be corrected."""
     methods = [*_tunnel(method)]
-    function = methods[-1].forward_func
-    owner = getattr(function, "__self__", None)
-    is_forward = isinstance(owner, torch.nn.Module) and getattr(function, "__name__", "") == "forward"
-    module = owner if is_forward else function
-    own: list[dict[str, Any]] = [{"forward_func": one.forward_func} for one in methods]
+    inner = methods[-1]
+    kept = [dict(vars(one)) for one in methods]
     with ExitStack() as stack:
-        if _uses_no_gradient(methods[-1]):
+        module = _module_of(inner.forward_func)
+        if _uses_no_gradient(inner):
             pass
-        elif isinstance(module, torch.nn.Module):
+        elif type(inner) in DIRECT:
+            inner.gradient_func = _corrected_first(inner.gradient_func, options)
+        elif module is not None:
             stack.enter_context(attach(module, **options))
             _set(methods, module)
         else:
-            _set(methods, _behind_projection(function, options))
+            _set(methods, _behind_projection(inner.forward_func, options))
         try:
             yield
         finally:
-            for one, kept in zip(methods, own, strict=True):
-                vars(one).update(kept)
+            for one, names in zip(methods, kept, strict=True):
+                vars(one).update({name: names[name] for name in ("forward_func", "gradient_func") if name in names})
+
+
+def _module_of(function: Any) -> torch.nn.Module | None:
+    """Return the module that a method was made from, also by its `forward`."""
+    owner = getattr(function, "__self__", None)
+    is_forward = isinstance(owner, torch.nn.Module) and getattr(function, "__name__", "") == "forward"
+    module = owner if is_forward else function
+    return module if isinstance(module, torch.nn.Module) else None
+
+
+def _corrected_first(gradient: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function that computes gradients of all inputs, that of the first corrected."""
+
+    def compute(*args: Any, **others: Any) -> Any:
+        first, *rest = gradient(*args, **others)
+        return (ops.correct(first, **options), *rest)
+
+    return compute
 
 
 def _set(methods: list[Any], function: Callable[..., Any]) -> None:

@@ -28,11 +28,12 @@ MANY = 64
 Args: TypeAlias = Sequence[torch.Tensor] | None
 Target: TypeAlias = int | slice | None
 Dtype: TypeAlias = str | torch.dtype | None
+Rows: TypeAlias = int | str
 Reduce: TypeAlias = Callable[..., torch.Tensor] | None
 
 
 def saliency(
-    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: int = 32,
+    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: Rows = "auto",
     hypothetical: bool = False, gradient_correction: bool = True, func: Reduce = None, dtype: Dtype = None,
     device: Any = None, verbose: bool = False, **options: Any,
 ) -> torch.Tensor:  # fmt: skip
@@ -47,7 +48,8 @@ def saliency(
         Further inputs, one row for each sequence.
     target : int
         Column of the output (N, T).
-    batch_size : int
+    batch_size : int or "auto"
+        Rows in the model at a time, see `hooks.torch.saliency`; results do not depend on it, and tangermeme has 32.
     hypothetical : bool
         Whether to return all letters instead of those that are there.
     gradient_correction : bool
@@ -79,7 +81,7 @@ def saliency(
 
 
 def integrated_gradients(
-    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: int = 32,
+    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: Rows = "auto",
     hypothetical: bool = False, func: Reduce = None, dtype: Dtype = None, device: Any = None,
     random_state: int | None = None, verbose: bool = False, **options: Any,
 ) -> torch.Tensor:  # fmt: skip
@@ -89,7 +91,7 @@ def integrated_gradients(
 
 
 def smoothgrad(
-    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: int = 32,
+    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: Rows = "auto",
     hypothetical: bool = False, func: Reduce = None, dtype: Dtype = None, device: Any = None,
     random_state: int | None = None, verbose: bool = False, **options: Any,
 ) -> torch.Tensor:  # fmt: skip
@@ -99,7 +101,7 @@ def smoothgrad(
 
 
 def expected_gradients(
-    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: int = 32,
+    model: torch.nn.Module, X: torch.Tensor, args: Args = None, target: int = 0, batch_size: Rows = "auto",
     references: Any = "dinucleotide", n_shuffles: int = 20, hypothetical: bool = False, func: Reduce = None,
     dtype: Dtype = None, device: Any = None, random_state: int | None = None, verbose: bool = False, **options: Any,
 ) -> torch.Tensor:  # fmt: skip
@@ -131,9 +133,9 @@ def expected_gradients(
 
 
 def saturation_mutagenesis(
-    model: torch.nn.Module, X: torch.Tensor, args: Args = None, start: int = 0, end: int = -1, batch_size: int = 32,
-    target: Target = None, hypothetical: bool = False, raw_outputs: bool = False, dtype: Dtype = None,
-    device: Any = None, verbose: bool = False, func: Reduce = None, fast: bool = True,
+    model: torch.nn.Module, X: torch.Tensor, args: Args = None, start: int = 0, end: int = -1,
+    batch_size: Rows = "auto", target: Target = None, hypothetical: bool = False, raw_outputs: bool = False,
+    dtype: Dtype = None, device: Any = None, verbose: bool = False, func: Reduce = None, fast: bool = True,
 ) -> Any:  # fmt: skip
     """Compute the effect of every substitution, as tangermeme's function of the same name does.
 
@@ -167,8 +169,9 @@ def saturation_mutagenesis(
     if not _is_plain(x) or (raw_outputs and (not isinstance(first, torch.Tensor) or first[0].numel() > MANY)):
         from tangermeme.saturation_mutagenesis import saturation_mutagenesis as theirs
 
-        own = {"target": target, "hypothetical": hypothetical, "raw_outputs": raw_outputs, "func": func, "fast": fast}
-        return theirs(model, X, args, start, end, batch_size, dtype=dtype, device=device, verbose=verbose, **own)
+        own: dict[str, Any] = {"target": target, "hypothetical": hypothetical, "raw_outputs": raw_outputs, "func": func}
+        own |= {"dtype": dtype, "device": device, "verbose": verbose, "fast": fast}
+        return theirs(model, X, args, start, end, call.n_rows, **own)
     engine = "auto" if fast else "full"
     if raw_outputs:
         return _raw(call, x, first, start=start, end=end, engine=engine)
@@ -234,8 +237,8 @@ class _Call:
     """What every function is given, and how a hook is run with it."""
 
     def __init__(
-        self, model: torch.nn.Module, args: Args, target: int, batch_size: int, func: Reduce, dtype: Dtype, device: Any,
-        verbose: bool,
+        self, model: torch.nn.Module, args: Args, target: int, batch_size: Rows, func: Reduce, dtype: Dtype,
+        device: Any, verbose: bool,
     ) -> None:  # fmt: skip
         first = next(iter(model.parameters()), None) if isinstance(model, torch.nn.Module) else None
         own = torch.float32 if first is None else first.dtype
@@ -243,7 +246,8 @@ class _Call:
         self.model = model if func is None else _Reduced(model, func)
         self.args, self.batch_size, self.verbose = args, batch_size, verbose
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._predict = {"dtype": dtype, "device": self.device, "batch_size": batch_size}
+        self.n_rows = 32 if batch_size == "auto" else batch_size
+        self._predict = {"dtype": dtype, "device": self.device, "batch_size": self.n_rows}
         is_reduced = dtype in REDUCED and own != dtype
         self._dtype, self._result = own if is_reduced else dtype, dtype
         self._precision = REDUCED[dtype] if is_reduced else "float32"
