@@ -91,13 +91,20 @@ def test_kernels_are_launched_on_the_device_and_stream_of_the_array() -> None:
     with fake.install():
         cuda.launch(kernel, operands, 5, cuda.Queue(3, 77), 128)
         cuda.launch(kernel, operands, 10**9, cuda.Queue(3, 77))
-    compiled = ("compile", "words", (*cuda.OPTIONS, "-DA=1"))
+    compiled = ("compile", "words", cuda.OPTIONS)  # macros are in the source
     launches = [
         ("launch", (n,), (cuda.BLOCK,), (operands,), {"shared_mem": shared, "stream": (77,)})
         for n, shared in ((5, 128), (2 * 15, 0))
     ]
     # Two processors, each with three blocks at a time: whole waves of at most 16 blocks.
     assert fake.calls == [("device", 3), compiled, ("device", 3), launches[0], ("device", 3), launches[1]]
+
+
+def test_macros_stand_at_the_head_of_the_source() -> None:
+    """Among the options they made CuPy compile an empty file for each kernel in each process."""
+    source = cuda.source(cuda.Kernel("random.cuh", "words", ("A=1", "B=long long")))
+    assert source.startswith("#define A 1\n#define B long long\n")
+    assert "#include \"" not in source
 
 
 def test_launches_wait_when_the_user_looks_for_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
