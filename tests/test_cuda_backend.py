@@ -104,7 +104,7 @@ def test_macros_stand_at_the_head_of_the_source() -> None:
     """Among the options they made CuPy compile an empty file for each kernel in each process."""
     source = cuda.source(cuda.Kernel("random.cuh", "words", ("A=1", "B=long long")))
     assert source.startswith("#define A 1\n#define B long long\n")
-    assert "#include \"" not in source
+    assert '#include "' not in source
 
 
 def test_launches_wait_when_the_user_looks_for_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
