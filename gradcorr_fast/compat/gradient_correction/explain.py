@@ -218,8 +218,9 @@ def _length(output: AnyArray) -> AnyArray:
 
 
 def _floats(X: AnyArray) -> AnyArray:
-    """Return TensorFlow's tensors as they are, and all else as NumPy's float32."""
-    return X if library(X) == "tensorflow" else np.asarray(X, np.float32)
+    """Return tensors as they are, and all else as NumPy's float32."""
+    is_tensor = library(X) is not None and not isinstance(X, np.ndarray)
+    return X if is_tensor else np.asarray(X, np.float32)
 
 
 def _host(array: AnyArray) -> Array:
