@@ -10,6 +10,7 @@ import pytest
 
 import gradcorr_fast as gf
 from tests.conftest import require
+from tests.test_captum import REFERENCE, X, correct, network
 
 torch = pytest.importorskip("torch")
 pytestmark = [
@@ -27,30 +28,10 @@ def _attr() -> Any:
     return attr
 
 
-def one_hot(n: int, seed: int) -> Any:
-    codes = torch.randint(0, 4, (n, 10), generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.one_hot(codes, 4).double().transpose(1, 2).contiguous()
-
-
-X, REFERENCE = one_hot(3, 0), one_hot(1, 1)
-
-
-def network() -> Any:
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Conv1d(4, 6, 3), torch.nn.ReLU(), torch.nn.MaxPool1d(2), torch.nn.Flatten(), torch.nn.Linear(24, 5),
-        torch.nn.ReLU(), torch.nn.Linear(5, 2), torch.nn.Sigmoid(),
-    ).double()  # fmt: skip
-
-
 def attribute(method: Any, *args: Any, **options: Any) -> Any:
     torch.manual_seed(3)
     np.random.seed(3)  # noqa: NPY002
     return method.attribute(*args, **options)
-
-
-def correct(grad: Any) -> Any:
-    return gf.correct(grad.detach(), axis=1)
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {

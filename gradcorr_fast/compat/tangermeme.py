@@ -245,7 +245,8 @@ class _Call:
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or own
         self.model = model if func is None else _Reduced(model, func)
         self.args, self.batch_size, self.verbose = args, batch_size, verbose
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(default if device is None else device)  # 0 is the first GPU
         self.n_rows = 32 if batch_size == "auto" else batch_size
         self._predict = {"dtype": dtype, "device": self.device, "batch_size": self.n_rows}
         is_reduced = dtype in REDUCED and own != dtype
