@@ -202,7 +202,7 @@ def test_torch_is_set_to_the_precision_and_back(
     torch: Any, monkeypatch: pytest.MonkeyPatch, before: str, precision: str
 ) -> None:
     """The older names of these settings and the newer ones cannot be mixed, and reading one may fail ever after."""
-    from gradcorr_fast.hooks.torch._running import set_precision
+    from gradcorr_fast.hooks.torch._states import set_precision
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     places = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
@@ -231,7 +231,7 @@ def read():  # as torch's compiler and others' code do
     return (*older, *(getattr(place, "fp32_precision", None) for place in places))
 
 torch.cuda.is_available = lambda: True
-from gradcorr_fast.hooks.torch._running import set_precision
+from gradcorr_fast.hooks.torch._states import set_precision
 for matmul in ("highest", "medium"):
     torch.set_float32_matmul_precision(matmul)
     before = read()

@@ -129,7 +129,16 @@ def test_modules_behind_functions_are_in_evaluation_mode_and_back() -> None:
     model.dropout.eval()
     forms = [model.forward, model.other, functools.partial(model, power=1), lambda x: model(x).sigmoid()]
     x = torch.from_numpy(X)
-    for form in [*forms, functools.partial(lambda net, x: net(x), model)]:
+
+    class Holder:
+        def __init__(self) -> None:
+            self.nets = [model]
+
+        def __call__(self, x: Any) -> Any:
+            return self.nets[0](x)
+
+    inner = forms[-1]
+    for form in [*forms, functools.partial(lambda net, x: net(x), model), Holder(), lambda x: inner(x) * 2]:
         seen.clear()
         gf.hooks.torch.saliency(form, x, axis=-1)
         assert seen == [False] * len(seen)

@@ -42,9 +42,9 @@ class Network:
 @contextmanager
 def single_precision() -> Iterator[None]:
     """No TF32, as in the hook."""
-    from gradcorr_fast.hooks.torch import _running as models
+    from gradcorr_fast.hooks.torch._states import set_precision
 
-    with models.set_precision("float32"):
+    with set_precision("float32"):
         yield
 
 

@@ -1,18 +1,16 @@
 """Modules of Flax NNX, which say themselves whether they are in training: put into evaluation mode, and put back."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any
 
 from .._types import Model
+from ._holding import held_modules
 
 EVALUATION = ("deterministic", "use_running_average")
 """What is true of dropout and of batch normalisation in evaluation mode."""
-DEPTH, MANY = 4, 1000
-"""How far a module may be from the function that calls it, in a closure, an attribute, a list, and how long a list."""
 
 
 @contextmanager
@@ -24,7 +22,7 @@ def evaluating(model: Model) -> Iterator[None]:
     ValueError
         If one in training mode is called by a function that was compiled, which does not look at modes any more.
     """
-    roots = _roots(model, DEPTH) if "flax.nnx" in sys.modules else ()
+    roots = held_modules(model, is_module) if "flax.nnx" in sys.modules else ()
     modes = [
         (module, name, getattr(module, name))
         for root in roots
@@ -58,32 +56,3 @@ def _modules(root: Any) -> Iterator[Any]:
     from flax import nnx
 
     return (node for _, node in nnx.iter_graph(root) if isinstance(node, nnx.Module))
-
-
-def _roots(holder: Any, depth: int) -> Iterator[Any]:
-    """Yield the modules that something holds, or as a function refers to."""
-    if is_module(holder):
-        yield holder
-    elif depth:
-        for part in _held(holder):
-            yield from _roots(part, depth - 1)
-
-
-def _held(holder: Any) -> Iterator[Any]:
-    """Yield what something holds, or as a function refers to."""
-    if isinstance(holder, list | tuple | Mapping):
-        yield from (holder.values() if isinstance(holder, Mapping) else holder) if len(holder) < MANY else ()
-    elif isinstance(holder, partial):
-        yield from (holder.func, *holder.args, *holder.keywords.values())
-    elif isinstance(holder, MethodType):
-        yield from (holder.__self__, holder.__func__)
-    elif isinstance(holder, FunctionType):
-        names = [name for name in holder.__code__.co_names if name in holder.__globals__]
-        yield from (*(holder.__globals__[name] for name in names), *(holder.__defaults__ or ()))
-        for cell in holder.__closure__ or ():
-            with suppress(ValueError):  # of a name that has no value yet
-                yield cell.cell_contents
-    elif hasattr(holder, "__wrapped__"):  # compiled
-        yield holder.__wrapped__
-    elif callable(holder) and not isinstance(holder, type):
-        yield from getattr(holder, "__dict__", {}).values()

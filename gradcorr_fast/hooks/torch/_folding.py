@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from ... import ops
 from ..._wording import words
 from ._copying import copy_model
-from ._running import _prepared as prepared
+from ._states import prepared
 from ._tracing import (
     MEND,
     Consumer,

@@ -7,7 +7,8 @@ import torch
 
 from ... import ops
 from .. import _request
-from ._running import forward, gradient, unwrap, usable, without_autocast
+from ._running import forward, gradient, unwrap, usable
+from ._states import without_autocast
 
 
 def angle_penalty(

@@ -1,10 +1,8 @@
 """How PyTorch models are run: prepared and put back, forwards and gradients, precision, memory."""
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from types import CellType, FunctionType, MethodType
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ... import ops
-from ..._types import AnyArray, Array, Device, Model
+from ..._types import AnyArray, Array, Model
 from ..._warn import warn
 from .. import _checks, _inputs, _options, _request
 from .._inputs import Inputs
@@ -22,6 +20,7 @@ from .._ready import Framework, Method, Positions, ReadyModel, Shapes
 from . import _optimizing
 from ._incremental.choosing import Chooser
 from ._memory import MEMORY, fit_batch
+from ._states import autocast, prepared, set_precision, without_autocast
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 FLAT_STEP = re.compile(r"(Sign|Sgn|Round|Floor|Ceil|Trunc|Heaviside)Backward")
@@ -56,7 +55,7 @@ def prepare(
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     with (
-        _prepared(model, given["device"]) as where,
+        prepared(model, given["device"]) as where,
         set_precision(precision),
         without_autocast(place := torch.device(where or X.device)),
     ):
@@ -134,13 +133,13 @@ def _make_framework(
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
         if request.forward_only:
-            with torch.no_grad(), _autocast(x, precision):
+            with torch.no_grad(), autocast(x, precision):
                 seen, *rest = (tensor.clone() for tensor in (x, *args))  # which a model may write over
                 return [_own(value, x) for value in request.values(forward(model, seen, tuple(rest), request), own)], []
         with torch.inference_mode(False), torch.enable_grad():
             x, *rest = (tensor.detach().clone() for tensor in (x, *args))  # which a model may write over
             x.requires_grad_()
-            with _autocast(x, precision):
+            with autocast(x, precision):
                 values = request.values(forward(model, x, tuple(rest), request), own)
             grads = [gradient(value, x, retain_graph=k + 1 < len(values)) for k, value in enumerate(values)]
         return [_own(value, x) for value in values], grads
@@ -150,7 +149,7 @@ def _make_framework(
 
     def has_path(x: torch.Tensor, args: tuple[Any, ...], positions: Positions, target: int) -> bool:
         own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
-        with torch.inference_mode(False), torch.enable_grad(), _autocast(x, precision):
+        with torch.inference_mode(False), torch.enable_grad(), autocast(x, precision):
             leaf = usable(x).clone().requires_grad_()
             values = request.values(forward(model, leaf * 1, args, request), own)
         return _is_reached(values[target].grad_fn)
@@ -346,120 +345,6 @@ def _explain(error: Exception) -> None:
         raise ValueError(
             f"a part of the model is not differentiable; replace it, or detach it (torch: {text})"
         ) from error
-
-
-def modules_of(model: Any) -> list[torch.nn.Module]:
-    """Return the modules that a model is made of, or that a function of the user's holds or names."""
-    if isinstance(model, torch.nn.Module):
-        return [*model.modules()]
-    held = [getattr(model, "__self__", None)]
-    if isinstance(model, functools.partial):
-        held = [model.func, *model.args, *model.keywords.values()]
-    elif isinstance(model, FunctionType):
-        cells = [cell.cell_contents for cell in model.__closure__ or () if not _is_empty(cell)]
-        held = [*cells, *(model.__globals__.get(name) for name in model.__code__.co_names)]
-    elif isinstance(model, MethodType):
-        held = [model.__self__]
-    kinds = (torch.nn.Module, functools.partial, MethodType)
-    found = [module for value in held if isinstance(value, kinds) for module in modules_of(value)]
-    return [*{id(module): module for module in found}.values()]
-
-
-def _is_empty(cell: CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:  # what it is for is not there yet
-        return True
-    return False
-
-
-@contextmanager
-def _prepared(model: Model, device: Device) -> Iterator[torch.device | None]:
-    """Put a module into evaluation mode, without gradients of parameters, on `device`; put everything back."""
-    wanted = None if device is None else torch.device(device)
-    if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f'device is "{wanted}", and torch finds no GPU; gradcorr-fast doctor says why')
-    modules = modules_of(model)
-    if not modules:
-        yield wanted
-        return
-    moves = False
-    modes = [(module, getattr(module, "training", None)) for module in modules]  # frozen ones have none
-    parameters, buffers = (
-        {id(t): t for module in modules for t in getattr(module, kind).values() if t is not None}.values()
-        for kind in ("_parameters", "_buffers")
-    )
-    trainable = [p for p in parameters if p.requires_grad and not p.is_inference()]
-    tensors = [*parameters, *buffers]
-    home = tensors[0].device if tensors else None
-    if any(tensor.is_meta for tensor in tensors):
-        raise ValueError("the model has no weights yet, for they are on the meta device; load them first")
-    try:
-        for module, training in modes:
-            # cuDNN differentiates recurrent layers in training mode alone, which without dropout is the same function
-            mode = isinstance(module, torch.nn.RNNBase) and not module.dropout
-            if training is not None and training != mode:
-                module.training = mode
-        for parameter in trainable:
-            parameter.requires_grad_(False)  # what their gradients would need is not kept
-        moves = wanted is not None and home is not None and wanted != home and isinstance(model, torch.nn.Module)
-        if moves:
-            model.to(wanted)
-        yield wanted or home
-    finally:
-        if moves:
-            model.to(home)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        for module, training in modes:
-            if training != getattr(module, "training", None):
-                module.training = training
-
-
-@contextmanager
-def set_precision(name: str) -> Iterator[None]:
-    """Allow or forbid TF32 in CUDA's matrix products, convolutions and recurrent layers.
-
-    PyTorch 2.9 has newer names for these settings. While they are set, the older ones cannot be read, as its own
-    compiler and others' code do; setting the older ones sets both. Where a user has set the newer ones to what the
-    older cannot say, they are taken.
-    """
-    if not torch.cuda.is_available():
-        yield
-        return
-    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    newer = (cuda, cudnn.conv, cudnn.rnn) if hasattr(cuda, "fp32_precision") else ()
-    shown = [place.fp32_precision for place in newer]
-    try:
-        older = torch.get_float32_matmul_precision(), cudnn.allow_tf32
-    except RuntimeError:
-        older = None
-    try:
-        if older is None:
-            for place in newer:
-                place.fp32_precision = "tf32" if name == "tf32" else "ieee"
-        else:
-            torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-            cudnn.allow_tf32 = name == "tf32"
-        yield
-    finally:
-        if older is not None:
-            torch.set_float32_matmul_precision(older[0])
-            cudnn.allow_tf32 = older[1]
-        for place, setting in zip(newer, shown, strict=True):
-            if place.fp32_precision != setting:
-                place.fp32_precision = setting
-
-
-def _autocast(x: torch.Tensor, precision: str) -> Any:
-    if precision not in ("bfloat16", "float16"):
-        return nullcontext()
-    return torch.autocast(x.device.type, getattr(torch, precision))
-
-
-def without_autocast(device: torch.device) -> Any:
-    """Switch off the autocast of a caller: backward passes take it over too, and round what is off the simplex."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def _report_precision(exact: torch.Tensor, rounded: torch.Tensor, precision: str, letters: dict[str, Any]) -> None:

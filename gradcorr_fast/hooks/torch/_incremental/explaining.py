@@ -7,7 +7,7 @@ import torch
 
 from ...._check import check_axis
 from ...._types import AnyArray, Model
-from .._running import _prepared as prepared
+from .._states import prepared
 from .graph import Unfollowed, trace
 from .layers import closed_layers
 from .program import Program
