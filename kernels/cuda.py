@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ SORTED = 4096  # positions of a sequence that are sorted in shared memory; as in
 SHARED_BYTES = 32768  # of histograms in a block; every device has as much without being asked
 
 OPTIONS = ("-std=c++17", "--fmad=false")
+IS_BLOCKING = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"
+"""Whether the call that made a fault is to report it; the driver asks once too."""
 
 FLOATS = {"float16": "Half", "bfloat16": "BFloat16", "float32": "float", "float64": "double"}
 INTEGERS = {
@@ -37,6 +39,8 @@ OUTPUTS = (
     "substitution_effects",
 )  # bits in analyze.cuh
 STANDARD = OUTPUTS[:3]
+POINTERS = ("grad", "x", *OUTPUTS)
+"""How the structure of the maps begins."""
 NARROW = 2**30
 """Elements that indices of 32 bits count, with what a grid goes too far."""
 
@@ -97,25 +101,29 @@ def _compiled(kernel):
     return cupy.RawKernel(source(kernel), kernel.name, OPTIONS)
 
 
-@cache
-def _processors(device):
-    from cupy.cuda import runtime
+class _Loaded(NamedTuple):
+    """A kernel on a device."""
 
-    return runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device)
+    function: Any
+    resident: int
+    """Blocks that run on a processor at a time."""
+    processors: int
 
 
-_loaded: dict[tuple[Kernel, int], int] = {}
-"""How many blocks of a kernel run on a processor of a device at a time."""
+_loaded: dict[tuple[Kernel, int], _Loaded] = {}
 
 
 def load(kernel, device, shared_bytes=0):
     """Compile the kernel for a device, or find it on disk."""
     import cupy
+    from cupy.cuda import runtime
 
     with cupy.cuda.Device(device):
-        function = _compiled(kernel).kernel
-        resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, BLOCK, shared_bytes)
-    _loaded[kernel, device] = max(1, resident)
+        function = _compiled(kernel)
+        resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(function.kernel.ptr, BLOCK, shared_bytes)
+    processors = runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device)
+    _loaded[kernel, device] = loaded = _Loaded(function, max(1, resident), processors)
+    return loaded
 
 
 def grid(n_blocks, batch, resident, processors):
@@ -134,17 +142,17 @@ def launch(kernel, operands, n_blocks, queue, shared_bytes=0):
     import cupy
 
     device, address = queue
-    if (kernel, device) not in _loaded:
+    loaded = _loaded.get((kernel, device))
+    if loaded is None:
         if cupy.cuda.runtime.streamIsCapturing(address):
             raise RuntimeError(
                 "a kernel cannot be compiled while a CUDA graph is captured; make the same call once before the capture"
             )
-        load(kernel, device, shared_bytes)
-    resident = _loaded[kernel, device]
-    blocks = grid(n_blocks, kernel.batch, resident, _processors(device))
+        loaded = load(kernel, device, shared_bytes)
+    blocks = grid(n_blocks, kernel.batch, loaded.resident, loaded.processors)
     with cupy.cuda.Device(device):
-        _compiled(kernel)((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes, stream=_Stream(address))
-        if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":  # so that a fault is reported by the call that made it
+        loaded.function((blocks,), (BLOCK,), (operands,), shared_mem=shared_bytes, stream=_Stream(address))
+        if IS_BLOCKING:
             cupy.cuda.runtime.streamSynchronize(address)
 
 
@@ -162,6 +170,8 @@ def warm_up():
         for device in range(cupy.cuda.runtime.getDeviceCount()):
             if int(cupy.cuda.Device(device).compute_capability) >= least:
                 list(pool.map(lambda kernel, device=device: load(kernel, device), usual_kernels()))
+                # The first launch of a thread makes its context ready, which must not happen while a graph is captured.
+                digest((0, 0), Queue(device, 0), codes=0, seed=0, keys=0)
 
 
 def usual_kernels():
@@ -216,9 +226,8 @@ def _units(degrees, undefined):
 
 @cache
 def _analyze_fields(letters, compute):
-    pointers = ("grad", "x", "corrected", "angle", "product", "raw_product", "effects")
     return (
-        *((name, "u8") for name in pointers),
+        *((name, "u8") for name in POINTERS),
         ("outer", "i8"),
         ("inner", "i8"),
         ("weights", compute, (letters,)),
@@ -253,51 +262,63 @@ def _plan(block, arrays, item_bytes):
     return outer, inner, group, False
 
 
-def analyze(
-    block,
-    queue,
-    *,
-    grad,
-    codes=None,
-    onehot=None,
-    weights=None,
-    degrees=True,
-    undefined=0.0,
-    corrected=None,
-    angle=None,
-    grad_times_input=None,
-    raw_grad_times_input=None,
-    substitution_effects=None,
-):
-    """Fill the outputs that are not None, in one pass; as `cpu.analyze`, with `DeviceMemory` in place of arrays."""
-    x = onehot if codes is None else codes
-    outputs = corrected, angle, grad_times_input, raw_grad_times_input, substitution_effects
-    with_letters = grad, onehot, corrected, substitution_effects
+class Maps(NamedTuple):
+    """A launch of the maps on arrays of known kinds, in which only the addresses are missing."""
+
+    kernel: Kernel
+    operands: Any
+    """The structure with addresses of zero."""
+    slots: tuple[int, ...]
+    """Which pointer of the structure each address becomes."""
+    n_blocks: int
+
+    def launch(self, addresses, queue):
+        """Launch on memory at these addresses, in the order in which their kinds were planned."""
+        operands = self.operands.copy()
+        pointers = operands.view(np.uint64)
+        for slot, address in zip(self.slots, addresses, strict=True):
+            pointers[slot] = address
+        launch(self.kernel, operands, self.n_blocks, queue)
+
+
+def plan_maps(block, names, dtypes, addresses, weights=None, degrees=True, undefined=0.0):
+    """Plan a launch for operands of these names, of `analyze`; addresses matter as far as they are aligned to 16 bytes.
+
+    `block` is positions before the letters, letters, positions behind them.
+    """
+    dtype_of = dict(zip(names, dtypes, strict=True))
+    is_codes = "onehot" not in dtype_of
     arrays = [
-        (memory.address, ITEM_BYTES[memory.dtype], any(memory is other for other in with_letters))
-        for memory in (grad, x, *outputs)
-        if memory is not None
+        (address, ITEM_BYTES[dtype], name in ("grad", "onehot", "corrected", "substitution_effects"))
+        for name, dtype, address in zip(names, dtypes, addresses, strict=True)
     ]
-    outer, inner, group, together = _plan(block, arrays, ITEM_BYTES[grad.dtype])
-    written = tuple(name for name, memory in zip(OUTPUTS, outputs, strict=True) if memory is not None)
-    letters, compute = block[1], _compute(grad.dtype)
-    addresses = (0 if memory is None else memory.address for memory in (grad, x, *outputs))
+    grad, letters = dtype_of["grad"], block[1]
+    outer, inner, group, together = _plan(block, arrays, ITEM_BYTES[grad])
+    no_addresses = (0,) * len(POINTERS)
     operands = _pack(
-        _analyze_fields(letters, compute),
-        (*addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined)),
+        _analyze_fields(letters, _compute(grad)),
+        (*no_addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined)),
     )
     kernel = _analyze_kernel(
-        grad.dtype,
-        "uint8" if x is None else x.dtype,
-        onehot is None,
+        grad,
+        dtype_of.get("codes" if is_codes else "onehot", "uint8"),
+        is_codes,
         letters,
         group,
         together,
         weighted=weights is not None,
-        written=written,
+        written=tuple(name for name in OUTPUTS if name in dtype_of),
         wide=math.prod(block) > NARROW,
     )
-    launch(kernel, operands, _blocks(outer * inner // group), queue)
+    slots = tuple(POINTERS.index("x" if name in ("codes", "onehot") else name) for name in names)
+    return Maps(kernel, operands, slots, _blocks(outer * inner // group))
+
+
+def analyze(block, queue, *, weights=None, degrees=True, undefined=0.0, **memory):
+    """Fill the outputs among `memory`, in one pass; as `cpu.analyze`, with `DeviceMemory` in place of arrays."""
+    addresses, dtypes = zip(*memory.values(), strict=True)
+    maps = plan_maps(block, tuple(memory), dtypes, addresses, weights, degrees, undefined)
+    maps.launch(addresses, queue)
 
 
 @cache

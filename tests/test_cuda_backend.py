@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
@@ -76,7 +77,7 @@ class FakeCuda(ModuleType):
 
 @pytest.fixture(autouse=True)
 def fresh_caches() -> Iterator[None]:
-    caches = _cuda.check_device, cuda._compiled, cuda._processors
+    caches = _cuda.check_device, cuda._compiled
     with mock.patch.object(cuda, "_loaded", {}):
         for cached in caches:
             cached.cache_clear()
@@ -112,7 +113,7 @@ def test_launches_wait_when_the_user_looks_for_a_fault(monkeypatch: pytest.Monke
     with fake.install():
         cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
         assert ("synchronize", 7) not in fake.calls
-        monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+        monkeypatch.setattr(cuda, "IS_BLOCKING", True)  # as CUDA_LAUNCH_BLOCKING=1 has it
         cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
         assert ("synchronize", 7) in fake.calls
 
@@ -178,6 +179,105 @@ def test_a_note_says_what_there_was_no_room_for() -> None:
         with pytest.raises(torch.OutOfMemoryError) as caught:
             gf.simplex_angle(torch.ones(2, 3, 4))
     assert "no room on the device for angle" in caught.value.__notes__[0]
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The launches that are planned from here on, none of which were planned before."""
+    plans: list[Any] = []
+    plan_maps = cuda.plan_maps
+
+    def write_down(*arguments: Any) -> cuda.Maps:
+        plans.append(plan_maps(*arguments))
+        return plans[-1]
+
+    monkeypatch.setattr(_cuda, "_kinds", {})
+    monkeypatch.setattr(cuda, "plan_maps", write_down)
+    return plans
+
+
+def test_a_call_is_planned_once(planned: list[Any]) -> None:
+    """Planning took most of a call's time on the host, and the kernel waited for it."""
+    require_compiler()
+    grads = [torch.from_numpy(make_grad("normal", (6, 8, 4), DTYPES["float32"], -1)) * factor for factor in (1, 2, 3)]
+    codes = torch.zeros(6, 8, dtype=torch.uint8)
+    with tensors_on_cuda():
+        found = [gf.analyze(grad, codes).corrected.numpy() for grad in grads]
+    assert len(planned) == 1
+    np.testing.assert_array_equal(found, [gf.correct(grad.numpy()) for grad in grads])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda grad: (grad.double(), {}),
+        lambda grad: (grad[:5], {}),
+        lambda grad: (grad.transpose(0, 1), {}),
+        lambda grad: (grad.flatten()[1:161].view(5, 8, 4), {}),
+        lambda grad: (grad, {"degrees": False}),
+        lambda grad: (grad, {"background": (0.1, 0.2, 0.3, 0.4)}),
+        lambda grad: (grad, {"outputs": ("angle",)}),
+        lambda grad: (grad, {"out": gf.AttributionMaps(torch.empty(6, 4, 8).transpose(1, 2), torch.empty(6, 8))}),
+    ],
+    ids=["dtype", "shape", "strides", "alignment", "degrees", "background", "outputs", "strides of out"],
+)
+def test_what_a_plan_depends_on(planned: list[Any], change: Any) -> None:
+    """Arrays that differ in it get a plan of their own, and the values that NumPy gets."""
+    require_compiler()
+    grad = torch.from_numpy(make_grad("normal", (6, 8, 4), DTYPES["float32"], -1))
+    with tensors_on_cuda():
+        gf.analyze(grad)
+        changed, options = change(grad)
+        maps = gf.analyze(changed, **options)
+    assert len(planned) == 2
+    angle = gf.simplex_angle(changed.numpy(), degrees=options.get("degrees", True))
+    np.testing.assert_allclose(maps.angle.numpy(), angle, rtol=1e-5, atol=1e-4)
+    corrected = gf.correct(changed.numpy(), background=options.get("background"))
+    assert maps.corrected is None or np.allclose(maps.corrected.numpy(), corrected, rtol=1e-5, atol=1e-5)
+
+
+def test_plans_do_not_pile_up(planned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    require_compiler()
+    monkeypatch.setattr(_cuda, "_MOST_KINDS", 2)
+    with tensors_on_cuda():
+        results = [gf.correct(torch.ones(n, 4)) for n in (1, 2, 3, 1)]
+    assert len(planned) == 4
+    assert len(_cuda._kinds) <= 2
+    assert not any(result.any() for result in results)
+
+
+def test_outputs_that_overlap_are_refused_however_often_their_kind_was_seen() -> None:
+    require_compiler()
+    memory = torch.zeros(1300)
+    grad = memory[:600].view(3, 50, 4)
+    with tensors_on_cuda():
+        gf.correct(grad, out=memory[604:1204].view(3, 50, 4))
+        with pytest.raises(ValueError, match="out for corrected overlaps grad"):
+            gf.correct(grad, out=memory[4:604].view(3, 50, 4))
+
+
+def test_torch_is_asked_for_its_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradcorr_fast.backends import torch as backend
+
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda device: 70 + device, raising=False)
+    assert backend.LIBRARY.queue(SimpleNamespace(device=torch.device("cuda", 2))) == cuda.Queue(2, 72)
+
+
+def test_warming_up_launches_on_the_calling_thread() -> None:
+    """CuPy makes a thread's context ready at its first launch, which may fall into the capture of a graph."""
+    fake, threads = FakeCuda(), []
+    fake.cuda.is_available = lambda: True
+    fake.cuda.runtime.getDeviceCount = lambda: 2
+    make_kernel = fake.make_kernel
+
+    def note_thread(*arguments: Any) -> Any:
+        kernel = make_kernel(*arguments)
+        return mock.Mock(kernel=kernel.kernel, side_effect=lambda *_, **__: threads.append(threading.get_ident()))
+
+    fake.RawKernel = note_thread
+    with fake.install(), mock.patch.object(importlib.util, "find_spec"):
+        cuda.warm_up()
+    assert threads == [threading.get_ident()] * 2
 
 
 def test_overlapping_outputs_on_a_device_are_refused() -> None:

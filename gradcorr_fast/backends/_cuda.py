@@ -6,10 +6,11 @@ launched on its current stream, so that everything before and after is in order.
 
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .._installing import install_command
 from .._types import AnyArray, Array
 from ..kernels import cuda, reference
 from ._overlap import check_overlap, overlaps_itself
-from ._planning import Field, Plan, plan
+from ._planning import Field, plan
 
 LETTERED = ("grad", "onehot", *reference.WITH_LETTERS)
 """Arrays that have the letter axis."""
@@ -33,6 +34,8 @@ class Library:
     out_of_memory: type[Exception]
     queue: Callable[[AnyArray], cuda.Queue]
     """Device of an array, and the stream that is current there."""
+    kind: Callable[[AnyArray], Hashable]
+    """What a launch on an array depends on, quick to ask: dtype, shape, strides, address modulo 16."""
     dtype_name: Callable[[AnyArray], str]
     """NumPy's name of the dtype, or "bfloat16"."""
     address: Callable[[AnyArray], int]
@@ -59,36 +62,119 @@ class Library:
 
 def run(call: Call, grad: AnyArray, x: AnyArray, out: Sequence[AnyArray], library: Library) -> tuple[AnyArray, ...]:
     """Produce ``call.fields``, filling those of `out` that are not None."""
-    dtype, shape = library.dtype_name(grad), tuple(grad.shape)
-    check_float(dtype)
     queue = library.queue(grad)
     check_device(queue.device, library.cuda_major)
-    inputs = {"grad": grad}
-    if x is not None:
-        inputs["codes" if _is_codes(x, shape, call.axis, library) else "onehot"] = x
-    if any(array is not None for array in out):
-        _check_out(call, inputs, out, library)
-    arrays = inputs | {field: array for field, array in zip(call.fields, out, strict=True) if array is not None}
-    walk = plan(shape, call.axis, tuple(_field(name, array, library) for name, array in arrays.items()))
-    copied = dict(zip(arrays, walk.copied, strict=True))
+    inputs = (grad,) if x is None else (grad, x)
+    kind = _kind_of(call, inputs, out, library)
+    if kind.has_out:
+        _check_overlap(call, kind, inputs, out, library)
     # These keep alive what is copied to be dense, until the kernel is launched.
-    dense = {name: _permute(array, walk.order_of(name in LETTERED), library) for name, array in inputs.items()}
-    dense = {name: library.copy_of(array) if copied[name] else array for name, array in dense.items()}
-    memory = {
-        name: cuda.DeviceMemory(library.address(array), library.dtype_name(array)) for name, array in dense.items()
-    }
-    results = []
-    for field, array in zip(call.fields, out, strict=True):
-        is_new = array is None or copied[field]
-        results.append(_allocate(field, grad, walk, library) if is_new else array)
-        name = "raw_grad_times_input" if field == "grad_times_input" and not call.corrected else field
-        memory[name] = cuda.DeviceMemory(library.address(results[-1]), _result_dtype(field, dtype))
-    if 0 not in shape:
-        cuda.analyze(walk.block, queue, weights=call.background, degrees=call.degrees, **memory)
+    dense = [
+        array if axes is None else library.copy_of(library.permute(array, axes))
+        for array, axes in zip(inputs, kind.copied, strict=True)
+    ]
+    results = [
+        array if made is None else _allocate(made, grad, library) for array, made in zip(out, kind.made, strict=True)
+    ]
+    if not kind.is_empty:
+        addresses = [library.address(array) for array in (*dense, *results)]
+        kind.launch(call, addresses, queue)
+    if not kind.has_out:
+        return tuple(results)
     for array, result in zip(out, results, strict=True):
         if array is not None and array is not result:
             library.copy(array, result)
     return tuple(result if array is None else array for array, result in zip(out, results, strict=True))
+
+
+class _New(NamedTuple):
+    """A result to allocate."""
+
+    field: str
+    lengths: tuple[int, ...]
+    """Its shape in the order of the gradient in memory."""
+    dtype: str
+    axes: tuple[int, ...] | None
+    """Its axes in the order of the caller's; None if that is the same."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What calls have in common whose arrays differ in nothing but their addresses, and in those by whole 16 bytes."""
+
+    block: tuple[int, int, int]
+    names: tuple[str, ...]
+    """What the kernel calls its operands: inputs, then results."""
+    dtypes: tuple[str, ...]
+    copied: tuple[tuple[int, ...] | None, ...]
+    """Of each input, the order in which its axes are copied; None if it is read where it is."""
+    made: tuple[_New | None, ...]
+    """Of each result, what is allocated; None if it is written where it is."""
+    has_out: bool
+    is_empty: bool
+    plans: dict[tuple[int, ...], cuda.Maps] = field(default_factory=dict)
+    """Launches, by how far the addresses are from the last multiple of 16."""
+
+    def launch(self, call: Call, addresses: list[int], queue: cuda.Queue) -> None:
+        """Launch the kernel on operands at these addresses."""
+        offsets = tuple([address % ALIGNMENT for address in addresses])
+        maps = self.plans.get(offsets)
+        if maps is None:
+            maps = cuda.plan_maps(self.block, self.names, self.dtypes, offsets, call.background, call.degrees)
+            self.plans[offsets] = maps
+        maps.launch(addresses, queue)
+
+
+ALIGNMENT = 16
+"""Bytes that a thread loads at most, at an address that is a multiple of them."""
+_MOST_KINDS = 4096
+_kinds: dict[tuple[Any, ...], _Kind] = {}
+
+
+def _kind_of(call: Call, inputs: Sequence[AnyArray], out: Sequence[AnyArray], library: Library) -> _Kind:
+    """What was worked out for arrays of this kind, at the first call with them."""
+    key = (call, *[None if array is None else library.kind(array) for array in (*inputs, *out)])
+    kind = _kinds.get(key)
+    if kind is None:
+        if len(_kinds) >= _MOST_KINDS:
+            _kinds.clear()
+        kind = _kinds[key] = _plan_kind(call, inputs, out, library)
+    return kind
+
+
+def _plan_kind(call: Call, inputs: Sequence[AnyArray], out: Sequence[AnyArray], library: Library) -> _Kind:
+    """Check arrays but for where they lie, and plan the way through their memory."""
+    grad, dtype, shape = inputs[0], library.dtype_name(inputs[0]), tuple(inputs[0].shape)
+    check_float(dtype)
+    names = ["grad"]
+    if len(inputs) == 2:
+        names.append("codes" if _is_codes(inputs[1], shape, call.axis, library) else "onehot")
+    given = {name: array for name, array in zip(call.fields, out, strict=True) if array is not None}
+    for name, array in given.items():
+        _check_out(name, array, call.axis, grad, library)
+    arrays = dict(zip(names, inputs, strict=True)) | given
+    walk = plan(shape, call.axis, tuple(_field(name, array, library) for name, array in arrays.items()))
+    is_copied = dict(zip(arrays, walk.copied, strict=True))
+    without = tuple(length for k, length in enumerate(walk.lengths) if k != walk.axis)
+    made = []
+    for name in call.fields:
+        order, lengths = walk.order_of(name in LETTERED), walk.lengths if name in LETTERED else without
+        axes = tuple(order.index(k) for k in range(len(order))) if walk.is_reordered else None
+        new = _New(name, lengths, _result_dtype(name, dtype), axes)
+        made.append(None if name in given and not is_copied[name] else new)
+    return _Kind(
+        block=walk.block,
+        names=(*names, *(_operand(name, call) for name in call.fields)),
+        dtypes=(*map(library.dtype_name, inputs), *(_result_dtype(name, dtype) for name in call.fields)),
+        copied=tuple(walk.order_of(name in LETTERED) if is_copied[name] else None for name in names),
+        made=tuple(made),
+        has_out=bool(given),
+        is_empty=0 in shape,
+    )
+
+
+def _operand(name: str, call: Call) -> str:
+    return "raw_grad_times_input" if name == "grad_times_input" and not call.corrected else name
 
 
 def _field(name: str, array: AnyArray, library: Library) -> Field:
@@ -98,21 +184,17 @@ def _field(name: str, array: AnyArray, library: Library) -> Field:
     return tuple(library.strides(array)), item_bytes, name in LETTERED, is_aligned
 
 
-def _allocate(field: str, grad: AnyArray, walk: Plan, library: Library) -> AnyArray:
+def _allocate(new: _New, grad: AnyArray, library: Library) -> AnyArray:
     """A new result, dense in the order of `grad` in memory, and seen with its axes in the order of the caller's."""
-    lengths = list(walk.lengths)
-    if field not in LETTERED:
-        del lengths[walk.axis]
-    axes = walk.order_of(field in LETTERED)
     try:
-        result = library.empty(lengths, _result_dtype(field, library.dtype_name(grad)), grad)
+        result = library.empty(new.lengths, new.dtype, grad)
     except library.out_of_memory as error:
         error.add_note(
-            f"There is no room on the device for {field}; call with fewer sequences at a time, or pass memory to write "
-            "to as out= (`correct` can write into the gradient itself)."
+            f"There is no room on the device for {new.field}; call with fewer sequences at a time, or pass memory to "
+            "write to as out= (`correct` can write into the gradient itself)."
         )
         raise
-    return _permute(result, tuple(axes.index(k) for k in range(len(axes))), library)
+    return result if new.axes is None else library.permute(result, new.axes)
 
 
 def angle_summary(
@@ -174,11 +256,6 @@ def _dense(array: AnyArray, library: Library) -> AnyArray:
     return array if _is_usable(array, library) else library.copy_of(array)
 
 
-def _permute(array: AnyArray, axes: tuple[int, ...], library: Library) -> AnyArray:
-    """The same memory with its axes in another order; a call of the library is saved where they stay."""
-    return array if axes == tuple(range(len(axes))) else library.permute(array, axes)
-
-
 def _compute_dtype(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
@@ -194,19 +271,24 @@ def _is_codes(x: AnyArray, shape: tuple[int, ...], axis: int, library: Library) 
     return check_x(tuple(x.shape), name in cuda.INTEGERS, name, shape, axis)
 
 
-def _check_out(call: Call, inputs: dict[str, AnyArray], out: Sequence[AnyArray], library: Library) -> None:
-    """Refuse outputs that do not fit, or lie on the memory of others."""
-    shape, dtype = tuple(inputs["grad"].shape), library.dtype_name(inputs["grad"])
-    operands = [(name, _shadow(array, library)) for name, array in inputs.items()]
-    for field, given in zip(call.fields, out, strict=True):
-        if given is None:
-            continue
-        wanted = shape if field in reference.WITH_LETTERS else shape[: call.axis] + shape[call.axis + 1 :]
-        check_out(wanted, _result_dtype(field, dtype), tuple(given.shape), library.dtype_name(given), field)
-        shadow = _shadow(given, library)
-        if overlaps_itself(shadow):
-            raise ValueError(f"out for {field} has elements that share memory; pass an array of its own")
-        operands.append((field, shadow))
+def _check_out(field: str, given: AnyArray, axis: int, grad: AnyArray, library: Library) -> None:
+    """Refuse an output whose shape or dtype does not fit, or that shares memory with itself."""
+    shape = tuple(grad.shape)
+    wanted = shape if field in reference.WITH_LETTERS else shape[:axis] + shape[axis + 1 :]
+    dtype = _result_dtype(field, library.dtype_name(grad))
+    check_out(wanted, dtype, tuple(given.shape), library.dtype_name(given), field)
+    if overlaps_itself(_shadow(given, library)):
+        raise ValueError(f"out for {field} has elements that share memory; pass an array of its own")
+
+
+def _check_overlap(
+    call: Call, kind: _Kind, inputs: Sequence[AnyArray], out: Sequence[AnyArray], library: Library
+) -> None:
+    """Refuse outputs that lie on the memory of others."""
+    names = (*kind.names[: len(inputs)], *call.fields)
+    operands = [
+        (name, _shadow(array, library)) for name, array in zip(names, (*inputs, *out), strict=True) if array is not None
+    ]
     check_overlap(operands, len(inputs))
 
 

@@ -182,6 +182,7 @@ LIBRARY = _cuda.Library(
     cuda_major=cupy.cuda.runtime.runtimeGetVersion() // 1000,
     out_of_memory=cupy.cuda.memory.OutOfMemoryError,
     queue=_queue,
+    kind=lambda array: (array.dtype, array.shape, array.strides, array.data.ptr % _cuda.ALIGNMENT),
     dtype_name=lambda array: array.dtype.name,
     address=lambda array: array.data.ptr,
     strides=lambda array: array.strides,

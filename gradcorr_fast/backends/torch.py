@@ -258,10 +258,17 @@ def _uses_cuda(tensor: torch.Tensor) -> bool:
     return bool(tensor.device.type == "cuda")
 
 
+def _queue(tensor: torch.Tensor) -> cuda.Queue:
+    """Device and current stream, asked as torch's own compiled code does: making a stream's object takes longer."""
+    device = tensor.device.index
+    return cuda.Queue(device, torch._C._cuda_getCurrentRawStream(device))
+
+
 LIBRARY = _cuda.Library(
     cuda_major=int((torch.version.cuda or "0").partition(".")[0]),
     out_of_memory=torch.OutOfMemoryError,
-    queue=lambda tensor: cuda.Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream),
+    queue=_queue,
+    kind=lambda tensor: (tensor.dtype, tensor.shape, tensor.stride(), tensor.data_ptr() % _cuda.ALIGNMENT),
     dtype_name=dtype_name,
     address=torch.Tensor.data_ptr,
     strides=lambda tensor: tuple(stride * tensor.element_size() for stride in tensor.stride()),
