@@ -1,15 +1,18 @@
 """One sequence of 200 bp: what a call costs when there is next to nothing to compute, and what the first one costs."""
 
+import dataclasses
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from benchmarks.harness import Work, compare, seconds
+from gradcorr_fast.kernels import cuda
 
 LENGTH = 200
 CALLS = 100  # in a row under one reading of the clock
@@ -64,6 +67,54 @@ def test_one_call(benchmark: Any, sizes: Any, record: Any, library: str, operati
         length=LENGTH,
         target_seconds=TARGET_SECONDS[library],
     )
+
+
+@pytest.mark.parametrize("operation", WORKS)
+def test_call_before_a_launch(sizes: Any, record: Any, operation: str) -> None:
+    """What the host does for a CUDA tensor until the driver is asked, beside PyTorch's line for a CPU tensor."""
+    torch = pytest.importorskip("torch")
+    from gradcorr_fast.backends import _cuda
+    from gradcorr_fast.backends import torch as backend
+
+    grad, x = torch.randn(1, LENGTH, 4), torch.zeros(1, LENGTH, dtype=torch.uint8)
+    ours = partial(WORKS[operation].ours, grad, x, -1)
+    plain = partial(correct_by_hand, grad)
+    launches = [0]
+
+    def launched(*_: Any) -> None:
+        launches[0] += 1
+
+    library = dataclasses.replace(backend.LIBRARY, queue=lambda _: cuda.Queue(0, 0))
+    with (
+        mock.patch.object(backend, "_uses_cuda", return_value=True),
+        mock.patch.object(backend, "LIBRARY", library),
+        mock.patch.object(_cuda, "check_device"),
+        mock.patch.object(cuda, "launch", launched),
+    ):
+        ours()
+        assert launches == [1]
+        times = [(each(plain), each(ours)) for _ in range(10 * sizes.pairs)]
+    plains, mine = (list(column) for column in zip(*times, strict=True))
+    record(
+        compare(mine, plains),
+        operation=operation,
+        layout="(N, L, 4)",
+        outputs="fresh",
+        x=WORKS[operation].x,
+        provider="call before a launch",
+        n_sequences=1,
+        length=LENGTH,
+        target_seconds=15e-6,
+    )
+
+
+def correct_by_hand(grad: Any) -> Any:
+    return grad - grad.mean(-1, keepdim=True)
+
+
+def each(call: Any) -> float:
+    """Seconds of one of many calls in a row."""
+    return seconds(lambda: [call() for _ in range(CALLS)]) / CALLS
 
 
 def test_first_result(tmp_path: Path, sizes: Any, record: Any) -> None:
