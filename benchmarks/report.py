@@ -306,7 +306,8 @@ def call(row: Row) -> list[str]:
         text = f"{row['extra_seconds']:.2f} s more than {row['provider']} ({row['provider_seconds']:.2f} s)"
         return [row["operation"], "new process", text, f"{row['target_extra_seconds']:g} s"]
     aim_us = f"{row['target_seconds'] * 1e6:g} us"
-    return [row["operation"], row["provider"], f"{row['seconds'] * 1e6:.1f} us", aim_us]
+    by_hand = f" ({row['seconds_by_hand'] * 1e6:.1f} us by hand)" if "seconds_by_hand" in row else ""
+    return [row["operation"], row["provider"], f"{row['seconds'] * 1e6:.1f} us{by_hand}", aim_us]
 
 
 if __name__ == "__main__":
