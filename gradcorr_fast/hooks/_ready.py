@@ -118,7 +118,8 @@ class Framework(NamedTuple):
     None if `gradients` raises where it is not."""
     refer: "Callable[[AnyArray, tuple[AnyArray, ...], Positions, Wish], Substitutions | None] | None" = None
     """Runs sequences, for substitutions in them; None where whole passes do as well, or nothing else is known."""
-    shapes: Shapes = Shapes.FEW
+    shapes: Callable[[], Shapes] = lambda: Shapes.FEW
+    """Finds out which numbers of rows the model takes at no cost."""
     see: Callable[[AnyArray], Array] | None = None
     """Sees an array, its own or the user's, as NumPy does, on the same memory; None where that cannot be. Then all but
     the model is NumPy's, since a framework takes tens of microseconds for each of many small operations."""

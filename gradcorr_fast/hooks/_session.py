@@ -48,7 +48,7 @@ class Session:
         """How substitutions are computed, of `choose_engine`."""
         self.engine_note = ""
         """The same in words, with the reason."""
-        self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes
+        self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes()
         """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
         self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def _make_framework(
 
     refer = Chooser(model, request, run, gradient, precision)
     return Framework(
-        enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, _shapes_of(model)
+        enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, partial(_shapes_of, model)
     )
 
 
