@@ -239,3 +239,26 @@ def test_accelerate() -> None:
     model, batches = accelerator.prepare(net, batches)
     found = torch.cat([accelerator.gather(gf.hooks.torch.saliency(model, batch, target=1)) for (batch,) in batches])
     torch.testing.assert_close(found, gf.hooks.torch.saliency(net, x, target=1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_data() -> None:
+    ray = pytest.importorskip("ray", reason="pip install 'ray[data]'")
+    ray_data = pytest.importorskip("ray.data", reason="pip install 'ray[data]'")
+    x = one_hot(10, 50, 1).numpy()
+
+    class Attribute:
+        def __init__(self) -> None:
+            self.net = network()
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return {"k": batch["k"], "map": gf.hooks.torch.saliency(self.net, batch["x"], target=1)}
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = ray_data.from_items([{"k": k, "x": row} for k, row in enumerate(x)])
+        found = rows.map_batches(Attribute, batch_size=4, concurrency=1).take_all()
+    finally:
+        ray.shutdown()
+    maps = np.stack([row["map"] for row in sorted(found, key=lambda row: row["k"])])
+    np.testing.assert_allclose(maps, gf.hooks.torch.saliency(network(), x, target=1), rtol=1e-5, atol=1e-7)

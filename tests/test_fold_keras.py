@@ -1,12 +1,16 @@
 """The correction folded into Keras models: same predictions, every gradient corrected, saved and trained."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import gradcorr_fast as gf
+from gradcorr_fast.cli import main
 
 keras = pytest.importorskip("keras")
 if keras.backend.backend() != "tensorflow":
@@ -115,11 +119,18 @@ def used_twice() -> Any:
     return keras.Model(x, layers.Dense(1)(layers.Flatten()(layer(layer(x)))))
 
 
+def inner_used_twice() -> Any:
+    inner = keras.Sequential([keras.Input((30, 4)), layers.Conv1D(4, 3, padding="same")])
+    x = keras.Input((30, 4))
+    return keras.Model(x, layers.Dense(1)(layers.Flatten()(layers.Add()([inner(x), inner(layers.ReLU()(x))]))))
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "an activation first": (lambda: sequential(layers.ReLU()), {}, r"the input meets .*\(ReLU\) first"),
     "recurrence first": (lambda: sequential(layers.LSTM(3, return_sequences=True)), {}, r"\(LSTM\) first"),
     "groups": (lambda: sequential(layers.Conv1D(4, 3, groups=4)), {}, "does not take the letters of a position as its"),
     "twice": (used_twice, {}, "is used more than once"),
+    "twice inside": (inner_used_twice, {}, "is used more than once"),
     "padding": (lambda: sequential(layers.Conv1D(4, 3, padding="same")), {"exact": False}, "needs a bias and no pad"),
     "another axis": (MODELS["convolution"], {"axis": 1}, "does not take the letters"),
     "letters apart": (MODELS["dense behind flatten"], {"axis": 1}, "takes the letters of a position apart"),
@@ -141,3 +152,108 @@ def test_what_is_no_graph_is_refused() -> None:
     for model in (Own(), lambda x: x, keras.Model([a := keras.Input((3, 4)), b := keras.Input((3, 4))], a + b)):
         with pytest.raises(TypeError, match="must be a Sequential or functional Keras model of one input"):
             fold(model)
+
+
+# --- the command ---
+
+NETS = """
+import keras
+
+@keras.saving.register_keras_serializable(package="nets")
+class Halve(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+
+def make():
+    keras.utils.set_random_seed(0)
+    inner = [keras.layers.Conv1D(8, 7, activation="relu"), Halve(), keras.layers.GlobalMaxPooling1D()]
+    return keras.Sequential([keras.Input((None, 4)), *inner, keras.layers.Dense(2, "sigmoid")])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("keras_nets.py").write_text(NETS)
+    return tmp_path
+
+
+def command(*arguments: str, status: int = 0) -> str:
+    result = CliRunner().invoke(main, ["fold", *arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("source", ["keras_nets:make", "net.keras"])
+def test_a_file_is_written_whose_gradients_are_corrected(folder: Path, source: str) -> None:
+    model = gf.model_files.load_model("keras_nets:make").model
+    model.save("net.keras")
+    said = command(source, "-o", "corrected.keras", "--length", "30")
+    assert "Input: (any, any, 4)\n" in said
+    assert "Read back and compared in float32: predictions differ by" in said
+    folded = gf.model_files.load_model("corrected.keras").model
+    np.testing.assert_allclose(folded(X), model(X), rtol=1e-5)
+    np.testing.assert_allclose(maps(folded, X, False), maps(model, X, True), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["plain.keras", "plain.weights.h5"])
+def test_files_without_layers_of_ours(folder: Path, name: str) -> None:
+    if name.endswith("h5"):
+        pytest.importorskip("h5py")
+    said = command("keras_nets:make", "-o", name, "--weights-only")
+    assert "Predictions equal the original's for one-hot sequences alone" in said
+    assert ("Input:" in said) == name.endswith(".keras")
+    model = gf.model_files.load_model("keras_nets:make").model
+    is_model = name.endswith(".keras")
+    folded = gf.model_files.load_model(
+        *([name] if is_model else ["keras_nets:make"]), weights=None if is_model else name
+    )
+    assert not any(type(layer).__module__.startswith("gradcorr_fast") for layer in folded.model.layers)
+    np.testing.assert_allclose(folded.model(X), model(X), rtol=1e-4)
+    np.testing.assert_allclose(maps(folded.model, X, False), maps(model, X, True), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["keras_nets:make", "-o", "out.pt2"],
+            "must end in .keras, or with --weights-only in .keras or",
+        ),
+        (["keras_nets:make", "-o", "out.h5", "--weights-only"], "must end in .keras or .weights.h5, or without"),
+        (["keras_nets:make", "-o", "there.keras"], "exists already; --force replaces it"),
+        (
+            ["keras_nets:make", "-o", "out.keras", "--axis", "1"],
+            "does not take the letters of a position as its channels",
+        ),
+    ],
+)
+def test_a_wrong_call_is_told_and_leaves_nothing(folder: Path, arguments: list[str], message: str) -> None:
+    Path("there.keras").write_text("old")
+    before = {path.name for path in folder.iterdir()}
+    assert message in " ".join(command(*arguments, status=2).split())
+    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == before
+    assert Path("there.keras").read_text() == "old"
+
+
+def test_a_file_that_disagrees_gets_no_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is judged, not what was in memory."""
+    load = keras.saving.load_model
+
+    def changed(*arguments: Any, **options: Any) -> Any:
+        model = load(*arguments, **options)
+        model.set_weights([2 * weights for weights in model.get_weights()])
+        return model
+
+    monkeypatch.setattr(keras.saving, "load_model", changed)
+    assert "predictions of the folded model differ" in command("keras_nets:make", "-o", "out.keras", status=1)
+    assert not [path for path in folder.iterdir() if "out" in path.name]
+
+
+def test_models_with_projections_are_loaded(tmp_path: Path) -> None:
+    """In a new process, which has imported nothing that knows the layer."""
+    path = tmp_path / "projected.keras"
+    sequential(gf.hooks.keras.SimplexProjection(), layers.Conv1D(8, 7)).save(path)
+    code = f"import gradcorr_fast as gf; print(gf.model_files.load_model({str(path)!r}).framework)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "keras\n", done.stderr

@@ -260,6 +260,37 @@ def test_keras_inputs_have_names_and_places(keras: Any) -> None:
         saliency(two_inputs(keras, "dict"), X, args={"other": SCALE}, input="seq")
 
 
+def test_keras_classes_are_called_as_their_call_is_written(keras: Any) -> None:
+    """They have no names of inputs, as graphs of layers have."""
+    saliency = gf.hooks.tensorflow.saliency
+
+    class Several(keras.Model):  # type: ignore[misc,name-defined]
+        def call(self, sequence: Any, scale: Any, factor: float = 1.0, training: Any = None) -> Any:
+            assert training is False
+            return keras.ops.sum(sequence**2, (1, 2))[:, None] * scale * factor
+
+    class Dict(keras.Model):  # type: ignore[misc,name-defined]
+        def call(self, inputs: Any) -> Any:
+            return keras.ops.sum(inputs["sequence"] ** 2, (1, 2))[:, None] * inputs["scale"]
+
+    class List(keras.Model):  # type: ignore[misc,name-defined]
+        def call(self, inputs: Any) -> Any:
+            return keras.ops.sum(inputs[0] ** 2, (1, 2))[:, None] * inputs[1]
+
+    wanted = gf.correct(2 * X * SCALE[:, :, None])
+    for model, given in (
+        (Several(), {"args": (SCALE,)}),
+        (Several(), {"input": "sequence", "args": {"scale": SCALE}}),
+        (Several(), {"input": "sequence", "args": {"scale": SCALE, "factor": 1}}),
+        (Dict(), {"input": "sequence", "args": {"scale": SCALE}}),
+        (List(), {"args": (SCALE,)}),
+    ):
+        np.testing.assert_allclose(saliency(model, X, target=0, **given), wanted, rtol=1e-5)
+    with pytest.raises(Exception, match="scale") as caught:
+        saliency(Dict(), X, input="sequence", args={"other": SCALE})
+    assert "X of shape" in "".join(caught.value.__notes__)
+
+
 def test_keras_outputs_and_layers_have_names(keras: Any) -> None:
     model = two_inputs(keras, "list")
     options = {"args": (SCALE,), "input": 1}

@@ -53,7 +53,7 @@ def make_inputs(args: Unchecked, place: Key, n_sequences: int) -> tuple[Inputs |
         raise ValueError(f"input={place!r} is where X goes, and args has it too; leave it away there")
     if isinstance(place, int) and place and place not in range(len(given) + 1):
         raise ValueError(f"input={place} needs {place} inputs before X; args has {len(given)}")
-    arrays = {key: value for key, value in given.items() if not _is_constant(value)}
+    arrays = {key: value for key, value in given.items() if not is_constant(value)}
     for array in arrays.values():
         if library(array) is None or tuple(array.shape)[:1] != (n_sequences,):
             raise ValueError(
@@ -66,7 +66,7 @@ def make_inputs(args: Unchecked, place: Key, n_sequences: int) -> tuple[Inputs |
     return None if is_plain else Inputs(place, tuple(arrays), constants), tuple(arrays.values())
 
 
-def _is_constant(value: Any) -> bool:
+def is_constant(value: Any) -> bool:
     """Whether an input is the same for all sequences."""
     return isinstance(value, CONSTANTS) or (library(value) is not None and not len(value.shape))
 

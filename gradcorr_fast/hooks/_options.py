@@ -158,6 +158,11 @@ def check_input(name: str, value: Unchecked) -> int | str:
     raise TypeError(f"{name} must be the place of X among the model's inputs, or its name; got {value!r}")
 
 
+def read_input(text: str) -> int | str:
+    """Read the place or name of an input."""
+    return int(text) if text.isdigit() else text
+
+
 def check_level(name: str, value: Unchecked) -> int | tuple[str, ...]:
     """Refuse what is neither a level of optimisation nor the names of its steps."""
     if hasattr(value, "__index__") and not isinstance(value, bool) and 0 <= int(value) <= 2:
@@ -210,6 +215,12 @@ class RunOptions(TypedDict, total=False):
             metavar="NAME|N,...",
         ),
     ]  # fmt: skip
+    input: Annotated[
+        int | str,
+        Option(
+            0, "Where the sequences go among the model's inputs.", check=check_input, read=read_input, metavar="NAME|N"
+        ),
+    ]
     batch_size: Annotated[
         int | str,
         Option(
@@ -258,7 +269,6 @@ class MapOptions(TypedDict, total=False):
     target: Annotated[TargetLike, Option(0)]
     targets: Annotated[Sequence[TargetLike] | None, Option()]
     axis: Annotated[int, Option(-1)]
-    input: Annotated[int | str, Option(0, check=check_input)]
     corrected: Annotated[bool, Option(True)]
     outputs: Annotated[Sequence[str] | str | None, Option()]
     letters: Annotated[slice | None, Option()]

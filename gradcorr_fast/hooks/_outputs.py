@@ -1,7 +1,7 @@
 """What comes out of models: errors with a note of what went in, and the one array that is meant of several."""
 
 import dataclasses
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,9 +33,19 @@ def call_model(model: Model, *inputs: AnyArray, **options: Any) -> Any:
     try:
         return model(*inputs, **options)
     except Exception as error:
-        x = inputs[0][0] if isinstance(inputs[0], list) else inputs[0]
-        error.add_note(f"This came out of the model, which was given X of shape {tuple(x.shape)}.")
+        shapes = [shape for shape in _shapes(inputs, options) if len(shape) > 2]
+        if shapes:
+            error.add_note(f"This came out of the model, which was given X of shape {shapes[0]}.")
         raise
+
+
+def _shapes(*inputs: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the shapes of arrays, also of those in lists and dicts."""
+    for value in inputs:
+        if isinstance(value, list | tuple | dict):
+            yield from _shapes(*(value.values() if isinstance(value, dict) else value))
+        elif hasattr(value, "shape"):
+            yield tuple(value.shape)
 
 
 def pick(outputs: Any, output: Head) -> Any:

@@ -235,8 +235,8 @@ def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array
 
 @contextmanager
 def open_session(
-    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, takes_one_size: bool = False,
-    **options: Unpack[Options],
+    model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, args: Any = None,
+    takes_one_size: bool = False, **options: Unpack[Options],
 ) -> Iterator[Session]:  # fmt: skip
     """Make a model ready, and put it back at the end.
 
@@ -250,6 +250,8 @@ def open_session(
         Positions of its input.
     dtype : NumPy dtype
         Of its input.
+    args : tuple or dict, optional
+        Further inputs of the model, which are the same for all sequences.
     takes_one_size : bool
         Whether the model takes batches of one size only, which is then `batch_size`.
     options
@@ -259,7 +261,7 @@ def open_session(
     codes = np.random.default_rng(0).integers(0, 4, (1, length)).astype(np.uint8)
     example = sequences.one_hot(codes, dtype, options["axis"])
     X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
-    with _prepare_for(model, framework)(model, X, None, saliency(), options) as ready:
+    with _prepare_for(model, framework)(model, X, args, saliency(), options) as ready:
         yield Session(ready, dtype, takes_one_size=takes_one_size)
 
 

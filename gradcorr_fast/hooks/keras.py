@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from inspect import signature
 from types import FunctionType
 from typing import Any
 
@@ -14,7 +15,7 @@ except ModuleNotFoundError as error:
 
 import numpy as np
 
-from ._inputs import Inputs
+from ._inputs import Inputs, takes_dict
 from ._keras.folding import fold
 from ._outputs import Head, call_model, pick
 
@@ -151,13 +152,31 @@ class _ProjectedCall:
 
 def call(model: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None = None) -> Any:
     """Call a model for inference."""
-    return call_model(model, arrange(model, x, args, inputs), training=False)
+    given, named = arrange(model, x, args, inputs)
+    return call_model(model, *given, **named, training=False)
 
 
-def arrange(model: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None = None) -> Any:
-    """Return what a model takes: one array, a list of several, or a dict of them by name."""
-    structure = getattr(model, "_inputs_struct", None)
-    names = [*structure] if isinstance(structure, dict) else [tensor.name for tensor in getattr(model, "inputs", ())]
+def arrange(
+    model: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a model is called with: one array, a list or a dict, or what the `call` of a user's class takes."""
+    structure = getattr(getattr(model, "_functional", model), "_inputs_struct", None)  # of a Sequential
+    if structure is not None:
+        return (_structured(model, structure, x, args, inputs),), {}
+    several, named = ([x, *args], {}) if inputs is None else inputs.arrange(x, args)
+    taken = {name: p for name, p in signature(model.call).parameters.items() if name not in ("training", "mask")}
+    if inputs is not None and named and not takes_dict(model.call, inputs):
+        return tuple(several), named
+    if not named and sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in taken.values()) > 1:
+        return tuple(several), {}
+    if named and several:
+        raise ValueError(f"{model.name} takes one input; give all that is in it a name, or none")
+    return (named or (several if len(several) > 1 else several[0]),), {}
+
+
+def _structured(model: Any, structure: Any, x: Any, args: tuple[Any, ...], inputs: Inputs | None) -> Any:
+    """Return what a graph of layers takes: one array, a list of several, or a dict of them by name."""
+    names = [*structure] if isinstance(structure, dict) else [tensor.name for tensor in model.inputs]
     if inputs is None:
         if isinstance(structure, dict) and len(names) > 1:
             raise ValueError(

@@ -236,7 +236,8 @@ def angle_penalty(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         if is_keras(model):
-            outputs = call_model(model, keras_hooks.arrange(model, x, arrays), training=training)
+            given, named = keras_hooks.arrange(model, x, arrays)
+            outputs = call_model(model, *given, **named, training=training)
         else:
             outputs = call_model(model, x, *arrays)
         (value,) = request.values(outputs, positions)

@@ -1,5 +1,6 @@
 """Keras models from files."""
 
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,14 @@ except ModuleNotFoundError as error:
 import numpy as np
 
 from .._types import Device, Model
+from ..hooks._keras.folding import Differences, differences, fold
+from ..hooks.keras import SimplexProjection  # noqa: F401 - which files may name
 
 LAMBDAS = ('"__lambda__"', '"function_type": "lambda"')
 """How configurations of Keras 3 and Keras 2 say that a layer's function is stored as byte code."""
+SUFFIXES = {False: (".keras",), True: (".keras", ".weights.h5")}
+"""Of a folded model, with layers of this package or without."""
+AXIS = -1
 
 
 def load_file(path: Path, trust: bool, custom_objects: dict[str, Any]) -> Any:
@@ -95,3 +101,27 @@ def _first(shape: Any) -> Any:
     while isinstance(shape, dict | list):
         shape = next(iter(shape.values())) if isinstance(shape, dict) else shape[0]
     return shape
+
+
+def write_folded(
+    model: Model, path: Path, axis: int, length: int | None, *, weights_only: bool
+) -> tuple[tuple[int | None, ...] | None, Differences]:
+    """Write the folded copy of a model; return the shape of its input, if a model was written, and differences."""
+    folded = fold(model, axis, exact=not weights_only, length=length)
+    if path.suffix == ".h5":
+        again = keras.models.clone_model(model)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # Keras insists on the name of the file
+            weights = Path(folder) / "folded.weights.h5"
+            folded.save_weights(weights)
+            load_weights(again, weights)
+            weights.replace(path)
+        return None, differences(model, again, axis, length)
+    folded.save(path)
+    with keras.saving.custom_object_scope(_objects_of(model)):
+        again = keras.saving.load_model(path, compile=False, safe_mode=False)  # which was written here
+    return tuple(again.inputs[0].shape), differences(model, again, axis, length)
+
+
+def _objects_of(model: Model) -> dict[str, Any]:
+    """Return the classes of a model's layers, which its file names."""
+    return {type(layer).__name__: type(layer) for layer in model._flatten_layers()}

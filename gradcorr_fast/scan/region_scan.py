@@ -73,7 +73,7 @@ def attribute_regions(
         `n_references`, `n_steps`, `rule`, `n_samples`, `kind`, `sd`, `rate` and `preset`.
     random_state : int
         Seed of the methods that draw at random; what is drawn depends on it and on each sequence alone.
-    length, axis, targets, output, edges, max_n, contigs
+    length, axis, targets, output, input, args, edges, max_n, contigs
         See `score_variants`. A window begins at centre - length // 2. The centre is the summit of a narrowPeak that
         tells one, and (start + stop) // 2 of every other region.
     batch_size, device, precision, optimize, rc, rc_output, bin_axis, strand_pairs, shifts

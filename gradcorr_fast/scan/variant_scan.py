@@ -121,6 +121,10 @@ def score_variants(
     output : int, str or tuple, optional
         Head of a model that returns several, in a tuple, a mapping or an object with fields, such as a dataclass: its
         number or name, or those on the way to it, such as ("human", 1).
+    input : int or str
+        The place of the windows among the model's inputs, or their name.
+    args : dict or tuple
+        The model's other inputs, by name or in their order, which are the same for all windows: None, texts, numbers.
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.

@@ -29,6 +29,8 @@ class First(NamedTuple):
     layer: Any
     is_flat: bool
     """Whether positions and letters are one axis of what it takes."""
+    n_calls: int
+    """How often the model calls it."""
 
 
 @keras.saving.register_keras_serializable(package="gradcorr_fast")
@@ -90,7 +92,7 @@ def _project(x: Any, axis: int) -> Any:
     return stop(x) + (centred - stop(centred))
 
 
-def fold(model: Any, axis: int = -1, *, exact: bool = True) -> Any:
+def fold(model: Any, axis: int = -1, *, exact: bool = True, length: int | None = None) -> Any:
     """Return a copy of a Keras model with the correction in its first layers: same predictions, corrected gradients.
 
     Parameters
@@ -106,6 +108,8 @@ def fold(model: Any, axis: int = -1, *, exact: bool = True) -> Any:
         first. False changes nothing but weights and biases, so that no layer is of ours; it needs biases and
         convolutions without padding, and off the simplex (SmoothGrad, paths between sequences, unknown letters)
         predictions are those at the projection of the input, whose letters sum to 1.
+    length : int, optional
+        Positions of the random sequences on which the copy is compared, where the model takes any.
 
     Returns
     -------
@@ -138,7 +142,7 @@ def fold(model: Any, axis: int = -1, *, exact: bool = True) -> Any:
     if not isinstance(graph, keras.Model) or not hasattr(graph, "_nodes_by_depth") or len(graph.inputs) != 1:
         kind = type(model).__name__
         raise TypeError(f"model must be a Sequential or functional Keras model of one input; got a {kind}")
-    firsts = {id(first.layer): first for first in _first_layers(graph, False)}
+    firsts = {id(first.layer): first for first in _first_layers(graph)}
     for first in firsts.values():
         _check(first, graph.inputs[0].shape, axis, exact)
     n_letters = int(graph.inputs[0].shape[axis])
@@ -158,12 +162,12 @@ def fold(model: Any, axis: int = -1, *, exact: bool = True) -> Any:
         for layer, copy in zip(originals, copies, strict=True):
             if id(layer) in firsts:
                 _change_weights(copy, n_letters)
-    _compare(model, folded, graph.inputs[0].shape, axis)
+    differences(model, folded, axis, length)
     return folded
 
 
-def _first_layers(graph: Any, is_flat: bool) -> Iterator[First]:
-    """Yield the layers that take the input of a graph."""
+def _first_layers(graph: Any, is_flat: bool = False, n_calls: int = 1) -> Iterator[First]:
+    """Yield the layers that take the input of a graph, which is called so often."""
     waiting = [(graph.inputs[0], is_flat)]
     nodes = [node for several in graph._nodes_by_depth.values() for node in several]
     while waiting:
@@ -172,15 +176,16 @@ def _first_layers(graph: Any, is_flat: bool) -> Iterator[First]:
             if not any(given is tensor for given in node.input_tensors):
                 continue
             layer = node.operation
+            n = n_calls * sum(other.operation is layer for other in nodes)
             inner = getattr(layer, "_functional", layer)
             if isinstance(layer, (keras.layers.InputLayer, *SAME)):
                 waiting += [(output, flat) for output in node.output_tensors if output is not tensor]
             elif isinstance(layer, keras.layers.Flatten):
                 waiting += [(output, True) for output in node.output_tensors]
             elif isinstance(inner, keras.Model) and hasattr(inner, "_nodes_by_depth") and len(inner.inputs) == 1:
-                yield from _first_layers(inner, flat)
+                yield from _first_layers(inner, flat, n)
             else:
-                yield First(layer, flat)
+                yield First(layer, flat, n)
 
 
 def _check(first: First, shape: tuple[Any, ...], axis: int, exact: bool) -> None:
@@ -189,7 +194,7 @@ def _check(first: First, shape: tuple[Any, ...], axis: int, exact: bool) -> None
     name = f"{layer.name} ({type(layer).__name__})"
     if type(layer) not in FOLDED:
         raise ValueError(f"the input meets {name} first, which is no Conv1D, Conv2D or Dense; use SimplexProjection")
-    if len(layer._inbound_nodes) > 1:
+    if first.n_calls > 1:
         raise ValueError(f"{name} is used more than once; use SimplexProjection")
     if isinstance(layer, keras.layers.Dense):
         if not is_last or (first.is_flat and len(shape) != 3):
@@ -208,17 +213,28 @@ def _change_weights(layer: Any, n_letters: int) -> None:
     layer.set_weights([(grouped - mean).reshape(kernel.shape), bias + mean.sum((0, 1))])
 
 
-def _compare(model: Any, folded: Any, shape: tuple[Any, ...], axis: int) -> None:
-    """Raise an error if predictions or corrected gradients of random sequences differ."""
-    n_letters, others = int(shape[axis]), [LENGTH if n is None else int(n) for n in shape[1:]]
+class Differences(NamedTuple):
+    """The largest differences between a model and its folded copy."""
+
+    predictions: float
+    """Of the outputs, as part of the largest."""
+    gradients: float
+    """Between the gradient of the copy and the corrected gradient of the model, as part of the largest."""
+    dtype: str
+
+
+def differences(model: Any, folded: Any, axis: int, length: int | None = None) -> Differences:
+    """Compare predictions and corrected gradients of random sequences; raise an error if they differ."""
+    shape = getattr(model, "_functional", model).inputs[0].shape
+    n_letters, others = int(shape[axis]), [length or LENGTH if n is None else int(n) for n in shape[1:]]
     del others[axis - 1 if axis > 0 else axis]
     codes = np.random.default_rng(0).integers(0, n_letters, (N_COMPARED, *others))
     x = np.moveaxis(np.eye(n_letters, dtype=np.float32)[codes], -1, axis)
-    _agree("predictions", *(_flat(each(x, training=False)) for each in (model, folded)))
+    predictions = _agree("predictions", *(_flat(each(x, training=False)) for each in (model, folded)))
     saliency = import_module(f"..{keras.backend.backend()}", __package__).saliency
     options = {"axis": axis, "target": _total, "output": _first_output(model, x)}
     grads = saliency(model, x, **options), saliency(folded, x, corrected=False, **options)
-    _agree("gradients", *(np.asarray(grad) for grad in grads))
+    return Differences(predictions, _agree("gradients", *(np.asarray(grad) for grad in grads)), "float32")
 
 
 def _first_output(model: Any, x: Array) -> Any:
@@ -235,7 +251,9 @@ def _flat(outputs: Any) -> Array:
     return np.concatenate([np.asarray(keras.ops.convert_to_numpy(leaf)).reshape(-1) for leaf in leaves])
 
 
-def _agree(what: str, expected: Array, found: Array) -> None:
+def _agree(what: str, expected: Array, found: Array) -> float:
+    """Return the largest difference as part of the largest number."""
     gap, scale = float(np.abs(found - expected).max()), float(np.abs(expected).max())
     if not gap <= TOLERANCE * scale:
         raise RuntimeError(f"{what} of the folded model differ from those of the original by {gap:.2g} of {scale:.2g}")
+    return gap / scale if scale else 0.0

@@ -159,9 +159,10 @@ def _make_framework(
         return forward(model, x, tuple(args), request)
 
     refer = Chooser(model, request, run, gradient, precision)
+    shapes = partial(_shapes_of, model)
     return Framework(
-        enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, partial(_shapes_of, model)
-    )
+        enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, shapes
+    )  # fmt: skip
 
 
 def _shapes_of(model: Model) -> Shapes:
@@ -240,16 +241,16 @@ def _from_numpy(rows: Array) -> torch.Tensor:
 
 def forward(model: Model, x: torch.Tensor, args: tuple[Any, ...], request: _request.Request) -> Any:
     """What the model returns, or what goes into its last activation."""
-    activations, inputs = _Activations(), (x, *args)
+    activations, inputs, named = _Activations(), (x, *args), dict[str, Any]()
     if _request.is_keras(model):
         from .. import keras
 
-        inputs = (keras.arrange(model, x, args, request.inputs),)
+        inputs, named = keras.arrange(model, x, args, request.inputs)
     try:
         if not request.before_activation:
-            return call_model(model, *inputs)
+            return call_model(model, *inputs, **named)
         with activations:
-            outputs = call_model(model, *inputs)
+            outputs = call_model(model, *inputs, **named)
     except (RuntimeError, NotImplementedError) as error:
         dtypes = {p.dtype for p in model.parameters()} if isinstance(model, torch.nn.Module) else set()
         if "type" in str(error) and dtypes and x.dtype not in dtypes:

@@ -1,5 +1,6 @@
 """What a scan may be asked: names, defaults, checks, and the form in which it is recorded."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Annotated, Any, TypedDict
 
 from ... import targets
 from ..._types import PathLike, TargetLike, Unchecked
+from ...hooks._inputs import is_constant
 from ...hooks._options import (
     COMMON,
     METHODS,
@@ -30,6 +32,7 @@ from ...hooks._options import (
     records_of,
     table_of,
 )
+from ...hooks._outputs import kind_of
 from ..results.tables import SCORES, check_scores
 from .folder import file_digest
 
@@ -69,8 +72,51 @@ def record_regions(regions: Unchecked) -> Any:
     return None if regions is None else [str(region) for region in regions]
 
 
+def read_argument(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE: a number, true, false or null, otherwise text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"{text!r} must be NAME=VALUE, such as is_human=true")
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(found, list | dict) else found
+
+
+def check_arguments(name: str, value: Unchecked) -> Any:
+    """Refuse inputs that are not the same for all windows; pairs of names and values become a dict."""
+    if isinstance(value, str) or not isinstance(value, Sequence | Mapping):
+        raise TypeError(f"{name} must be a tuple of inputs in their order, or a dict of them by name; got {value!r}")
+    pairs = [pair for pair in value if isinstance(pair, tuple)]
+    if pairs and len(dict(pairs)) < len(value):
+        raise ValueError(f"{name} has a name twice, or some values without a name; give each once")
+    given = dict(pairs) if pairs else value
+    for one in given.values() if isinstance(given, Mapping) else given:
+        if not is_constant(one):
+            raise TypeError(
+                f"{name} of a scan must be None, texts or numbers, which are the same for all windows; got "
+                f"{kind_of(one)} (make it inside of the model, or by functools.partial)"
+            )
+    return given
+
+
+def record_arguments(value: Any) -> Any:
+    """Return inputs as JSON keeps them."""
+    return {name: as_json(one) for name, one in value.items()} if isinstance(value, Mapping) else as_json(value)
+
+
 class ModelOptions(RunOptions, total=False):
     """Options of every scan."""
+
+    args: Annotated[
+        Sequence[Any] | Mapping[str, Any],
+        Option(
+            (), "Input of the model that is the same for all windows; repeatable.", flags=("--arg",),
+            check=check_arguments, read=read_argument, metavar="NAME=VALUE", is_repeatable=True,
+            record=record_arguments,
+        ),
+    ]  # fmt: skip
 
     length: Annotated[
         int | None,

@@ -224,7 +224,7 @@ def _optimize_as_before(optimize: Any, before: Record | None) -> Any:
 def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any], optimize: Any) -> Any:
     given: Any = {name: options[name] for name in FOR_MODEL if name in options} | {"optimize": optimize}
     takes_one_size = model_files.inspect_model(loaded).batch_size is not None
-    return open_session(loaded.model, loaded.framework, takes_one_size=takes_one_size, **given)
+    return open_session(loaded.model, loaded.framework, args=options["args"], takes_one_size=takes_one_size, **given)
 
 
 def describe(ready: Ready, kind: str, probed: "Probe") -> Record:
