@@ -43,7 +43,7 @@ def main() -> None:
     write(args.docs / "speed.md", "\n\n".join(parts))
     rows = [row for row in results["rows"] if is_of_engines(row)]
     write(args.docs / "exact-effects.md", render_substitutions(results["header"], rows))
-    rows = [row for row in results["rows"] if row["outputs"] == BESIDE_PEERS]
+    rows = [row for row in results["rows"] if row["outputs"].endswith(BESIDE_PEERS)]
     write(args.docs / "peers.md", render_peers(results["header"], rows))
 
 
@@ -58,7 +58,7 @@ def write(page: Path, body: str) -> None:
 
 def is_main(row: Row) -> bool:
     """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
-    if is_of_engines(row) or row["outputs"] == BESIDE_PEERS:
+    if is_of_engines(row) or row["outputs"].endswith(BESIDE_PEERS):
         return False
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
@@ -183,16 +183,27 @@ def render_substitutions(header: Row, rows: list[Row]) -> str:
 
 
 def render_peers(header: Row, rows: list[Row]) -> str:
-    """A table of how many times as fast each method is as a peer's, by the number of sequences."""
-    counts = sorted({row["n_sequences"] for row in rows})
+    """A table of how many times as fast each method is as a peer's, by the number of sequences, and of its memory."""
+    times = [row for row in rows if "peak_bytes" not in row]
+    peaks = {(row["provider"], row["operation"]): row for row in rows if "peak_bytes" in row}
+    counts = sorted({row["n_sequences"] for row in times})
     found: dict[tuple[str, str], dict[int, Row]] = {}
-    for row in rows:
+    for row in times:
         found.setdefault((row["provider"], row["operation"]), {})[row["n_sequences"]] = row
     lines = [
-        [peer, method, *(ratio(of[n], 1) if n in of else "" for n in counts)] for (peer, method), of in found.items()
+        [*key, *(ratio(of[n], 1) if n in of else "" for n in counts), both_peaks(peaks.get(key))]
+        for key, of in found.items()
     ]
-    head = ["beside", "method", *("1 sequence" if n == 1 else f"{n:,}" for n in counts)]
+    head = ["beside", "method", *("1 sequence" if n == 1 else f"{n:,}" for n in counts), "MiB, theirs and ours"]
     return "\n\n".join(part for part in (table(head, lines), source(header, rows)) if part)
+
+
+def both_peaks(row: Row | None) -> str:
+    """Memory of theirs and ours, and of how many sequences."""
+    if row is None:
+        return ""
+    theirs, ours = (row[key] / 2**20 for key in ("provider_peak_bytes", "peak_bytes"))
+    return f"{theirs:,.0f}, {ours:,.0f} ({row['n_sequences']:,})"
 
 
 def is_of_engines(row: Row) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import gradcorr_fast as gf
+from benchmarks import memory
 from benchmarks.harness import interleave
 from benchmarks.test_hooks import Case
 from tests import models, other_packages, peers
@@ -146,6 +147,17 @@ def _stack() -> Iterator[ExitStack]:
         yield stack
 
 
+OF_TORCH = "Captum", "tangermeme", "gReLU"
+
+
+def sequences(peer: str, n: int) -> Any:
+    """One-hot sequences as a peer takes them."""
+    x = Case(LENGTH, n).one_hot()
+    if peer not in OF_TORCH:
+        return x
+    return pytest.importorskip("torch").from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1)))
+
+
 @pytest.mark.parametrize("n", COUNTS)
 @pytest.mark.parametrize(("peer", "method"), PAIRS)
 def test_attributions_beside_peers(
@@ -155,11 +167,7 @@ def test_attributions_beside_peers(
     if n > SLOW.get(method, COUNTS[-1]) or (is_quick and n > 1):
         pytest.skip("takes long, and fewer sequences tell enough")
     ours, theirs = PAIRS[peer, method](stack)
-    x = Case(LENGTH, n).one_hot()
-    is_torch = peer in ("Captum", "tangermeme", "gReLU")
-    if is_torch:
-        torch = pytest.importorskip("torch")
-        x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1)))
+    x, is_torch = sequences(peer, n), peer in OF_TORCH
     found, expected = (np.asarray(part(x)) for part in (ours, theirs))
     if method == "saliency":
         expected = gf.correct(expected, axis=1 if is_torch else -1)
@@ -170,4 +178,29 @@ def test_attributions_beside_peers(
         row, operation=method, outputs="beside peers", library="torch" if is_torch else "keras",
         layout="(N, 4, L)" if is_torch else "(N, L, 4)", x="one-hot", provider=peer, n_sequences=n, length=LENGTH,
         target=3 if peer in ("gReLU", "CREsted") and n >= 16 else 1,
+    )  # fmt: skip
+
+
+def call(peer: str, method: str, n: str, which: str) -> Callable[[], Any]:
+    """Return a call of ours ("0") or theirs ("1"), after one of a single sequence."""
+    part = PAIRS[peer, method](KEPT)[int(which)]
+    part(sequences(peer, 1))
+    x = sequences(peer, int(n))
+    return lambda: part(x)
+
+
+KEPT = ExitStack()
+"""Of a process that makes a call."""
+
+
+@pytest.mark.parametrize(("peer", "method"), PAIRS)
+def test_memory_beside_peers(benchmark: Any, sizes: Any, record: Any, stack: ExitStack, peer: str, method: str) -> None:
+    PAIRS[peer, method](stack)  # which skips what is not installed
+    n = 1 if sizes.pairs < 30 else SLOW.get(method, COUNTS[-1])
+    peaks = [memory.peak("benchmarks.test_peers", "call", peer, method, n, which) for which in (0, 1)]
+    benchmark.pedantic(lambda: None, rounds=1)
+    record(
+        {} if benchmark.disabled else {"peak_bytes": peaks[0], "provider_peak_bytes": peaks[1]},
+        operation=method, outputs="memory beside peers", layout="(N, 4, L)" if peer in OF_TORCH else "(N, L, 4)",
+        x="one-hot", provider=peer, n_sequences=n, length=LENGTH,
     )  # fmt: skip
