@@ -43,7 +43,7 @@ def main() -> None:
     write(args.docs / "speed.md", "\n\n".join(parts))
     rows = [row for row in results["rows"] if is_of_engines(row)]
     write(args.docs / "exact-effects.md", render_substitutions(results["header"], rows))
-    rows = [row for row in results["rows"] if row["outputs"].endswith(BESIDE_PEERS)]
+    rows = [row for row in results["rows"] if is_beside_peers(row)]
     write(args.docs / "peers.md", render_peers(results["header"], rows))
 
 
@@ -58,7 +58,7 @@ def write(page: Path, body: str) -> None:
 
 def is_main(row: Row) -> bool:
     """Whether a row belongs on the page: an aim, a peer at the standard work, or np.copyto."""
-    if is_of_engines(row) or row["outputs"].endswith(BESIDE_PEERS):
+    if is_of_engines(row) or is_beside_peers(row):
         return False
     peer = row["operation"] == "standard work" and row["provider"] != "yardstick" and row["x"] == "codes"
     return peer or "np.copyto" in row["provider"] or "scan" in row or any(key in row for key in AIMS)
@@ -192,7 +192,7 @@ def render_peers(header: Row, rows: list[Row]) -> str:
         found.setdefault((row["provider"], row["operation"]), {})[row["n_sequences"]] = row
     lines = [
         [*key, *(ratio(of[n], 1) if n in of else "" for n in counts), both_peaks(peaks.get(key))]
-        for key, of in found.items()
+        for key, of in sorted(found.items(), key=lambda item: str(item[0]).casefold())
     ]
     head = ["beside", "method", *("1 sequence" if n == 1 else f"{n:,}" for n in counts), "MiB, theirs and ours"]
     return "\n\n".join(part for part in (table(head, lines), source(header, rows)) if part)
@@ -204,6 +204,11 @@ def both_peaks(row: Row | None) -> str:
         return ""
     theirs, ours = (row[key] / 2**20 for key in ("provider_peak_bytes", "peak_bytes"))
     return f"{theirs:,.0f}, {ours:,.0f} ({row['n_sequences']:,})"
+
+
+def is_beside_peers(row: Row) -> bool:
+    """Whether a row compares attributions, or their memory, with those of another package."""
+    return str(row["outputs"]).endswith(BESIDE_PEERS)
 
 
 def is_of_engines(row: Row) -> bool:
