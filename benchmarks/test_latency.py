@@ -74,7 +74,7 @@ def test_call_before_a_launch(benchmark: Any, sizes: Any, record: Any, operation
     """What the host does for a CUDA tensor until the driver is asked, beside PyTorch's line for a CPU tensor."""
     torch = pytest.importorskip("torch")
     from gradcorr_fast.backends import _cuda
-    from gradcorr_fast.backends import torch as backend
+    from gradcorr_fast.backends.torch import _native as backend
 
     grad, x = torch.randn(1, LENGTH, 4), torch.zeros(1, LENGTH, dtype=torch.uint8)
     ours = partial(WORKS[operation].ours, grad, x, -1)
@@ -86,7 +86,7 @@ def test_call_before_a_launch(benchmark: Any, sizes: Any, record: Any, operation
 
     library = dataclasses.replace(backend.LIBRARY, queue=lambda _: cuda.Queue(0, 0))
     with (
-        mock.patch.object(backend, "_uses_cuda", return_value=True),
+        mock.patch.object(backend, "uses_cuda", return_value=True),
         mock.patch.object(backend, "LIBRARY", library),
         mock.patch.object(_cuda, "check_device"),
         mock.patch.object(cuda, "launch", launched),

@@ -160,16 +160,16 @@ def test_a_missing_cupy_is_named_with_the_extra_for_the_tensors_cuda() -> None:
 
 
 def test_tensors_of_rocm_get_the_formula_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradcorr_fast.backends import torch as backend
+    from gradcorr_fast.backends.torch import _native as backend
 
     device = torch.device("cuda", 0)
-    assert backend._has_kernels(device)
+    assert backend.has_kernels(device)
     monkeypatch.setattr(torch.version, "hip", "6.0")
-    assert not backend._has_kernels(device)
+    assert not backend.has_kernels(device)
 
 
 def test_a_note_says_what_there_was_no_room_for() -> None:
-    from gradcorr_fast.backends import torch as backend
+    from gradcorr_fast.backends.torch import _native as backend
 
     def refuse(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -257,7 +257,7 @@ def test_outputs_that_overlap_are_refused_however_often_their_kind_was_seen() ->
 
 
 def test_torch_is_asked_for_its_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradcorr_fast.backends import torch as backend
+    from gradcorr_fast.backends.torch import _native as backend
 
     monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda device: 70 + device, raising=False)
     assert backend.LIBRARY.queue(SimpleNamespace(device=torch.device("cuda", 2))) == cuda.Queue(2, 72)

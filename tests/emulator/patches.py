@@ -44,13 +44,13 @@ def emulated_launches() -> Iterator[Emulator]:
 @contextmanager
 def tensors_on_cuda() -> Iterator[None]:
     """Treat CPU tensors as those of a GPU."""
-    from gradcorr_fast.backends import torch as backend
+    from gradcorr_fast.backends.torch import _native as backend
 
     library = dataclasses.replace(backend.LIBRARY, queue=lambda _: cuda.Queue(0, 0))
     with (
         emulated_launches(),
         mock.patch.object(backend, "LIBRARY", library),
-        mock.patch.object(backend, "_uses_cuda", return_value=True),
+        mock.patch.object(backend, "uses_cuda", return_value=True),
     ):
         yield
 

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from ... import ops
+from ..._check import check_axis, check_float, select_letters
 from ..._warn import warn
+from ...backends.torch._native import dtype_name, is_native
 
 
 def project_gradient(
@@ -35,7 +37,8 @@ def project_gradient(
     Notes
     -----
     ``stop(x) + (c(x) - stop(c(x)))``, where c is `ops.correct`, which is linear and self-adjoint: its derivative is
-    itself. What drops `detach` from a graph drops the projection too: torch.jit.freeze and run_decompositions do.
+    itself. What drops `detach` from a graph drops the projection too: torch.jit.freeze and run_decompositions do. In
+    eager mode it is a copy forward and one correction backward.
 
     Examples
     --------
@@ -44,8 +47,29 @@ def project_gradient(
     >>> x.grad[0, :, 0]
     tensor([-2., -1.,  0.,  3.])
     """
+    if not torch.compiler.is_compiling() and is_native(x):
+        check_float(dtype_name(x), "x")
+        if letters is None:
+            check_axis(x.shape, axis, n_letters)
+        else:
+            select_letters(x.shape, axis, letters, n_letters)
+        projected: torch.Tensor = _Projection.apply(x, axis, letters, n_letters)
+        return projected
     corrected = ops.correct(x, axis=axis, letters=letters, n_letters=n_letters)
     return x.detach() + (corrected - corrected.detach())
+
+
+class _Projection(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here
+    """The same in eager mode, for less: a copy, since models may write over it, and one correction."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, axis: int, letters: slice | None, n_letters: int | None) -> torch.Tensor:
+        ctx.options = {"axis": axis, "letters": letters, "n_letters": n_letters}
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        return ops.correct(grad, **ctx.options), None, None, None
 
 
 class SimplexProjection(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
