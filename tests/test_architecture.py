@@ -31,7 +31,7 @@ LAYERS = [  # a file imports from its own layer and those below
 ]
 ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
 """Of scans, likewise."""
-FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "cupy", "dask"}
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "cupy", "dask", "distributed", "cloudpickle"}
 MODULES = [
     *("gradcorr_fast", "gradcorr_fast.kernels"),
     *(name for p in (gf, kernels) for _, name, _ in pkgutil.walk_packages(p.__path__, f"{p.__name__}.")),
@@ -86,6 +86,7 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_frameworks_are_imported_where_their_name_is_on_the_door(path: Path) -> None:
     parts = {part.lstrip("_") for part in path.relative_to(ROOT).with_suffix("").parts}
     doors = parts | ({"cupy"} if "cuda" in parts else set())  # CuPy compiles and launches CUDA
+    doors |= {"distributed", "cloudpickle"} if "dask" in parts else set()
     doors |= {"torch"} if parts & {"captum", "tangermeme"} else set()  # which are made of PyTorch
     assert {name.split(".")[0] for name in imports(path)} & FRAMEWORKS <= doors
 

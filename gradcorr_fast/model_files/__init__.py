@@ -40,6 +40,8 @@ class LoadedModel(NamedTuple):
     """SHA-256 over names, shapes, dtypes and bytes of all parameters and buffers; of the file if it has none."""
     code_digest: str | None
     """SHA-256 of the source text of the module in ``module:callable``."""
+    arguments: Mapping[str, Any] | None = None
+    """What `load_model` was called with, so that another process can do the same; None for a model that was there."""
 
 
 def load_model(
@@ -101,6 +103,9 @@ def load_model(
     TypeError: math:sqrt needs the arguments (x); name a function without arguments that returns the model
     """
     name = os.fspath(source)
+    arguments = {
+        "source": name, "weights": weights, "trust": trust, "custom_objects": custom_objects, "framework": framework,
+    }  # fmt: skip
     named = OBJECT.fullmatch(name)
     if named and not Path(name).exists():
         with current_folder_importable():
@@ -110,7 +115,7 @@ def load_model(
         if weights is not None:
             part.load_weights(model, existing_file(weights))
         model = part.prepare(model, device)
-        return LoadedModel(model, framework, name, part.digest(model), code_digest)
+        return LoadedModel(model, framework, name, part.digest(model), code_digest, arguments)
     path = existing_file(source)
     if weights is not None:
         raise ValueError(f"weights go with module:callable, and {path} is a file; leave {option('weights', '...')} out")
@@ -131,7 +136,7 @@ def load_model(
     if digest == hash_arrays([]):  # a frozen model keeps its weights in its code
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return LoadedModel(model, framework, name, digest, None)
+    return LoadedModel(model, framework, name, digest, None, arguments)
 
 
 def inspect_model(loaded: LoadedModel) -> ModelShape:

@@ -1,30 +1,25 @@
 """Attributions of regions from a model, a genome and regions to a Zarr store: planned once, done by shards, joined."""
 
 import math
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import model_files
 from .._types import Array, FastaLike, Model, PathLike, RegionsLike
 from ..hooks._ready import Method
-from ..io.replacing import replacing
-from .placing.region_windows import ROW, cut_regions, place_regions
+from .placing.region_windows import ROW, place_regions
 from .placing.windows import WindowOptions
 from .results.attributions import Attributions
-from .results.matrix import shard_files
 from .results.metadata import STORE
-from .results.parquet import group_sizes, open_checked, write_whole
-from .results.store import create_store, fields, write_store_shard
-from .running.attribution import Attributed, Run, attribute, count_angles, finish_values, make_run
+from .results.parquet import group_sizes, open_checked
+from .results.store import create_store, fields
+from .running.attributed import RegionWork
+from .running.attribution import Run, finish_values, make_run
+from .running.crews import crew_of
 from .running.folder import Folder, Record
 from .running.joining import folder_of, merge
 from .running.options import FOR_METHODS, RegionOptions, check_region_options, target_names
@@ -39,9 +34,8 @@ from .running.planning import (
     in_shards,
     prepare,
     probe,
-    shards_of,
 )
-from .running.progress import Progress
+from .running.working import work_here
 
 MOST_REGIONS, MOST_VALUES, MOST_ROWS = 1024, 1 << 24, 1 << 17
 """Of a shard whose size was not given: regions, values of their maps, and sequences that the model sees for them."""
@@ -51,7 +45,8 @@ __all__ = ["attribute_regions"]
 
 def attribute_regions(
     model: Model, fasta: FastaLike, regions: RegionsLike, out: PathLike, *, shard: tuple[int, int] | None = None,
-    resume: bool = False, force: bool = False, verbose: bool = False, **options: Unpack[RegionOptions],
+    resume: bool = False, force: bool = False, verbose: bool = False, client: Any = None,
+    **options: Unpack[RegionOptions],
 ) -> Attributions | None:  # fmt: skip
     """Attribute regions of a genome: which letters in a window about each of them a model's output depends on.
 
@@ -65,7 +60,7 @@ def attribute_regions(
         A folder. It gets the Zarr group "attributions.zarr" and the table "regions.parquet", with a row for each
         region in the order of the input, whatever became of it; `Attributions` reads both, `export` turns them
         into what motif discovery and genome browsers read.
-    shard, resume, force, verbose
+    shard, resume, force, verbose, client
         See `score_variants`.
     method : str
         "saliency", "integrated_gradients", "smoothgrad", "expected_gradients" or "saturation_mutagenesis"; see
@@ -121,12 +116,12 @@ def attribute_regions(
         raise ValueError(f"{path} is named like a table, and attributions are a folder; leave the suffix away")
     folder, checked, joins = Folder(path), check_region_options(options), resume or shard is not None
     before = begun(folder, resume=joins, force=force)
-    with prepare(model, fasta, checked, before, tell=verbose) as ready:
+    with crew_of(client, fasta, folder) as crew, prepare(model, fasta, checked, before, tell=verbose) as ready:
         ready, run, record = _described(ready)
         placed = _place(ready, regions)
         scan = begin_or_join(folder, ready, record, regions, placed, resume=joins, force=force)
         with open_checked(folder.plan) as planned:
-            _attribute_shards(scan, ready, run, planned, shard, verbose)
+            _attribute_shards(scan, ready, run, planned, shard, verbose, crew)
         ready.genome.check_unchanged()
     if shard is not None:
         return None
@@ -178,18 +173,10 @@ def _place(ready: Ready, regions: RegionsLike) -> Iterator[pa.Table]:
     return in_shards(place_regions(regions, ready.genome, windows), ROW, options["shard_size"])
 
 
-class Shard(NamedTuple):
-    """The regions of a shard, attributed."""
-
-    rows: pa.Table
-    attributed: Attributed
-    seconds: float
-
-
 def _attribute_shards(
-    scan: Scan, ready: Ready, run: Run, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool
+    scan: Scan, ready: Ready, run: Run, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool, crew: Any
 ) -> None:
-    """Attribute the regions of each shard that is not done; a thread puts it on disk meanwhile."""
+    """Attribute the regions of each shard that is not done."""
     options, store, sizes = ready.options, scan.folder.path / STORE, group_sizes(planned)
     names = ["corrected", "prediction"]
     names += ["angle_summary"] if options["method"] != "saturation_mutagenesis" else []
@@ -200,47 +187,15 @@ def _attribute_shards(
         scan.folder.check_id(scan.record["id"])
         if not store.exists():
             create_store(store, sum(sizes), options["shard_size"], arrays, targets)
-    with shards_of(scan, sizes, share, what="regions", verbose=verbose) as (shards, progress):
-        for number in shards:  # what is attributed has no name here, which would keep it in memory
-            shards.write(
-                partial(
-                    _write_shard, scan, number, options, progress,
-                    _attribute_shard(ready, run, planned.read_row_group(number)),
-                )
-            )  # fmt: skip
+    work = RegionWork(scan, ready, run)
+    if crew is None:
+        work_here(scan, work, planned, share, "regions", verbose=verbose)
+    else:
+        crew.work(scan, work, open_work, planned, share, "regions", ready=ready, verbose=verbose)
 
 
-def _attribute_shard(ready: Ready, run: Run, rows: pa.Table) -> Shard:
-    start, is_ok = time.monotonic(), pc.equal(rows["status"], "ok").to_numpy()
-    codes = cut_regions(rows.filter(is_ok), ready.genome, ready.session.length)
-    ready.genome.check_unchanged()
-    attributed = attribute(codes, run, ready.session)
-    return Shard(rows, attributed, time.monotonic() - start)
-
-
-def _write_shard(scan: Scan, number: int, options: Mapping[str, Any], progress: Progress, shard: Shard) -> None:
-    """Put a shard on disk: its arrays, its rows, and last what says that it is done."""
-    rows, attributed, seconds = shard
-    store, status = scan.folder.path / STORE, np.array(rows["status"].to_pylist(), object)
-    index = np.flatnonzero(status == "ok")
-    status[index[attributed.has_failed]] = "model_failed"
-    values = finish_values(attributed.values, options) if attributed.values else {}
-    write_store_shard(store, number, index[~attributed.has_failed], len(rows), values)
-    table = rows.set_column(ROW.get_field_index("status"), "status", pa.array(status, pa.string()))
-    manifest: dict[str, Any] = {
-        "rows": len(rows),
-        "counts": Counter(status.tolist()),
-        "reasons": attributed.reasons,
-        "seconds": round(seconds, 3),
-    }
-    if "angle_summary" in values:
-        manifest["angles"] = count_angles(values)
-    scan.folder.commit(
-        number, scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
-    )
-    progress.advance(len(rows))
-
-
-def _write(path: Path, rows: pa.Table) -> None:
-    with replacing([path], force=True) as (temporary,):
-        write_whole(rows, temporary)
+def open_work(scan: Scan, ready: Ready) -> RegionWork:
+    """Return what a worker does with shards, with the engine that was chosen for the scan."""
+    if ready.options["method"] == "saturation_mutagenesis":
+        ready = ready.with_engine(math.inf, is_alone=False)
+    return RegionWork(scan, ready, _run_of(ready))

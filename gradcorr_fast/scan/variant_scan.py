@@ -3,8 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
@@ -21,10 +20,11 @@ from .inputs.substitutions import every_substitution
 from .inputs.variants import count_at_most, read_variants
 from .placing.alleles import place_all
 from .placing.windows import WindowOptions
-from .results.matrix import create_matrix, shard_files, write_matrix_shard
+from .results.matrix import create_matrix
 from .results.metadata import read_metadata
 from .results.parquet import group_sizes, open_checked
-from .results.tables import MAX_TARGETS, ROW, add_scores, write_shard
+from .results.tables import MAX_TARGETS, ROW
+from .running.crews import crew_of
 from .running.folder import MATRIX, Folder, Record
 from .running.joining import check_place, folder_of, is_of, merge
 from .running.options import ScanOptions, check_variant_options, grid_step, target_names
@@ -38,10 +38,11 @@ from .running.planning import (
     in_shards,
     prepare,
     probe,
-    shards_of,
 )
-from .running.progress import Progress, show_seconds
-from .running.scoring import FROM_ALTERNATIVE, FROM_GRADIENT, Scored, score
+from .running.progress import show_seconds
+from .running.scored import VariantWork, score_rows
+from .running.scoring import FROM_ALTERNATIVE, FROM_GRADIENT
+from .running.working import work_here
 
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
@@ -87,7 +88,7 @@ class Plan(NamedTuple):
 def score_variants(
     model: Model, fasta: FastaLike, variants: VariantsLike, out: PathLike | None = None, *,
     shard: tuple[int, int] | None = None, resume: bool = False, force: bool = False, format: str | None = None,  # noqa: A002
-    verbose: bool = False, **options: Unpack[ScanOptions],
+    verbose: bool = False, client: Any = None, **options: Unpack[ScanOptions],
 ) -> Any:  # fmt: skip
     """Score variants with a model: what a change of alleles does to its output, and what its gradient says.
 
@@ -112,6 +113,8 @@ def score_variants(
         Of the table in a folder, by default "parquet".
     verbose : bool
         Whether guesses and progress are shown on stderr.
+    client : dask.distributed.Client, optional
+        Whose workers score the shards, each with a copy of the model; without, this process does.
     length : int, optional
         Window, bp; by default the length of the model's input, where it is known.
     axis : int, optional
@@ -181,12 +184,12 @@ def score_variants(
     if out is not None:
         return _scan(
             model, fasta, variants, Path(out), checked, shard=shard, resume=resume, force=force, format=format,
-            verbose=verbose,
+            verbose=verbose, client=client,
         )  # fmt: skip
     if shard or resume or force or format or len(checked["targets"]) > MAX_TARGETS:
         raise ValueError(f"shard, resume, force, format and more than {MAX_TARGETS} targets need a place; give out=")
     with tempfile.TemporaryDirectory() as temporary:
-        table = _scan(model, fasta, variants, Path(temporary), checked, verbose=verbose)
+        table = _scan(model, fasta, variants, Path(temporary), checked, verbose=verbose, client=client)
         assert table is not None
         with open_checked(table) as file:
             return file.read()
@@ -195,7 +198,7 @@ def score_variants(
 def _scan(
     model: Model, fasta: FastaLike, variants: VariantsLike, out: Path, options: Mapping[str, Any], *,
     shard: tuple[int, int] | None = None, resume: bool = False, force: bool = False, format: str | None = None,  # noqa: A002
-    verbose: bool = False,
+    verbose: bool = False, client: Any = None,
 ) -> Path | None:  # fmt: skip
     """Do what `score_variants` does, whose options are checked, with a place for the table."""
     folder, joins = Folder(folder_of(out)), resume or shard is not None
@@ -203,7 +206,10 @@ def _scan(
     finished = read_metadata(out) if joins and before is None and out.is_file() else None
     goes_on = before is not None or finished is not None
     check_place(out, format, force=force or goes_on)
-    with prepare(model, fasta, options, before or finished, tell=verbose) as ready:
+    with (
+        crew_of(client, fasta, folder) as crew,
+        prepare(model, fasta, options, before or finished, tell=verbose) as ready,
+    ):
         ready, record = _described(ready, variants)
         placed = _place(ready, variants)
         if finished is not None:
@@ -215,7 +221,7 @@ def _scan(
             if joins and is_of(out, scan.record):  # another process ended it before this one began
                 return merge(out, format=format, force=True)
             with open_checked(folder.plan) as planned:
-                _score_shards(scan, ready, planned, shard, verbose)
+                _score_shards(scan, ready, planned, shard, verbose, crew)
             ready.genome.check_unchanged()
             return merge(out, format=format, force=force or joins) if shard is None else None
         except FileNotFoundError:
@@ -309,7 +315,7 @@ def _estimate(scan: Scan, ready: Ready, planned: pq.ParquetFile, seconds: float)
     size = min(size, len(sample))
     while size and n_probed < n_ok and taken < seconds:
         start = time.monotonic()
-        _score(ready, sample.slice(0, size))
+        score_rows(ready, sample.slice(0, size))
         taken += time.monotonic() - start
         n_probed += size
     n_scores = len(ready.options["scores"]) * len(ready.options["targets"])
@@ -323,18 +329,10 @@ def _estimate(scan: Scan, ready: Ready, planned: pq.ParquetFile, seconds: float)
     )
 
 
-class Shard(NamedTuple):
-    """The alleles of a shard, scored."""
-
-    rows: pa.Table
-    values: dict[str, Array]
-    manifest: Record
-
-
 def _score_shards(
-    scan: Scan, ready: Ready, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool
-) -> None:  # fmt: skip
-    """Score the alleles of each shard that is not done; a thread puts it on disk meanwhile."""
+    scan: Scan, ready: Ready, planned: pq.ParquetFile, share: tuple[int, int] | None, verbose: bool, crew: Any
+) -> None:
+    """Score the alleles of each shard that is not done."""
     names, sizes = target_names(ready.options), group_sizes(planned)
     if len(names) > MAX_TARGETS:
         with scan.folder.changing():
@@ -342,65 +340,19 @@ def _score_shards(
             if not place.exists():
                 with replacing([place]) as (temporary,):
                     create_matrix(temporary, sum(sizes), sizes[0], names, ready.options["scores"])
-    with shards_of(scan, sizes, share, what="alleles", verbose=verbose) as (shards, progress):
-        for number in shards:  # what is scored has no name here, which would keep it in memory
-            shards.write(
-                partial(_write, scan, number, names, _score_shard(ready, planned.read_row_group(number), progress))
-            )
+    work = VariantWork(scan, ready)
+    if crew is None:
+        work_here(scan, work, planned, share, "alleles", verbose=verbose)
+    else:
+        crew.work(scan, work, open_work, planned, share, "alleles", ready=ready, verbose=verbose)
 
 
-def _score_shard(ready: Ready, rows: pa.Table, progress: Progress) -> Shard:
-    start = time.monotonic()
-    status = rows["status"].cast(pa.string())
-    index = np.flatnonzero(pc.equal(status, "ok"))
-    is_all = len(index) == len(rows)
-    progress.advance(len(rows) - len(index))
-    scored = _score(ready, rows if is_all else rows.take(pa.array(index)), progress.advance)
-    ready.genome.check_unchanged()
-    has_failed = np.zeros(len(rows), bool)
-    has_failed[index] = scored.has_failed
-    status = pc.if_else(pa.array(has_failed), "model_failed", status)
-    rows = rows.set_column(rows.column_names.index("status"), "status", status)
-    values = {
-        name: numbers if is_all else _spread(numbers, index, len(rows)) for name, numbers in scored.scores.items()
-    }
-    manifest = {
-        "rows": len(rows),
-        "counts": {entry["values"]: entry["counts"] for entry in pc.value_counts(status).to_pylist()},
-        "reasons": scored.reasons,
-        "agreement": scored.agreement.tolist(),
-        "seconds": round(time.monotonic() - start, 3),
-    }
-    return Shard(rows, values, manifest)
-
-
-def _spread(numbers: Array, index: Array, n: int) -> Array:
-    """Return an array of n rows that has some numbers in the rows of an index, and NaN elsewhere."""
-    whole = np.full((n, numbers.shape[1]), np.nan, np.float32)
-    whole[index] = numbers
-    return whole
-
-
-def _write(scan: Scan, number: int, names: Sequence[str], shard: Shard) -> None:
-    """Put a shard on disk: its matrix, its table, and last what says that it is done."""
-    matrix, others = scan.folder.path / MATRIX, []
-    if len(names) > MAX_TARGETS:
-        write_matrix_shard(matrix, number, shard.values)
-        others = shard_files(matrix, number)
-
-    def write(path: Path) -> None:
-        write_shard(path, add_scores(shard.rows, shard.values, names))
-
-    scan.folder.commit(number, scan.record["id"], write, shard.manifest, others)
+def open_work(scan: Scan, ready: Ready) -> VariantWork:
+    """Return what a worker does with shards, with the engine that was chosen for the scan."""
+    if ready.options["engine"] in ("full", "incremental"):
+        ready = ready.with_engine(math.inf, is_alone=False)
+    return VariantWork(scan, ready)
 
 
 def _placed(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.equal(rows["status"].cast(pa.string()), "ok"))
-
-
-def _score(ready: Ready, rows: pa.Table, advance: Callable[[float], None] = lambda n: None) -> Scored:
-    options = ready.options
-    return score(
-        ready.session, rows, ready.genome, options["scores"], top=options["top"], flank=options["flank"],
-        advance=advance,
-    )  # fmt: skip

@@ -1,6 +1,7 @@
 """A genome in a FASTA file: names and lengths of contigs, and windows of codes cut from large pieces that are kept."""
 
 import difflib
+import hashlib
 import os
 import tempfile
 import threading
@@ -241,6 +242,16 @@ class Genome:
     def digest(self) -> str:
         """Return the SHA-256 of the file that was opened; ValueError if it was changed since."""
         return self._source.digest()
+
+    def sample_digest(self, n_parts: int, n_bp: int) -> str:
+        """Return the SHA-256 of names and lengths of the contigs, and of parts of the longest ones."""
+        found = hashlib.sha256(repr(sorted(self.lengths.items())).encode())
+        longest = sorted(self.lengths, key=lambda name: (-self.lengths[name], name))[:n_parts]
+        for k in range(n_parts if longest else 0):
+            name = longest[k % len(longest)]
+            start = max(0, self.lengths[name] - n_bp) * k // n_parts
+            found.update(self.codes(name, start, min(start + n_bp, self.lengths[name])).tobytes())
+        return found.hexdigest()
 
     def _read(self, contig: str, start: int, stop: int) -> bytes:
         """Read codes inside of a contig, fewer than asked for where the file does not hold them."""

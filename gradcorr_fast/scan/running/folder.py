@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..._wording import option
 from ...io.replacing import UNFINISHED, replacing, sync
 from ..results.digests import is_sealed, seal, unsealed
 from ..results.metadata import REGIONS, REPORT, RUN_FILE, STORE, TABLE, TABLE_FORMATS
+from .claiming import CLAIM, is_ours, refuse_others
 
 PLAN, SHARDS, LOCK = "plan.parquet", "shards", "run.lock"
 COMPARED = ("model", "genome", "input", "options")
@@ -31,7 +32,7 @@ MAY_CHANGE = ("path", "source")
 """What of it may: where files are."""
 MATRIX = f"{TABLE}.zarr"
 RESULTS = (REGIONS, STORE, MATRIX, *(f"{TABLE}{suffix}" for suffix in TABLE_FORMATS))
-OWN = (RUN_FILE, PLAN, SHARDS, LOCK, REPORT, *RESULTS, *(f"{name}.json" for name in RESULTS))
+OWN = (RUN_FILE, PLAN, SHARDS, LOCK, CLAIM, REPORT, *RESULTS, *(f"{name}.json" for name in RESULTS))
 """Names of what a scan keeps in its folder."""
 
 PLAN_DIGEST = "plan"
@@ -83,11 +84,15 @@ class Folder:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the folder while a scan is begun or joined; one that was made for a scan that did not begin goes."""
+        """Hold the folder while a scan is begun or joined; one that was made for a scan that did not begin goes.
+
+        Where this process drives workers its claim does, and no lock is asked for.
+        """
+        refuse_others(self.path)
         is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with _wait_for(self.path / LOCK):
+            with nullcontext() if is_ours(self.path) else _wait_for(self.path / LOCK):
                 yield
         finally:
             if is_new and not self.is_there:
@@ -116,7 +121,7 @@ class Folder:
             raise RuntimeError(f"some process is at the scan in {self.path} (shard {held[0]}); end it first")
         (self.path / RUN_FILE).unlink(missing_ok=True)  # first: without it there is no scan
         for place in self.path.iterdir():
-            if place == keep or (place.name not in OWN and not UNFINISHED.fullmatch(place.name)):
+            if place in (keep, self.path / CLAIM) or (place.name not in OWN and not UNFINISHED.fullmatch(place.name)):
                 continue
             if place.is_dir():
                 shutil.rmtree(place)
@@ -185,7 +190,9 @@ class Folder:
             lock.release()
 
     def is_held(self, number: int) -> bool:
-        """Whether some process is at a shard."""
+        """Whether some process is at a shard; where workers are driven, the claim tells how many are."""
+        if is_ours(self.path):
+            return False
         file = self.shard(number).with_suffix(".lock")
         if not file.exists():
             return False

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -37,16 +37,13 @@ from .folder import (
     PLAN_DIGEST,
     Folder,
     Record,
-    Shards,
     check_current,
     file_digest,
     find_changes,
     identify,
-    working,
 )
 from .guessing import guess
 from .options import FOR_MODEL, MAY_CHANGE, recorded
-from .progress import Progress
 
 N_PROBED = 4
 """Random sequences whose outputs tell one model from another."""
@@ -168,21 +165,6 @@ def begin_or_join(
 def tell_unused(kind: str, counts: Mapping[str, int]) -> str | None:
     """Say why most of what is scanned gives no result; None if half of it or more does."""
     return tell_unscored(counts, *TOLD[kind])
-
-
-@contextmanager
-def shards_of(
-    scan: Scan, sizes: Sequence[int], share: tuple[int, int] | None, *, what: str, verbose: bool
-) -> Iterator[tuple[Shards, Progress]]:
-    """Work on the shards that are not done, or on a share (i, n) of them, and show the progress; see `working`."""
-    numbers: Sequence[int] = range(len(sizes))
-    if share is not None:
-        numbers = numbers[share[0] - 1 :: share[1]]
-    done = sum(sizes[number] for number in numbers if scan.folder.manifest(number))
-    progress = Progress(sum(sizes[number] for number in numbers), done, what, hidden=not verbose)
-    with working(scan.folder, scan.record["id"], numbers) as shards:
-        yield shards, progress
-    progress.finish()
 
 
 def _completed(options: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,52 @@
+"""Workers on this machine, one for each GPU or so many as were asked for, with their share of its threads."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster
+
+from .... import runtime
+
+DEATHS = 3
+"""Workers that may die at a shard before it is given up."""
+START_SECONDS = 120.0
+
+
+@contextmanager
+def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
+    """Start worker processes and yield their client.
+
+    Parameters
+    ----------
+    n : int or None
+        How many; None for as many as there are GPUs.
+    n_gpus : int
+        GPUs that the workers share: each sees one.
+    """
+    n = n or max(1, n_gpus)
+    n_threads = max(1, runtime.info()["threads"] // n)
+    workers = {k: {"cls": Nanny, "options": _options(k, n_threads, n_gpus)} for k in range(n)}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": None, "dashboard": False, "host": "127.0.0.1"}}
+    settings = {
+        "distributed.scheduler.allowed-failures": DEATHS - 1,
+        "distributed.comm.timeouts.connect": f"{START_SECONDS:.0f}s",
+    }
+    with (
+        dask.config.set(settings),
+        SpecCluster(workers, scheduler, silence_logs="CRITICAL", name="gradcorr-fast") as cluster,
+        Client(cluster, timeout=START_SECONDS) as client,
+    ):
+        client.wait_for_workers(n, timeout=START_SECONDS)
+        client.gradcorr_threads = n_threads
+        yield client
+
+
+def _options(k: int, n_threads: int, n_gpus: int) -> dict[str, Any]:
+    env = {name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    if n_gpus:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(n_gpus)))).split(",")
+        env["CUDA_VISIBLE_DEVICES"] = seen[k % len(seen)]
+    return {"nthreads": 1, "env": env, "silence_logs": "CRITICAL", "memory_limit": 0, "host": "127.0.0.1"}
