@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -197,6 +198,21 @@ def _cpu_builds(versions: Mapping[str, str | None]) -> list[str]:
         "jax": versions["jax"] is not None and not any(_version_of(plugin) for plugin in plugins),
     }
     return [library for library, found in is_cpu.items() if found]
+
+
+def count_gpus() -> int:
+    """Return how many NVIDIA GPUs a process sees, found out without importing what runs on them."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if seen is not None:
+        return len([name for name in seen.split(",") if name.strip() not in ("", "-1")])
+    cards = Path("/proc/driver/nvidia/gpus")
+    if cards.is_dir():
+        return len(list(cards.iterdir()))
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def _has_gpu() -> bool:

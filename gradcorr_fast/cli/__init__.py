@@ -25,7 +25,7 @@ COMMANDS = {
     "info": "Tell how a table of scores was made.",
     "verify": "Read all that a scan wrote, and say what is damaged.",
     "export-model": "Write a PyTorch model into a file for any batch size.",
-    "fold": "Write a copy of a PyTorch model whose gradients are corrected.",
+    "fold": "Write a copy of a model whose gradients are corrected.",
     "reproduce": "Reproduce figures and tables of the papers, from data to pictures.",
     "bench": "Measure what the work costs on the devices at hand, from 200 bp to half a million.",
     "doctor": "Show what is installed, what each device will use, and how to get the rest.",

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, get_args
 import click
 
 from ..hooks._options import PRESETS, Option, own_table, owners_of
+from ..runtime import count_gpus
 from ..scan.running.options import ModelOptions, scan_table
 from ._errors import WrongCallError, told
 from ._parameters import FILE, Text
@@ -35,6 +36,15 @@ SCAN = (
     click.option("--resume", is_flag=True, help="Go on with the scan in OUT, or begin it."),
     click.option("--force", is_flag=True, help="Replace what is in OUT."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
+)
+WORKERS = (
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that share the work, with their share of the threads; with --device cuda a GPU for each.",
+    ),
+    click.option("--dask", metavar="ADDRESS|FILE", help="A Dask scheduler whose workers do the work, or its file."),
+    click.option("--report", type=FILE, help="Dask's own page on how the workers spent their time, for them."),
 )
 VARIANTS = (
     click.option(
@@ -117,6 +127,25 @@ def prepare_variants(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     if options["exact"] and options["top"] is None:
         raise click.UsageError("--exact says what --top does; give --top K, or leave both away for exact scores of all")
     return prepare({name: value for name, value in options.items() if name != "exact"})
+
+
+@contextmanager
+def taking_workers(options: dict[str, Any]) -> Iterator[Any]:
+    """Yield the client of the workers that options name, None without, and take them from the options."""
+    n, address, report = (options.pop(name) for name in ("workers", "dask", "report"))
+    if n is not None and address is not None:
+        raise click.UsageError("--workers starts processes and --dask takes those that there are; give one of them")
+    if n is None and address is None:
+        if report is not None:
+            raise click.UsageError("--report is of workers; give --workers or --dask too")
+        yield None
+        return
+    from ..scan.running.dask.cluster import connected, local_workers, reporting
+
+    is_on_gpus = str(options["device"] or "").startswith("cuda")
+    workers = connected(address) if n is None else local_workers(n, count_gpus() if is_on_gpus else 0)
+    with workers as client, reporting(report):
+        yield client
 
 
 def show_counts(counts: Mapping[str, int]) -> str:

@@ -1,5 +1,7 @@
 """`gradcorr-fast status`: how far a scan is, whoever works on it."""
 
+from typing import Any
+
 import click
 
 from ._parameters import FILE
@@ -23,6 +25,20 @@ def status(context: click.Context, out: str) -> None:
         state = scan.status(out)
     left = "" if state.seconds_left is None else f", about {show_seconds(state.seconds_left)} left"
     click.echo(f"{state.n_done:,} of {state.n_shards:,} shards done, {state.n_held:,} at work{left}")
+    if len(state.workers) > 1:
+        click.echo(show_workers(state))
     if state.counts:
         click.echo(show_counts(state.counts))
     context.exit(0 if state.n_done == state.n_shards else 1)
+
+
+def show_workers(state: Any) -> str:
+    """Write a line for each process that did shards, the slow ones marked."""
+    from ..scan.running.progress import show_seconds
+
+    width, slow = max(map(len, state.workers)), set(state.slow_workers)
+    lines = []
+    for name, worker in state.workers.items():
+        done = f"{worker.n_shards:>6,} shards  {worker.rate:>8,.1f}/s  {show_seconds(worker.seconds_since)} ago"
+        lines.append(f"  {name:<{width}}  {done}{'  slow' if name in slow else ''}")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from ..results.metadata import STORE
 from ..results.parquet import write_whole
 from ..results.store import write_store_shard
 from .attribution import Attributed, Run, attribute, count_angles, finish_values
+from .folder import this_worker
 from .planning import Ready, Scan
 from .working import Advance
 
@@ -27,6 +28,7 @@ class Shard(NamedTuple):
     rows: pa.Table
     attributed: Attributed
     seconds: float
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class RegionWork:
         ready.genome.check_unchanged()
         attributed = attribute(codes, self.run, ready.session)
         advance(len(rows))
-        return Shard(rows, attributed, time.monotonic() - start)
+        return Shard(rows, attributed, time.monotonic() - start, this_worker())
 
     def give_up(self, rows: pa.Table, reason: str) -> Shard:
         """Return a shard none of whose regions can be attributed."""
         n_ok = int(pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0)
-        return Shard(rows, Attributed({}, np.ones(n_ok, bool), Counter({reason: n_ok})), 0.0)
+        return Shard(rows, Attributed({}, np.ones(n_ok, bool), Counter({reason: n_ok})), 0.0, this_worker())
 
     def write(self, number: int, shard: Shard) -> None:
         """Put a shard on disk: its arrays, its rows, and last what says that it is done."""
-        rows, attributed, seconds = shard
+        rows, attributed, seconds, worker = shard
         folder, options = self.scan.folder, self.ready.options
         store, status = folder.path / STORE, np.array(rows["status"].to_pylist(), object)
         index = np.flatnonzero(status == "ok")
@@ -66,6 +68,7 @@ class RegionWork:
             "counts": Counter(status.tolist()),
             "reasons": attributed.reasons,
             "seconds": round(seconds, 3),
+            "worker": worker,
         }
         if "angle_summary" in values:
             manifest["angles"] = count_angles(values)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -214,7 +215,8 @@ class Folder:
         for other in others:
             sync(other)
         files = {str(each.relative_to(self.path)): file_digest(each) for each in (file, *others)}
-        write_json(file.with_suffix(".json"), seal({"shard": number, "files": files, **manifest}))
+        about = {"shard": number, "files": files, "ended": round(time.time()), **manifest}
+        write_json(file.with_suffix(".json"), seal(about))
 
 
 class Shards:
@@ -307,6 +309,11 @@ def _write(hold: ExitStack, write: Callable[[], None]) -> None:
     """Put a shard on disk and let it go: the thread does both, since Ctrl-C may end the wait for it."""
     with hold:
         write()
+
+
+def this_worker() -> str:
+    """Return the machine and the process that this is."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def file_digest(path: Path) -> str:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +18,22 @@ from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
 from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
+from .claiming import read_claim
 from .folder import MATRIX, Folder, Record, check_current
 
 OTHER_SUFFIXES = (".csv", ".txt", ".xlsx", ".json", ".h5", ".npz", ".zarr", ".gz", ".bgz", ".zst", ".zip")
 
 __all__ = ["Status", "folder_of", "merge", "status"]
+
+
+class WorkerStatus(NamedTuple):
+    """What a process did of a scan."""
+
+    n_shards: int
+    rate: float
+    """Alleles or regions a second, while it computed."""
+    seconds_since: float
+    """Since its last shard was done."""
 
 
 class Status(NamedTuple):
@@ -37,6 +50,14 @@ class Status(NamedTuple):
     """Those of the shards that are done, by status."""
     seconds_left: float | None
     """At the rate of the last shards; None if that is not known."""
+    workers: Mapping[str, WorkerStatus] = MappingProxyType({})
+    """Of each process that did shards, by machine and number."""
+
+    @property
+    def slow_workers(self) -> list[str]:
+        """Those at less than half the rate of the one in the middle, as on a machine that throttles."""
+        rates = sorted(worker.rate for worker in self.workers.values())
+        return [name for name, worker in self.workers.items() if worker.rate < rates[len(rates) // 2] / 2]
 
 
 def merge(out: PathLike, *, format: str | None = None, force: bool = False) -> Path:  # noqa: A002
@@ -183,6 +204,8 @@ def status(out: PathLike, shard: tuple[int, int] | None = None) -> Status:
             done.append(manifest)
         else:
             held += folder.is_held(number)
+    claim = read_claim(folder.path)
+    held = held if claim is None else claim.get("at_work", 0)
     n_left = sum(record["counts"].values()) - sum(manifest["rows"] for manifest in done)
     recent = done[-10:]
     rate = sum(m["seconds"] for m in recent) / max(sum(m["rows"] for m in recent), 1)
@@ -193,7 +216,24 @@ def status(out: PathLike, shard: tuple[int, int] | None = None) -> Status:
         n_rows=sum(record["counts"].values()),
         counts=_sum_up(done)["counts"],
         seconds_left=n_left * rate / max(held, 1) if done else None,
+        workers=_by_worker(done),
     )
+
+
+def _by_worker(manifests: Sequence[Record]) -> dict[str, WorkerStatus]:
+    """Tell of each process what it did."""
+    shards: dict[str, list[Record]] = {}
+    for manifest in manifests:
+        shards.setdefault(manifest.get("worker", "unknown"), []).append(manifest)
+    now = time.time()
+    return {
+        name: WorkerStatus(
+            len(some),
+            sum(m["rows"] for m in some) / max(sum(m["seconds"] for m in some), 1e-3),
+            max(0.0, now - max(m.get("ended", 0) for m in some)),
+        )
+        for name, some in sorted(shards.items())
+    }
 
 
 def _sum_up(manifests: Sequence[Any]) -> dict[str, Any]:

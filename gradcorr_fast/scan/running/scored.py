@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ..._types import Array
 from ..results.matrix import shard_files, write_matrix_shard
 from ..results.tables import MAX_TARGETS, add_scores, write_shard
-from .folder import MATRIX, Record
+from .folder import MATRIX, Record, this_worker
 from .options import target_names
 from .planning import Ready, Scan
 from .scoring import Scored, score
@@ -101,5 +101,6 @@ def _as_shard(
         "reasons": dict(reasons),
         **more,
         "seconds": round(time.monotonic() - start, 3),
+        "worker": this_worker(),
     }
     return Shard(rows.set_column(rows.column_names.index("status"), "status", status), values, manifest)

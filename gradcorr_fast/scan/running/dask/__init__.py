@@ -73,28 +73,29 @@ class Crew:
             sees = self._survey(name, verbose=verbose)
             self._hand_out(name, todo, scan, work, planned, progress.advance, sees)
 
-    def _job(self, scan: Scan, open_work: OpenWork, mark: str, ready: Ready) -> Job:
-        record, fasta = scan.record, self.fasta
-        if isinstance(fasta, str | os.PathLike):
-            fasta = os.path.abspath(fasta)
+    def _job(self, scan: Scan, open_work: OpenWork, mark: str, ready: Ready) -> bytes:
+        """Return what workers must know, pickled."""
+        fasta = os.path.abspath(self.fasta) if isinstance(self.fasta, str | os.PathLike) else self.fasta
         there = scan._replace(folder=Folder(scan.folder.path.resolve()))
-        return Job(
-            model=_transportable(ready), fasta=fasta, options=dict(ready.options), scan=there,
-            open_work=open_work, mark=mark, versions=versions(), digest=record["model"]["digest"],
-            genome=fingerprint(ready), here=os.getcwd(), n_threads=self.n_threads,
-        )  # fmt: skip
-
-    @contextmanager
-    def _kept(self, name: str, job: Job) -> Iterator[None]:
-        """Have all workers keep a job, those too that come later."""
+        genome, digest = fingerprint(ready), scan.record["model"]["digest"]
         try:
-            content = cloudpickle.dumps(job)
+            job = Job(
+                model=_transportable(ready), fasta=fasta, options=dict(ready.options), scan=there,
+                open_work=open_work, mark=mark, versions=versions(), digest=digest, genome=genome, here=os.getcwd(),
+                n_threads=self.n_threads,
+            )  # fmt: skip
+            content: bytes = cloudpickle.dumps(job)
         except Exception as error:
             raise TypeError(
                 f"the model or an option cannot be sent to workers ({reason_of(error)}); pass the model's file, or "
                 f"module:callable"
             ) from error
-        self.client.register_plugin(Holder(content), name=name)
+        return content
+
+    @contextmanager
+    def _kept(self, name: str, job: bytes) -> Iterator[None]:
+        """Have all workers keep a job, those too that come later."""
+        self.client.register_plugin(Holder(job), name=name)
         try:
             yield
         finally:

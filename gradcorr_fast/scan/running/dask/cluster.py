@@ -1,14 +1,17 @@
 """Workers on this machine, one for each GPU or so many as were asked for, with their share of its threads."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, performance_report
 
 from .... import runtime
+from ...._check import missing_backend
 
 DEATHS = 3
 """Workers that may die at a shard before it is given up."""
@@ -29,7 +32,7 @@ def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
     n = n or max(1, n_gpus)
     n_threads = max(1, runtime.info()["threads"] // n)
     workers = {k: {"cls": Nanny, "options": _options(k, n_threads, n_gpus)} for k in range(n)}
-    scheduler = {"cls": Scheduler, "options": {"dashboard_address": None, "dashboard": False, "host": "127.0.0.1"}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "dashboard": False, "host": "127.0.0.1"}}
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
         "distributed.comm.timeouts.connect": f"{START_SECONDS:.0f}s",
@@ -42,6 +45,30 @@ def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
         client.wait_for_workers(n, timeout=START_SECONDS)
         client.gradcorr_threads = n_threads
         yield client
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Yield a client of the scheduler at an address, or of the one that a file names."""
+    place = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    try:
+        client = Client(**place)
+    except (OSError, ValueError) as error:  # of which TimeoutError is one
+        raise OSError(f"no Dask scheduler answers at {address} ({error}); start one with dask scheduler") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def reporting(path: str | None) -> Iterator[None]:
+    """Have Dask write a page on how its workers spend their time."""
+    if path is None:
+        yield
+        return
+    if importlib.util.find_spec("bokeh") is None:
+        raise missing_backend("bokeh, with which Dask draws its report,", "cluster")
+    with performance_report(filename=path):
+        yield
 
 
 def _options(k: int, n_threads: int, n_gpus: int) -> dict[str, Any]:
