@@ -340,6 +340,16 @@ def test_what_is_no_client_is_refused(folder: Path) -> None:
     assert not Path("there").exists()
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["score", "attribute"])
+def test_whoever_is_killed_the_bytes_are_right(name: str) -> None:
+    from tests import cluster_kills
+
+    *_, n_ends, problems = cluster_kills.kill_often(name, 12, seed=len(name))
+    assert n_ends
+    assert problems == []
+
+
 # --- claims ---
 
 

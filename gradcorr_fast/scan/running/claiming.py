@@ -92,12 +92,14 @@ def is_ours(folder: Path) -> bool:
 
 
 def refuse_others(folder: Path) -> None:
-    """Raise an error if another process that is alive has claimed a folder."""
+    """Raise an error if another process that is alive has claimed a folder; what one left that is not, is removed."""
     found = read_claim(folder)
     if found is None or is_ours(folder):
         return
     seconds = _age(folder / CLAIM)
     if seconds is None or seconds > STALE_SECONDS or _is_gone(found):
+        if found == read_claim(folder):
+            (folder / CLAIM).unlink(missing_ok=True)
         return
     raise RuntimeError(
         f"{describe(found)} works on the scan in {folder} with Dask, and was heard of {seconds:.0f} s ago; end it "

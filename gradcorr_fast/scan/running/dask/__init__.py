@@ -41,6 +41,8 @@ __all__ = ["Crew"]
 
 WAIT_SECONDS = 10.0
 """After which one is told that there is no worker yet."""
+TRIES = 5
+"""Of telling all workers, some of which may die meanwhile."""
 COUNT_SECONDS = 1.0
 """After which workers are counted again."""
 
@@ -95,7 +97,14 @@ class Crew:
     @contextmanager
     def _kept(self, name: str, job: bytes) -> Iterator[None]:
         """Have all workers keep a job, those too that come later."""
-        self.client.register_plugin(Holder(job), name=name)
+        for left in reversed(range(TRIES)):
+            try:
+                self.client.register_plugin(Holder(job), name=name)
+                break
+            except OSError:  # a worker died at it
+                if not left:
+                    raise
+                time.sleep(COUNT_SECONDS)
         try:
             yield
         finally:
@@ -109,12 +118,12 @@ class Crew:
         except TimeoutError:
             warn(f"waiting for workers of {self._scheduler()}, which has none yet")
             self.client.wait_for_workers(1)
-        found = self.client.run(survey, name, on_error="return")
-        wrong = {
-            worker: answer.get("error") if isinstance(answer, dict) else reason_of(answer)
-            for worker, answer in found.items()
-        }
-        wrong = {worker: text for worker, text in wrong.items() if text}
+        found: dict[str, Any] = {}
+        while not found:  # those that die at it say nothing, and others come
+            answers = self.client.run(survey, name, on_error="return")
+            found = {worker: answer for worker, answer in answers.items() if isinstance(answer, dict)}
+            time.sleep(0 if found else COUNT_SECONDS)
+        wrong = {worker: answer["error"] for worker, answer in found.items() if "error" in answer}
         if wrong:
             worker, text = next(iter(wrong.items()))
             raise RuntimeError(f"{len(wrong)} of {len(found)} workers cannot do this scan; of {worker}: {text}")

@@ -39,12 +39,23 @@ def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
     }
     with (
         dask.config.set(settings),
-        SpecCluster(workers, scheduler, silence_logs="CRITICAL", name="gradcorr-fast") as cluster,
+        _started(workers, scheduler) as cluster,
         Client(cluster, timeout=START_SECONDS) as client,
     ):
         client.wait_for_workers(n, timeout=START_SECONDS)
         client.gradcorr_threads = n_threads
         yield client
+
+
+def _started(workers: dict[int, Any], scheduler: dict[str, Any]) -> SpecCluster:
+    """Start a scheduler and workers, once more where one of them dies at that."""
+    for left in reversed(range(DEATHS)):
+        try:
+            return SpecCluster(workers, scheduler, silence_logs="CRITICAL", name="gradcorr-fast")
+        except RuntimeError as error:
+            if not left:
+                raise RuntimeError(f"Dask cannot start {len(workers)} workers on this machine ({error})") from error
+    raise AssertionError
 
 
 @contextmanager
