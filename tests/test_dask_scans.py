@@ -1,6 +1,7 @@
 """Scans on the workers of Dask: the same bytes as one process, whoever is killed, and whatever the workers see."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -338,6 +339,33 @@ def test_what_is_no_client_is_refused(folder: Path) -> None:
     with pytest.raises(TypeError, match=r"client must be a dask.distributed.Client; got a str"):
         score("there", client="tcp://127.0.0.1:8786")
     assert not Path("there").exists()
+
+
+def test_the_array_of_jobs_in_the_docs(folder: Path, tmp_path: Path) -> None:
+    """Its script, played as SLURM would: three jobs, one of which fails at first."""
+    page = (Path(__file__).parents[1] / "docs" / "beyond-one-process.md").read_text()
+    (script,) = [block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "#SBATCH" in block]
+    Path("nets.py").write_text(NETS.replace("class Net(", "class make(").replace("(Net)", "(make)"))
+    Path("genome.fa").write_text(Path("g.fa").read_text())
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    records = [line.split(":") for line in Path("variants.txt").read_text().splitlines()]
+    lines = [f"{chrom}\t{pos}\t.\t{ref}\t{alt}\t.\t.\t.\n" for chrom, pos, ref, alt in records]
+    Path("variants.vcf").write_text(header + "".join(lines))
+    command = f'#!/bin/bash\nexec {sys.executable} {tmp_path}/command.py "$@"\n'
+    Path("command.py").write_text("from gradcorr_fast.cli import main\nmain(prog_name='gradcorr-fast')\n")
+    Path("bin").mkdir()
+    Path("bin/gradcorr-fast").write_text(command)
+    Path("bin/gradcorr-fast").chmod(0o755)
+    Path("job.sh").write_text(script.replace("--length 30", f"--length {LENGTH} --shard-size 10"))
+    environment = ENVIRONMENT | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_ARRAY_TASK_COUNT": "3"}
+    jobs = [
+        subprocess.Popen(["bash", "job.sh"], env=environment | {"SLURM_ARRAY_TASK_ID": str(k)}, stderr=subprocess.PIPE)
+        for k in (1, 2, 3)
+    ]
+    assert [job.communicate()[1] and job.returncode for job in jobs] == [0, 0, 0]
+    subprocess.run(["gradcorr-fast", "merge", "scan"], env=environment, check=True, capture_output=True)
+    found, wanted = (pq.read_table(path)["delta"] for path in ("scan/scores.parquet", score("here")))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 @pytest.mark.thorough

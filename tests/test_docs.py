@@ -81,8 +81,19 @@ def test_every_option_of_scans_has_its_reason() -> None:
     terms = re.findall(r"^(`.*)\n: ", (DOCS / "scan-options.md").read_text(), re.MULTILINE)
     named = {name for term in terms for name in re.findall(r"`(\w+)`", term)}
     assert set(FOR_ANY) - named == set()
-    others = {"model", "weights", "trust_model", "custom_objects", "out", "resume", "force", "shard", "format"}
-    assert named == set(FOR_ANY) | others
+    others = {
+        "model",
+        "weights",
+        "trust_model",
+        "custom_objects",
+        "out",
+        "resume",
+        "force",
+        "shard",
+        "format",
+        "client",
+    }
+    assert named == set(FOR_ANY) | others | {"client"}
 
 
 def test_who_cites_names_this_version() -> None:

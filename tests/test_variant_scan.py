@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradcorr_fast as gf
+from gradcorr_fast.scan.running import folder
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.* records lie on contigs", "ignore:.* are not (scored|attributed)")
@@ -401,3 +402,18 @@ def test_a_small_model_is_not_followed_for_single_variants(fasta: Path, monkeypa
         found[windows] = plan.engine
     assert found["centred"].startswith("full (it would gain nothing")
     assert found["grid:20"].startswith("incremental (about ")
+
+
+def test_many_shards_lie_in_several_folders(fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems bear thousands of files in a folder badly."""
+    wanted = scan(fasta, shard_size=5)
+    monkeypatch.setattr(folder, "PER_FOLDER", 3)
+    found = scan(fasta, tmp_path / "out", shard_size=5)
+    assert found.equals(wanted)
+    shards = tmp_path / "out" / "shards"
+    assert len(list(shards.glob("*.parquet"))) == 3
+    assert len(list(shards.glob("*/*.parquet"))) == gf.scan.status(tmp_path / "out").n_done - 3
+    assert gf.scan.verify(tmp_path / "out").problems == []
+    (shards / "001" / "000004.json").unlink()
+    assert scan(fasta, tmp_path / "out", shard_size=5, resume=True).equals(wanted)
+    assert scan(fasta, tmp_path / "out", shard_size=7, force=True).num_rows == wanted.num_rows

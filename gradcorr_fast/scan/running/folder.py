@@ -38,6 +38,8 @@ OWN = (RUN_FILE, PLAN, SHARDS, LOCK, CLAIM, REPORT, *RESULTS, *(f"{name}.json" f
 
 PLAN_DIGEST = "plan"
 """In a record: the digest of what was placed, which those of earlier versions lack."""
+PER_FOLDER = 1000
+"""Shards whose files lie in one folder; those of others get folders of their own, as some file systems need it."""
 POLL_SECONDS = 1.0
 WAIT_SECONDS = 1.0
 """After which one is told for whom one waits."""
@@ -151,7 +153,13 @@ class Folder:
 
     def shard(self, number: int) -> Path:
         """Where the table of a shard is."""
-        return self.path / SHARDS / f"{number:06d}.parquet"
+        part = number // PER_FOLDER
+        return self.path / SHARDS / (f"{part:03d}" if part else "") / f"{number:06d}.parquet"
+
+    def _make_room(self, number: int) -> None:
+        """Make the folder of a shard, if it is not that of all; FileNotFoundError if the scan is gone."""
+        if number >= PER_FOLDER:
+            self.shard(number).parent.mkdir(exist_ok=True)
 
     def manifest(self, number: int) -> Record | None:
         """What is known of a shard that is done, or None; also where that was damaged, so that it is done again."""
@@ -178,6 +186,7 @@ class Folder:
     @contextmanager
     def holding(self, number: int) -> Iterator[bool]:
         """Hold a shard, which yields True, unless another process does; any thread may let it go."""
+        self._make_room(number)
         lock = FileLock(self.shard(number).with_suffix(".lock"), timeout=0, thread_local=False)
         try:
             with _telling_no_locks(Path(lock.lock_file)):
@@ -210,6 +219,7 @@ class Folder:
     ) -> None:
         """Write the table of a shard, and then its manifest; `others` are files of it that are written already."""
         self.check_id(identity)
+        self._make_room(number)
         file = self.shard(number)
         write(file)
         for other in others:

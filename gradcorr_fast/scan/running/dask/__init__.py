@@ -73,7 +73,12 @@ class Crew:
         job = self._job(scan, open_work, mark.name, ready)
         with showing(scan, planned, share, what, verbose=verbose) as progress, _file(mark), self._kept(name, job):
             sees = self._survey(name, verbose=verbose)
-            self._hand_out(name, todo, scan, work, planned, progress.advance, sees)
+            try:
+                self._hand_out(name, todo, scan, work, planned, progress.advance, sees)
+            except (OSError, TimeoutError) as error:
+                if self._answers():
+                    raise
+                raise self._gone(scan) from error
 
     def _job(self, scan: Scan, open_work: OpenWork, mark: str, ready: Ready) -> bytes:
         """Return what workers must know, pickled."""
@@ -118,11 +123,14 @@ class Crew:
         except TimeoutError:
             warn(f"waiting for workers of {self._scheduler()}, which has none yet")
             self.client.wait_for_workers(1)
-        found: dict[str, Any] = {}
-        while not found:  # those that die at it say nothing, and others come
+        for _ in range(TRIES):  # those that die at it say nothing, and others come
             answers = self.client.run(survey, name, on_error="return")
             found = {worker: answer for worker, answer in answers.items() if isinstance(answer, dict)}
-            time.sleep(0 if found else COUNT_SECONDS)
+            if found:
+                break
+            time.sleep(COUNT_SECONDS)
+        else:
+            raise RuntimeError("workers die when they load the model; give them more memory, or look at what they log")
         wrong = {worker: answer["error"] for worker, answer in found.items() if "error" in answer}
         if wrong:
             worker, text = next(iter(wrong.items()))
@@ -160,22 +168,21 @@ class Crew:
                 number = at_work.pop(future)
                 self.claim.check()
                 self.claim.state = {"workers": self._count(), "at_work": len(at_work)}
-                outcome = self._outcome(future, scan, len(todo))
+                outcome = self._outcome(future, scan)
                 if isinstance(outcome, Outcome) and outcome.wants_rows:
                     submit(number, True)
                     continue
-                rows = planned.read_row_group(number)
                 if isinstance(outcome, str):
-                    work.write(number, work.give_up(rows, outcome))
+                    work.write(number, work.give_up(planned.read_row_group(number), outcome))
                 elif outcome.shard is not None:
                     work.write(number, pickle.loads(outcome.shard))
-                advance(len(rows))
+                advance(planned.metadata.row_group(number).num_rows)
                 fill()
         finally:
             with suppress(Exception):
                 self.client.cancel([*at_work])
 
-    def _outcome(self, future: Any, scan: Scan, n: int) -> Outcome | str:
+    def _outcome(self, future: Any, scan: Scan) -> Outcome | str:
         """Return what came of a task, or why its shard is given up; raise what ends the scan."""
         if future.status == "finished":
             outcome: Outcome = future.result()
@@ -188,12 +195,24 @@ class Crew:
         if isinstance(error, KilledWorker):
             return f"{error.allowed_failures + 1} workers died at its shard, the last {error.last_worker.address}"
         if error is None or isinstance(error, CommClosedError):
-            n_done = sum(scan.folder.manifest(number) is not None for number in range(scan.record["shards"]))
-            raise RuntimeError(
-                f"the scheduler {self._scheduler()} went away; {n_done:,} of {scan.record['shards']:,} shards are "
-                f"done, and {option('resume')} goes on, with Dask or without"
-            ) from error
+            raise self._gone(scan) from error
         raise error
+
+    def _answers(self) -> bool:
+        """Whether the scheduler is there."""
+        try:
+            self.client.nthreads()
+        except (OSError, TimeoutError, RuntimeError):
+            return False
+        return True
+
+    def _gone(self, scan: Scan) -> RuntimeError:
+        n_shards = scan.record["shards"]
+        n_done = sum(scan.folder.manifest(number) is not None for number in range(n_shards))
+        return RuntimeError(
+            f"the scheduler {self._scheduler()} went away; {n_done:,} of {n_shards:,} shards are done, and "
+            f"{option('resume')} goes on, with Dask or without"
+        )
 
     def _count(self) -> int:
         """Return how many workers there are, at least one, as it was a moment ago."""

@@ -22,7 +22,7 @@ from ...results.parquet import open_checked
 from ..planning import Ready, Scan, prepare
 from ..working import Work
 
-PACKAGES = (KEY, "numpy", "torch", "tensorflow", "keras", "jax")
+PACKAGES = (KEY, "python", "numpy", "torch", "tensorflow", "keras", "jax")
 """Whose versions workers must share."""
 N_SAMPLED, SAMPLE_BP = 64, 1000
 """Parts of a genome by which it is known on another machine, where hashing all of it would take a minute."""
@@ -160,7 +160,7 @@ def _look(holder: Holder) -> dict[str, Any]:
 def run(name: str, number: int, rows: Any) -> Outcome:
     """Compute a shard in a worker, and write it if that can be."""
     worker = get_worker()
-    with warnings.catch_warnings(record=True) as caught, worker.plugins[name].opened() as opened:
+    with worker.plugins[name].opened() as opened, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         if rows is None and opened.planned is None:
             return Outcome(worker.address, wants_rows=True)
