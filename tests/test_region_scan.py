@@ -8,14 +8,30 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradcorr_fast as gf
+from gradcorr_fast.hooks._session import Session
 from tests.region_scans import EVERY, LENGTH, METHODS, REGIONS, Network, cut, genome_fasta, one_thread, scan  # noqa: F401 - fixtures
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("zarr")
 
 
+@pytest.fixture(params=["the host", "a device"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a session makes sequences of codes, and corrects and summarises; the device here has the host's memory."""
+    place, init = str(request.param), Session.__init__
+
+    def begin(session: Session, *arguments: Any, **options: Any) -> None:
+        init(session, *arguments, **options)
+        session.is_on_host = place == "the host"
+
+    monkeypatch.setattr(Session, "__init__", begin)
+    return place
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_are_those_of_the_hooks_on_windows_cut_by_hand(fasta: Path, tmp_path: Path, method: str) -> None:
+def test_maps_are_those_of_the_hooks_on_windows_cut_by_hand(
+    fasta: Path, tmp_path: Path, method: str, where: str
+) -> None:
     options = METHODS[method]
     found = scan(fasta, tmp_path / "out", method=method, dtype="float32", **options)
     attribute = getattr(gf.hooks.torch, method)
@@ -36,7 +52,7 @@ def test_maps_are_those_of_the_hooks_on_windows_cut_by_hand(fasta: Path, tmp_pat
     np.testing.assert_allclose(statistics, [(one.mean, one.std) for one in each], rtol=1e-3, atol=1e-3)
 
 
-def test_zero_gradients_are_counted_as_the_summary_of_angles_does(fasta: Path, tmp_path: Path) -> None:
+def test_zero_gradients_are_counted_as_the_summary_of_angles_does(fasta: Path, tmp_path: Path, where: str) -> None:
     torch.manual_seed(0)
     layers = torch.nn.Conv1d(4, 3, 7), torch.nn.Softplus(), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten()
     model = torch.nn.Sequential(*layers)

@@ -37,7 +37,7 @@ def test_values_and_columns_are_those_of_the_model(
 def test_maps_are_the_gradients_of_the_hooks(framework: Framework) -> None:
     options: Any = {"axis": framework.axis, "rc": True}
     with open_session(framework.model(), framework.name, length=LENGTH, targets=[0, 2], **options) as session:
-        maps, values = session.maps(CODES, session.method("saliency", {}))
+        maps, values = session.maps(CODES, session.method("saliency", {})).values()
         with pytest.raises(TypeError, match="there is no option 'n_steps' of saliency"):
             session.method("saliency", {"n_steps": 3})
     x, outputs = framework.array(framework.lay(X)), ["corrected", "prediction"]

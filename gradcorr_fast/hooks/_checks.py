@@ -11,8 +11,8 @@ from .._warn import warn
 from .._wording import words
 from ..backends import find_backend
 from ..io.misuse import Evidence
-from ._ready import Found, Framework
-from ._request import PLAIN, OwnPosition, Request
+from ._ready import Arrays, Found, Framework
+from ._request import PLAIN, SUMMARY, OwnPosition, Request
 
 N_SAMPLED = 16
 """Sequences by which a gradient is judged to be centred."""
@@ -105,14 +105,21 @@ class Checks:
         self._seen = [Seen()] * len(request.targets)
         self._evidence: Evidence | None = None
 
-    def add(self, start: int, found: Found) -> None:
-        """Take in the values and maps of a group, and check the one before."""
-        if start < N_SAMPLED and self._has_gradients and {"angle", PLAIN}.intersection(self._request.fields or ()):
-            self._look_at(found.maps[0][: N_SAMPLED - start])
+    def look(self, start: int, found: Found) -> Arrays:
+        """Return what `add` takes of a group: values and sizes of the gradients by target, and some gradients."""
         sizes = [_size(grad) for grad in found.maps]
+        is_wanted = self._has_gradients and {"angle", PLAIN, SUMMARY}.intersection(self._request.fields or ())
+        is_sampled = start < N_SAMPLED and is_wanted
+        return [*found.values, *sizes, *([found.maps[0][: N_SAMPLED - start]] if is_sampled else [])]
+
+    def add(self, start: int, seen: Arrays, inputs: tuple[Any, ...]) -> None:
+        """Take in what was looked at of a group and the inputs of its last batch, and check the group before."""
+        n_targets = len(self._seen)
+        for grad in seen[2 * n_targets :]:
+            self._look_at(grad)
         self._check_pending()
-        self._pending = [(start, value, size) for value, size in zip(found.values, sizes, strict=True)]
-        self._inputs = found.inputs
+        self._pending = [(start, *seen[k : 2 * n_targets : n_targets]) for k in range(n_targets)]
+        self._inputs = inputs
 
     def finish(self) -> None:
         """Check what is left, and warn of results that say nothing: flat outputs, angles behind a projection."""
@@ -147,7 +154,8 @@ class Checks:
                 self._seen[k] = self._seen[k].and_more(np.asarray(values), np.asarray(sizes))
 
     def _check_finite(self, start: int, values: Array, sizes: Array, target: TargetLike) -> None:
-        is_nan = np.isnan(values) & (PLAIN not in (self._request.fields or ()))  # sessions look at values themselves
+        is_of_session = not {PLAIN, SUMMARY}.isdisjoint(self._request.fields or ())  # which looks at values itself
+        is_nan = np.isnan(values) & (not is_of_session)
         is_infinite = ~np.isfinite(sizes)
         if not is_nan.any() and not is_infinite.any():
             return

@@ -7,6 +7,7 @@ a batch.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import click
@@ -15,12 +16,13 @@ import numpy as np
 from .. import ops
 from .._types import AnyArray, Model
 from ..backends import find_backend
+from ._angles import summarize
 from ._attempts import attempt
 from ._checks import Checks, check_one_hot
 from ._methods import take
 from ._options import Options
-from ._ready import Arrays, Found, Group, Method, ReadyModel, Work
-from ._request import MAPS, PLAIN, Request, check_model
+from ._ready import Arrays, Found, Framework, Group, Method, ReadyModel, Work, stay
+from ._request import MAPS, PLAIN, SUMMARY, Request, check_model
 
 Item = TypeVar("Item")
 Prepare = Callable[[Model, AnyArray, Sequence[AnyArray] | None, Method, Options], AbstractContextManager[ReadyModel]]
@@ -40,22 +42,53 @@ def attribute(
         return whole["map"] if ready.request.fields is None else ops.AttributionMaps(**whole)
 
 
-def find_fields(model: ReadyModel, request: Request, X: AnyArray, method: Method) -> dict[str, AnyArray]:
-    """Attribute group by group, and return the fields asked for; `request` is that of the model but for its rows."""
-    if method.needs_one_hot:
-        check_one_hot(request, X, model.framework.read, method.mend)
-    see, leave = model.framework.see, model.framework.leave
+def find_fields(
+    model: ReadyModel,
+    request: Request,
+    X: AnyArray,
+    method: Method,
+    enter: Callable[[AnyArray], AnyArray] | None = None,
+) -> dict[str, AnyArray]:  # fmt: skip
+    """Attribute group by group, and return the fields asked for; `request` is that of the model but for its rows.
+
+    `enter` makes sequences of rows of X, if they are no sequences yet; by default it is the framework's.
+    """
+    framework = model.framework
+    see, leave = framework.see, framework.leave
+    if method.needs_one_hot and enter is None:
+        check_one_hot(request, X, framework.read, method.mend)
     rows = X if see is None else see(X)
-    results = _Results(request, rows, see or leave, model.framework.empty)
-    checks = Checks(model.framework, request, method.needs_gradients)
-    groups = _groups(model, request, rows, method)
-    for group, found in _one_behind(groups) if model.framework.runs_ahead else groups:
-        for field, arrays in _analyze(group, found).items():
-            results.put(field, group.rows, arrays)
-        checks.add(group.rows.start, found)  # after what brings the gradient into the processor's caches
+    results = _Results(request, rows, framework)
+    checks = Checks(framework, request, method.needs_gradients)
+
+    def begin(group: Group, found: Found) -> Callable[[], None]:
+        """Analyse a group, and begin to fetch what is wanted on the host; what is returned waits for it."""
+        fields = _analyze(group, found)
+        seen = checks.look(group.rows.start, found)  # after what brings the gradient into the processor's caches
+        n_seen, rows, inputs = len(seen), group.rows, found.inputs if group.rows.start == 0 else ()
+        names, arrays = list(fields), [array for arrays in fields.values() for array in arrays]
+        wait = framework.fetch([*seen, *arrays] if results.is_on_host else seen)
+        kept = [] if results.is_on_host else arrays
+
+        def finish() -> None:
+            fetched = wait()
+            results.put(rows, names, fetched[n_seen:] or kept)
+            checks.add(rows.start, fetched[:n_seen], inputs)
+
+        return finish
+
+    groups = _groups(model, request, rows, method, enter or framework.enter)
+    # NumPy would wait for a gradient that it sees, and is asked when the next group is under way
+    begun = (begin(*each) if see is None else partial(_at_once, begin, *each) for each in groups)
+    for finish in _one_behind(begun) if framework.runs_ahead else begun:
+        finish()
     checks.finish()
     whole = results.finish()
     return whole if see is None else {field: leave(array) for field, array in whole.items()}
+
+
+def _at_once(begin: Callable[[Group, Found], Callable[[], None]], group: Group, found: Found) -> None:
+    begin(group, found)()
 
 
 def _one_behind(groups: Iterator[Item]) -> Iterator[Item]:
@@ -70,23 +103,25 @@ def _one_behind(groups: Iterator[Item]) -> Iterator[Item]:
 class _Results:
     """What is returned: arrays that are made once and filled group by group, where arrays can be written to."""
 
-    def __init__(
-        self,
-        request: Request,
-        X: AnyArray,
-        leave: Callable[[AnyArray], AnyArray],
-        empty: Callable[..., AnyArray] | None,
-    ) -> None:
+    def __init__(self, request: Request, X: AnyArray, framework: Framework) -> None:
+        backend = find_backend(X=X)
+        self.is_on_host = backend.is_on_host(X)
         self._n_sequences, self._several = request.layout.shape[0], request.several
-        self._xp, self._leave, self._is_numpy = find_backend(X=X).XP, leave, isinstance(X, np.ndarray)
-        self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else empty
+        self._xp, self._leave = backend.XP, framework.see or framework.leave
+        self._is_numpy = isinstance(X, np.ndarray)
+        self._may_keep = framework.fetch is stay or not self.is_on_host  # else they are in memory for copies
+        self._empty = (lambda shape, like: np.empty(shape, like.dtype)) if self._is_numpy else framework.empty
         self._whole: dict[str, AnyArray] = {}
         self._parts: dict[str, Arrays] = {}
 
-    def put(self, field: str, rows: slice, arrays: Arrays) -> None:
-        """Take in a field of some sequences, an array for each target."""
-        arrays = [self._leave(array) for array in arrays]
-        if self._empty is None or rows == slice(0, self._n_sequences):
+    def put(self, rows: slice, fields: Sequence[str], arrays: Arrays) -> None:
+        """Take in fields of some sequences: those of the first for each target, of the second, and so on."""
+        n_targets = len(arrays) // len(fields)
+        for k, field in enumerate(fields):
+            self._put(rows, field, [self._leave(array) for array in arrays[k * n_targets : (k + 1) * n_targets]])
+
+    def _put(self, rows: slice, field: str, arrays: Arrays) -> None:
+        if self._empty is None or (self._may_keep and rows == slice(0, self._n_sequences)):
             part = self._xp.stack(arrays, 1) if self._several else arrays[0]
             self._parts.setdefault(field, []).append(part)
             return
@@ -105,7 +140,9 @@ class _Results:
         return self._whole
 
 
-def _groups(model: ReadyModel, request: Request, X: AnyArray, method: Method) -> Iterator[tuple[Group, Found]]:
+def _groups(
+    model: ReadyModel, request: Request, X: AnyArray, method: Method, enter: Callable[[AnyArray], AnyArray]
+) -> Iterator[tuple[Group, Found]]:
     """Attribute groups of sequences, smaller ones after memory was exhausted."""
     n_points, batches = method.n_points, model.batches
 
@@ -121,7 +158,7 @@ def _groups(model: ReadyModel, request: Request, X: AnyArray, method: Method) ->
 
         def run(rows: slice) -> tuple[Group, Found]:
             bar.update(done - bar.pos)  # by as much as an attempt that failed had moved it on
-            return _run_group(model, request, X, rows, method, bar.update)
+            return _run_group(model, request, enter(X[rows]), rows, method, bar.update)
 
         for _, result in attempt(
             slice(0, len(X)), run, batches, cut=cut, count=lambda rows: (rows.stop - rows.start) * n_points
@@ -150,13 +187,13 @@ def _progress(request: Request, n_rows: int) -> Any:
 
 
 def _run_group(
-    model: ReadyModel, request: Request, X: AnyArray, rows: slice, method: Method, advance: Callable[[int], None]
+    model: ReadyModel, request: Request, x: AnyArray, rows: slice, method: Method, advance: Callable[[int], None]
 ) -> tuple[Group, Found]:
-    """Bring sequences to the model and attribute them."""
+    """Attribute sequences where the model is, with their part of what else it takes."""
     enter = model.framework.enter
-    group = Group(request, rows, enter(X[rows]), model.framework)
+    group = Group(request, rows, x, model.framework)
     if not group.size:  # nothing to attribute: results without rows, of the right shapes
-        x, n_targets = group.x, len(request.targets)
+        n_targets = len(request.targets)
         empty = x[(slice(None), *[0] * (len(x.shape) - 1))]
         return group, Found([x] * n_targets, [empty] * n_targets, [empty] * n_targets, [empty] * n_targets)
     arguments = tuple(enter(array[rows]) for array in request.args)
@@ -187,6 +224,9 @@ def _analyze_map(group: Group, grad: AnyArray) -> dict[str, AnyArray]:
     if request.fields is None:
         return {"map": ops.correct(grad, **request.letters) if request.corrected else grad}
     wanted = tuple(field for field in request.fields if field in MAPS)
-    x = layout.cut(group.x, request.window)
-    maps = ops.analyze(grad, x, outputs=wanted, **request.letters)._asdict() if wanted else {}
+    x, has_summary = layout.cut(group.x, request.window), SUMMARY in request.fields
+    outputs = tuple(dict.fromkeys((*wanted, "angle"))) if has_summary else wanted
+    maps = ops.analyze(grad, x, outputs=outputs, **request.letters)._asdict() if outputs else {}
+    if has_summary:
+        maps[SUMMARY] = summarize(maps["angle"], grad, x, layout.axis, request.thresholds)
     return maps | {PLAIN: grad}

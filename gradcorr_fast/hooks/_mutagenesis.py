@@ -107,7 +107,8 @@ def _is_wanted(group: Group) -> Array:
 def _mutants(work: Work, sequences: Array, positions: Array, letters: Array) -> AnyArray:
     """Rows with one letter replaced; what is brought to the device is small."""
     group, layout = work.group, work.group.request.layout
-    rows, substitute = take(group.x, sequences), work.model.framework.substitute
+    framework = work.model.framework
+    rows, substitute = take(group.x, framework.enter(sequences)), framework.substitute
     if substitute is not None:
         return substitute(rows, np.unravel_index(positions, layout.positions), letters, layout)
     n, ones, n_channels = len(sequences), [1] * len(layout.positions), layout.shape[layout.axis]

@@ -38,6 +38,11 @@ def _add(total: AnyArray | None, grad: AnyArray, weight: float) -> AnyArray:
     return total + grad * weight
 
 
+def stay(arrays: Arrays) -> Callable[[], Arrays]:
+    """Leave arrays where they are; see `Framework.fetch`."""
+    return lambda: arrays
+
+
 class Seen(NamedTuple):
     """What a model made of rows in one view."""
 
@@ -102,7 +107,7 @@ class Framework(NamedTuple):
     """Rows of the input or of an argument, as an array where the model is."""
     gradients: Step
     leave: Callable[[AnyArray], AnyArray]
-    """An array, its own or one of those that entered, as a result."""
+    """An array, its own or one of those that entered or were fetched, as a result."""
     read: Callable[[AnyArray], Array]
     """Such an array as a NumPy array."""
     add: Callable[[AnyArray | None, AnyArray, float], AnyArray] = _add
@@ -125,6 +130,8 @@ class Framework(NamedTuple):
     the model is NumPy's, since a framework takes tens of microseconds for each of many small operations."""
     runs_ahead: bool = False
     """Whether gradients are computed while Python goes on."""
+    fetch: Callable[[Arrays], Callable[[], Arrays]] = stay
+    """Begins to bring arrays to where `leave` and `read` need not wait for them; what is returned waits for that."""
 
 
 class ReadyModel:
@@ -266,7 +273,8 @@ class Work(NamedTuple):
 
     def run(self, rows: AnyArray, index: Rows = slice(None), forward_only: bool = False) -> Iterator[Seen]:
         """Yield what the model makes of rows in every view, gradients mapped back; row k is of sequence index[k]."""
-        arguments = tuple(take(array, index) for array in self.arguments)
+        places = index if isinstance(index, slice) or not self.arguments else self.model.framework.enter(index)
+        arguments = tuple(take(array, places) for array in self.arguments)
         positions = [None if p is None else p[index] for p in self.positions]
         for seen in self.model.run(rows, arguments, positions, forward_only):
             self.advance(len(rows))

@@ -19,8 +19,8 @@ from ._layout import Layout, Strand, View, make_layout, make_mask, make_strand, 
 from ._options import COMMON, Options, check_names, complete
 from ._outputs import Head, kind_of, pick
 
-MAPS, PLAIN = ops.AttributionMaps._fields[:3], "uncorrected"
-"""Fields that are made of the gradient, and the one that is the gradient itself, which only sessions ask for."""
+MAPS, PLAIN, SUMMARY = ops.AttributionMaps._fields[:3], "uncorrected", "angle_summary"
+"""Fields that are made of the gradient, and two that only sessions ask for: the gradient itself, and its angles'."""
 ROWS, POSITIONS = 128, 1 << 18
 """Of a batch whose size was not given: sequences that it has at least, unless they have more positions than these."""
 CASTS = {
@@ -91,6 +91,8 @@ class Request(NamedTuple):
     """Where nothing was said of what is differentiated, and the first column of the output is: how many were seen."""
     inputs: Inputs | None = None
     """Where sequences and `args` stand among the model's inputs; None if the sequences are first and `args` follow."""
+    thresholds: tuple[float, ...] = ()
+    """Angles in degrees, for `SUMMARY`."""
 
     def warn_of_columns(self) -> None:
         """Say which column was taken, if nothing was said of several."""

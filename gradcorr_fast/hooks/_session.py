@@ -1,7 +1,8 @@
 """A model made ready once for many batches of codes: values, gradients at chosen positions, and whole maps."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -54,6 +55,8 @@ class Session:
         self._one, self._zero = enter(np.ones((), dtype)), enter(np.zeros((), dtype))
         self.device = str(self._one.device)
         """Where the model is."""
+        self.is_on_host = find_backend(one=self._one).is_on_host(self._one)
+        """Whether NumPy sees the memory there."""
 
     @property
     def optimization(self) -> dict[str, Any] | None:
@@ -112,8 +115,10 @@ class Session:
         """Return how many rows the model sees for each sequence."""
         return method.count_rows(self._request) * len(self._request.views)
 
-    def maps(self, codes: Array, method: Method) -> tuple[Array, Array]:
-        """Return the maps of some sequences before the correction, shaped (n, T, ...), and values (n, T).
+    def maps(
+        self, codes: Array, method: Method, fields: Sequence[str] = (PLAIN,), thresholds: Sequence[float] = ()
+    ) -> dict[str, Array]:
+        """Return fields of some sequences, shaped (n, T, ...), and "prediction", (n, T).
 
         Parameters
         ----------
@@ -121,21 +126,30 @@ class Session:
             See `values`.
         method
             Of `method`. Batches that exhaust the memory are halved, for all later calls as well.
+        fields : sequence of str
+            "uncorrected", "corrected" maps, "angle_summary": shares of angles above `thresholds` (degrees), mean and
+            standard deviation, (n, T, thresholds + 2). They are computed where the model is.
+        thresholds : sequence of float
         """
         layout = self._request.layout
-        X = sequences.one_hot(codes, self._dtype, layout.axis)
-        request = self._request._replace(layout=layout._replace(shape=X.shape), fields=(PLAIN, "prediction"))
-        fields = find_fields(self._model, request, X, method)
-        return fields[PLAIN], fields["prediction"]
+        request = self._request._replace(
+            layout=layout._replace(shape=(len(codes), *layout.shape[1:])),
+            fields=(*fields, "prediction"),
+            thresholds=tuple(thresholds),
+        )
+        return find_fields(self._model, request, codes, method, self._one_hot)
 
     def start_values(self, codes: Array) -> Callable[[], Array]:
         """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do."""
-        values = [seen.values for seen in self._model.run(self._one_hot(codes), forward_only=True)]
-        return lambda: self._mean(values)
+        seen = self._model.run(self._one_hot(codes), forward_only=True)
+        wait = self._framework.fetch([value for each in seen for value in each.values])
+        return lambda: self._mean(wait())
 
     def start_columns(self, codes: Array, rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         """Begin to compute `columns`; see `start_values`."""
-        return self._start_columns(self._model.run(self._one_hot(codes)), rows, positions)
+        x, places = self._one_hot(codes), self._places(len(codes), rows, positions)
+        wait = self._framework.fetch(self._columns(self._model.run(x), places))
+        return lambda: self._read_columns(wait(), rows, positions)
 
     def choose_engine(self, engine: str, n_rows: float, *, is_alone: bool) -> str:
         """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
@@ -164,66 +178,88 @@ class Session:
             Whether columns are wanted.
         """
         wish = Wish("incremental", width=mutants.codes.shape[1], needs_gradients=needs_gradients)
+        places = self._places(len(codes), rows, positions)
         found = self._refer(codes, wish)
         assert found is not None  # as `choose_engine` has found out
-        finish_columns = self._start_columns(found.seen, rows, positions) if needs_gradients else None
-        values = found.run(mutants.sequence, mutants.start, mutants.codes)
+        wild_types = self._columns(found.seen, places) if needs_gradients else list(found.values)
+        wait = self._framework.fetch([*wild_types, *found.run(mutants.sequence, mutants.start, mutants.codes)])
 
         def finish() -> tuple[Array, Array, Array]:
-            wild_types, columns = (self._mean([found.values]), np.empty((self.n_targets, 0, 4)))
-            if finish_columns is not None:
-                wild_types, columns = finish_columns()
-            return wild_types, columns, self._mean([values])
+            arrays = wait()
+            first, values = arrays[: -self.n_targets], self._mean(arrays[-self.n_targets :])
+            if needs_gradients:
+                return *self._read_columns(first, rows, positions), values
+            return self._mean(first), np.empty((self.n_targets, 0, 4)), values
 
         return finish
 
     def _refer(self, codes: Array, wish: Wish) -> Substitutions | None:
         return self._model.refer(self._one_hot(codes), (), [None] * self.n_targets, wish)
 
-    def _start_columns(self, run: Iterable[Seen], rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
-        values, columns = [], []
-        for seen in run:
-            where, is_inside = _seen_at(positions, seen.view, self._request.layout)
-            values.append(seen.values)
-            columns.append((seen.view.is_reverse, is_inside, [self._gather(grad, rows, where) for grad in seen.grads]))
+    def _places(self, n_rows: int, rows: Array, positions: Array) -> AnyArray:
+        """Bring to the model where letters at some positions lie in the gradients of each view, (views, 4 k or more).
 
-        def finish() -> tuple[Array, Array]:
-            read = self._framework.read
-            total = np.zeros((self.n_targets, len(rows), 4))
-            for is_reverse, is_inside, gathered in columns:
-                letters = np.stack([read(array)[: 4 * len(rows)].reshape(-1, 4) for array in gathered])
-                total += np.where(is_inside[:, None], letters[..., ::-1] if is_reverse else letters, 0.0)
-            return self._mean(values), total / len(columns)
+        That is done before the model runs: a copy after it would wait for it.
+        """
+        layout = self._request.layout
+        shape = n_rows, *layout.shape[1:]
+        filled = np.zeros((len(self._request.views), _filled(rows)), np.int32 if np.prod(shape) < 2**31 else np.int64)
+        for view, flat in zip(self._request.views, filled, strict=True):
+            places = [rows[:, None], _seen_at(positions, view, layout)[0][:, None]]
+            places.insert(layout.axis, np.arange(4)[None])
+            flat[: 4 * len(rows)] = np.ravel_multi_index(np.broadcast_arrays(*places), shape).reshape(-1)
+        return self._framework.enter(filled)
 
-        return finish
+    def _columns(self, run: Iterable[Seen], places: AnyArray) -> Arrays:
+        """Return the values of every view, and then the letters at some places of its gradients."""
+        values, columns = Arrays(), Arrays()
+        for seen, own in zip(run, places, strict=True):
+            values += seen.values
+            for grad in seen.grads:
+                xp = find_backend(grad=grad).XP
+                columns.append(xp.take(xp.reshape(grad, (-1,)), own, 0))
+        return values + columns
 
-    def _mean(self, by_view: list[Arrays]) -> Array:
-        """Read the values of every view, and take their means, (n, T)."""
-        read = self._framework.read
-        views = [np.stack([read(value) for value in values], 1).astype(np.float64) for values in by_view]
+    def _read_columns(self, arrays: Arrays, rows: Array, positions: Array) -> tuple[Array, Array]:
+        """Read what `_columns` returned: means of the values, (n, T), and of the letters, (T, k, 4)."""
+        views, read = self._request.views, self._framework.read
+        middle = len(views) * self.n_targets
+        total = np.zeros((self.n_targets, len(rows), 4))
+        for k, view in enumerate(views):
+            columns = arrays[middle + k * self.n_targets :][: self.n_targets]
+            letters = np.stack([read(array)[: 4 * len(rows)].reshape(-1, 4) for array in columns])
+            is_inside = _seen_at(positions, view, self._request.layout)[1]
+            total += np.where(is_inside[:, None], letters[..., ::-1] if view.is_reverse else letters, 0.0)
+        return self._mean(arrays[:middle]), total / len(views)
+
+    def _mean(self, values: Arrays) -> Array:
+        """Read the values of every view, those of all targets side by side, and take their means, (n, T)."""
+        read, n_targets = self._framework.read, self.n_targets
+        by_view = [values[first : first + n_targets] for first in range(0, len(values), n_targets)]
+        views = [np.stack([read(value) for value in own], 1).astype(np.float64) for own in by_view]
         mean: Array = np.mean(views, axis=0)
         return mean
 
     def _one_hot(self, codes: Array) -> AnyArray:
         """Make one-hot sequences where the model is; to another device, a byte a position is brought."""
         axis, n_axes, enter = self._request.layout.axis, codes.ndim + 1, self._framework.enter
-        if find_backend(one=self._one).is_on_host(self._one):
+        if self.is_on_host:
             return enter(sequences.one_hot(codes, self._dtype, axis))
         device_codes = enter(codes)
         xp = find_backend(codes=device_codes).XP
-        letters = xp.asarray(np.arange(4).reshape([4 if k == axis else 1 for k in range(n_axes)]), device_codes)
         spread = device_codes[tuple(None if k == axis else slice(None) for k in range(n_axes))]
-        return xp.where(spread == letters, self._one, self._zero)
+        return xp.where(spread == self._letters, self._one, self._zero)
 
-    def _gather(self, grad: AnyArray, rows: Array, positions: Array) -> AnyArray:
-        """Return the letters of a gradient at some positions of some rows, (4 k,) and others behind."""
-        places = [rows[:, None], positions[:, None]]
-        places.insert(self._request.layout.axis, np.arange(4)[None])
-        flat = np.ravel_multi_index(np.broadcast_arrays(*places), tuple(grad.shape)).reshape(-1)
-        filled = np.zeros(1 << int(flat.size).bit_length(), np.int64)  # JAX compiles this for every size anew
-        filled[: flat.size] = flat
-        xp = find_backend(grad=grad).XP
-        return xp.take(xp.reshape(grad, (-1,)), filled, 0)
+    @cached_property
+    def _letters(self) -> AnyArray:
+        """The codes of the letters along their axis, where the model is."""
+        axis = self._request.layout.axis
+        return self._framework.enter(np.arange(4, dtype=np.uint8).reshape([4 if k == axis else 1 for k in range(3)]))
+
+
+def _filled(rows: Array) -> int:
+    """Return how many places are gathered for some rows: JAX compiles that for every number anew."""
+    return 1 << (4 * len(rows)).bit_length()
 
 
 def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array]:

@@ -146,7 +146,8 @@ def _method(ready: Ready) -> Method:
 
 def _run_of(ready: Ready) -> Run:
     only = model_files.inspect_model(ready.loaded).batch_size
-    return make_run(ready.session, _method(ready), ready.options["axis"], only)
+    options = ready.options
+    return make_run(ready.session, _method(ready), options["axis"], only, options["keep_uncorrected"])
 
 
 def _described(ready: Ready) -> tuple[Ready, Run, Record]:

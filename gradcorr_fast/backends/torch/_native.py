@@ -1,7 +1,10 @@
 """How a tensor reaches the kernels, or the formula where there are none, and what is known of its memory."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd import forward_ad
 
@@ -11,6 +14,24 @@ from ...kernels import cuda, reference
 from .. import _cuda, _numba
 from .._arrays import BFLOAT16
 from .._contract import Namespace
+
+_MOST_INDICES = 4096
+
+
+def _take(array: torch.Tensor, indices: Any, axis: int) -> torch.Tensor:
+    """Positions of an array; a GPU keeps NumPy's, since a copy to it waits for all that it has to do."""
+    is_plain = not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0
+    is_small = isinstance(indices, np.ndarray) and indices.size <= _MOST_INDICES
+    if is_plain and is_small and array.device.type == "cuda":
+        return array.index_select(axis, _index(indices.tobytes(), indices.dtype.str, array.device))
+    return array.index_select(axis, torch.as_tensor(indices, device=array.device))
+
+
+@lru_cache(1024)
+def _index(numbers: bytes, dtype: str, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # or no gradient could go through it
+        return torch.as_tensor(np.frombuffer(numbers, dtype).copy(), device=device)
+
 
 XP = Namespace(
     sum=lambda array, axis, keepdims=False: torch.sum(array, dim=axis, keepdim=keepdims),
@@ -22,7 +43,7 @@ XP = Namespace(
     atan2=torch.atan2,
     log=torch.log,
     log1p=torch.log1p,
-    take=lambda array, indices, axis: array.index_select(axis, torch.as_tensor(indices, device=array.device)),
+    take=_take,
     asarray=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
     reshape=torch.reshape,
     stack=torch.stack,

@@ -22,6 +22,7 @@ from . import _optimizing
 from ._incremental.choosing import Chooser
 from ._memory import MEMORY, fit_batch
 from ._states import autocast, prepared, set_precision, without_autocast
+from ._transfer import bring, transfer
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 FLAT_STEP = re.compile(r"(Sign|Sgn|Round|Floor|Ceil|Trunc|Heaviside)Backward")
@@ -127,12 +128,12 @@ def _make_framework(
 
     def enter(rows: AnyArray) -> torch.Tensor:
         tensor = rows.detach() if isinstance(rows, torch.Tensor) else _from_numpy(rows)
-        return tensor.to(tensor.device if device is None else device)
+        return bring(tensor, tensor.device if device is None else device)
 
     def gradients(
         x: torch.Tensor, args: tuple[Any, ...], positions: Positions
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
+        own = _placed(positions, x.device)
         if request.forward_only:
             with torch.no_grad(), autocast(x, precision):
                 seen, *rest = (tensor.clone() for tensor in (x, *args))  # which a model may write over
@@ -149,7 +150,7 @@ def _make_framework(
         return tensor.to(X.device) if isinstance(X, torch.Tensor) else _to_numpy(tensor)
 
     def has_path(x: torch.Tensor, args: tuple[Any, ...], positions: Positions, target: int) -> bool:
-        own = [None if p is None else torch.as_tensor(p, device=x.device) for p in positions]
+        own = _placed(positions, x.device)
         with torch.inference_mode(False), torch.enable_grad(), autocast(x, precision):
             leaf = usable(x).clone().requires_grad_()
             values = request.values(forward(model, leaf * 1, args, request), own)
@@ -160,9 +161,15 @@ def _make_framework(
 
     refer = Chooser(model, request, run, gradient, precision)
     shapes = partial(_shapes_of, model)
-    return Framework(
+    framework = Framework(
         enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, shapes
     )  # fmt: skip
+    place = torch.device(device or X.device)
+    return framework if place.type != "cuda" else framework._replace(runs_ahead=True, fetch=transfer(place).fetch)
+
+
+def _placed(positions: Positions, device: torch.device) -> list[torch.Tensor | None]:
+    return [None if p is None else bring(torch.as_tensor(p), device) for p in positions]
 
 
 def _shapes_of(model: Model) -> Shapes:
@@ -221,7 +228,7 @@ def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 
 def _substitute(rows: torch.Tensor, places: tuple[Array, ...], letters: Array, layout: Layout) -> torch.Tensor:
     """Write one letter into each row."""
-    index = [torch.as_tensor(where, device=rows.device) for where in (np.arange(len(letters)), *places, letters)]
+    index = [bring(torch.as_tensor(where), rows.device) for where in (np.arange(len(letters)), *places, letters)]
     channels = rows.movedim(layout.axis, -1)[..., layout.letters]
     channels[tuple(index[:-1])] = 0
     channels[tuple(index)] = 1

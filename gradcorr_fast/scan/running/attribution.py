@@ -18,11 +18,12 @@ from ...summary import angle_summary
 from ..results.store import THRESHOLDS
 from .failures import NOT_FINITE, random_codes
 
+MAPS = frozenset(("uncorrected", "corrected"))
 HANDLED = Memory(errors=())
 """Memory that is exhausted within a run has been seen to there."""
 
 Run = Callable[[Array], Mapping[str, Array]]
-"""From codes (n, L) to "codes", "uncorrected", maps (n, T, 4, L), and "prediction", (n, T)."""
+"""From codes (n, L) to "codes", "prediction", (n, T), and maps (n, T, 4, L): "uncorrected", or what is made of them."""
 
 
 class Attributed(NamedTuple):
@@ -36,8 +37,8 @@ class Attributed(NamedTuple):
     """Why, with the number of sequences."""
 
 
-def make_run(session: Session, method: Method, axis: int, only: int | None) -> Run:
-    """Return what runs a method of the hooks.
+def make_run(session: Session, method: Method, axis: int, only: int | None, keep_uncorrected: bool) -> Run:
+    """Return what runs a method of the hooks, and on a GPU makes of its maps there what `finish_values` would.
 
     Parameters
     ----------
@@ -49,31 +50,39 @@ def make_run(session: Session, method: Method, axis: int, only: int | None) -> R
         Letter axis of the model's input.
     only : int, optional
         Rows of a batch, if the model takes no others.
+    keep_uncorrected : bool
+        Whether maps before the correction are wanted too.
     """
     told: set[str] = set()
+    fields = ["uncorrected"] if session.is_on_host or keep_uncorrected else []
+    if not session.is_on_host:
+        fields += ["corrected", "angle_summary"] if method.needs_gradients else ["corrected"]
 
     def run(codes: Array) -> dict[str, Array]:
         n = len(codes)
         if only is not None:
             codes = codes[np.minimum(np.arange(-(-n // only) * only), n - 1)]
         with _telling_once(told):
-            maps, predictions = session.maps(codes, method)
+            found = session.maps(codes, method, fields, THRESHOLDS)
         if axis not in (1, -2):
-            maps = np.ascontiguousarray(np.moveaxis(maps, -1, -2))
-        return {"codes": codes[:n], "uncorrected": maps[:n], "prediction": predictions[:n]}
+            for name in MAPS & found.keys():
+                found[name] = np.ascontiguousarray(np.moveaxis(found[name], -1, -2))
+        return {"codes": codes[:n]} | {name: array[:n] for name, array in found.items()}
 
     return run
 
 
 def finish_values(values: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
     """Return the arrays of the store, made of those that a `Run` found, which are written over."""
-    found, plain = dict(values), values["uncorrected"]
-    if options["method"] != "saturation_mutagenesis":
-        found["angle_summary"] = summarize(plain, found["codes"])
-    if options["keep_uncorrected"]:
-        found["corrected"] = ops.correct(plain, axis=-2, n_letters=4)
-    else:
-        found["corrected"] = ops.correct(found.pop("uncorrected"), axis=-2, n_letters=4, out=plain)
+    found = dict(values)
+    if "corrected" not in found:
+        plain = found["uncorrected"]
+        if options["method"] != "saturation_mutagenesis":
+            found["angle_summary"] = summarize(plain, found["codes"])
+        if options["keep_uncorrected"]:
+            found["corrected"] = ops.correct(plain, axis=-2, n_letters=4)
+        else:
+            found["corrected"] = ops.correct(found.pop("uncorrected"), axis=-2, n_letters=4, out=plain)
     is_single = len(options["targets"]) == 1
     return {name: array[:, 0] if is_single and name != "codes" else array for name, array in found.items()}
 

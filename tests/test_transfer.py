@@ -1,0 +1,138 @@
+"""What crosses the bus to a GPU, and when the host waits for it; counted on a device that is simulated."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gradcorr_fast as gf
+from gradcorr_fast.hooks._attempts import Ahead, attempt
+from gradcorr_fast.hooks._session import Session, open_session
+from tests.simulated_gpu import Gpu, OnGpu, simulated_gpu
+
+LENGTH, N, SIZE = 30, 24, 4
+RNG = np.random.default_rng(5)
+CODES = RNG.integers(0, 4, (N, LENGTH)).astype(np.uint8)
+KERNEL = torch.from_numpy(RNG.normal(size=(6, 4, 5)).astype(np.float32))
+HEAD = torch.from_numpy(RNG.normal(size=(6, 3)).astype(np.float32))
+ROWS, POSITIONS = np.array([0, 1, 3]), np.array([4, 9, 2])
+
+
+def network(x: torch.Tensor) -> torch.Tensor:
+    hidden: torch.Tensor = torch.nn.functional.conv1d(x, KERNEL).relu().mean(2) @ HEAD
+    return hidden
+
+
+def options(device: str | None, **more: Any) -> dict[str, Any]:
+    return {"length": LENGTH, "targets": [0, 2], "batch_size": SIZE, "rc": True, "device": device, **more}
+
+
+def values_of(session: Session) -> np.ndarray:
+    run = Ahead(lambda part: CODES[part], lambda part, codes: session.start_values(codes), session.batches, N)
+    return np.concatenate([found for _, found in attempt(slice(0, N), run, session.batches, cut=run.cut)])
+
+
+def columns_of(session: Session) -> tuple[np.ndarray, np.ndarray]:
+    def begin(part: slice, codes: np.ndarray) -> Any:
+        return session.start_columns(codes, ROWS, POSITIONS)
+
+    run = Ahead(lambda part: CODES[part], begin, session.batches, N)
+    found: Any = [outcome for _, outcome in attempt(slice(0, N), run, session.batches, cut=run.cut)]
+    return np.concatenate([values for values, _ in found]), np.concatenate([columns for _, columns in found], 1)
+
+
+@pytest.fixture
+def expected() -> Any:
+    with open_session(network, "torch", **options(None)) as session:
+        return values_of(session), columns_of(session)
+
+
+def assert_one_batch_is_ahead(gpu: Gpu, n_views: int = 2) -> None:
+    """The host waits once for each batch, when the next one is in the device's queue already."""
+    waits = gpu.of("wait")
+    assert [wait.number for wait in waits] == [n_views * (k + 1) - 1 for k in range(N // SIZE)]
+    for wait in waits[:-1]:
+        before = [entry.number for entry in gpu.log[: gpu.log.index(wait)] if entry.what == "run"]
+        assert max(before) >= wait.number + n_views
+    assert not [entry for entry in gpu.log if entry.is_blocking]
+
+
+def test_values_wait_once_a_batch_that_is_two_behind(expected: Any) -> None:
+    """Codes came from pageable memory, letters with each batch; each copy waited for all that the device had to do."""
+    with simulated_gpu() as gpu, open_session(gpu.run(network), "torch", **options("cuda")) as session:
+        session.values(CODES[:1])
+        gpu.log.clear()
+        gpu.n_runs = 0
+        np.testing.assert_array_equal(values_of(session), expected[0])
+    assert_one_batch_is_ahead(gpu)
+    assert sum(entry.number for entry in gpu.of("up")) == N * LENGTH
+    assert sum(entry.number for entry in gpu.of("down")) == N * 2 * 2 * 4  # strands, targets
+
+
+def test_columns_upload_nothing_after_the_model_ran(expected: Any) -> None:
+    """Where to look came after the backward pass, for each target and view, and waited for it."""
+    with simulated_gpu() as gpu, open_session(gpu.run(network), "torch", **options("cuda")) as session:
+        session.values(CODES[:1])
+        gpu.log.clear()
+        gpu.n_runs = 0
+        values, columns = columns_of(session)
+    np.testing.assert_array_equal(values, expected[1][0])
+    np.testing.assert_array_equal(columns, expected[1][1])
+    assert_one_batch_is_ahead(gpu)
+    n_batches, places = N // SIZE, 2 * 16 * 4  # views, letters of three positions in a power of two, bytes
+    assert [entry.what for entry in gpu.log if entry.what in ("up", "run")] == ["up", "up", "run", "run"] * n_batches
+    assert sum(entry.number for entry in gpu.of("up")) == N * LENGTH + n_batches * places
+    assert sum(entry.number for entry in gpu.of("down")) == n_batches * 4 * (SIZE * 4 + 2 * 2 * 16)
+
+
+def test_maps_are_corrected_and_summarised_on_the_device() -> None:
+    """Whole gradients came back, to be corrected and measured on the host."""
+    fields, thresholds = ("corrected", "angle_summary"), (30, 60)
+    with open_session(network, "torch", **options(None)) as session:
+        expected = session.maps(CODES, session.method("saliency", {}), fields, thresholds)
+    with simulated_gpu() as gpu, open_session(gpu.run(network), "torch", **options("cuda")) as session:
+        session.values(CODES[:1])
+        gpu.log.clear()
+        gpu.n_runs = 0
+        found = session.maps(CODES, session.method("saliency", {}), fields, thresholds)
+    assert list(found) == [*fields, "prediction"]
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-6)
+    assert_one_batch_is_ahead(gpu)
+    assert sum(entry.number for entry in gpu.of("up")) == N * LENGTH
+
+
+@pytest.mark.parametrize("is_tensor", [False, True])
+def test_hooks_wait_once_a_batch(is_tensor: bool) -> None:
+    X = gf.sequences.one_hot(CODES, np.float32, 1)
+    given: Any = {"target": 1, "outputs": ["corrected", "angle", "prediction"], "batch_size": SIZE}
+    expected = gf.hooks.torch.saliency(network, X, **given)
+    with simulated_gpu() as gpu:
+        x = torch.from_numpy(X) if is_tensor else X
+        found = gf.hooks.torch.saliency(gpu.run(network), x, device="cuda", **given)
+    assert_one_batch_is_ahead(gpu, 1)
+    for name in ("corrected", "angle", "prediction"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-5)
+    assert sum(entry.number for entry in gpu.of("up")) == X.nbytes
+
+
+def test_numbers_of_tracks_are_brought_once() -> None:
+    """They were brought with each batch, also those that exchange the strands' tracks."""
+    more: Any = {"targets": [gf.targets.mean(tracks=[0, 2])], "strand_pairs": ((0, 1),)}
+    with simulated_gpu() as gpu, open_session(gpu.run(network), "torch", **options("cuda", **more)) as session:
+        session.values(CODES[:1])
+        gpu.log.clear()
+        gpu.n_runs = 0
+        values_of(session)
+    assert_one_batch_is_ahead(gpu)
+
+
+def test_maps_of_tensors_on_the_device_stay_there() -> None:
+    with simulated_gpu() as gpu:
+        X = torch.from_numpy(gf.sequences.one_hot(CODES, np.float32, 1)).as_subclass(OnGpu)
+        found = gf.hooks.torch.saliency(gpu.run(network), X, target=1, batch_size=SIZE)
+    assert isinstance(found, OnGpu)
+    assert_one_batch_is_ahead(gpu, 1)
+    assert not gpu.of("up")
+    assert sum(entry.number for entry in gpu.of("down")) == N * 2 * 4  # values, and sizes of the gradient
