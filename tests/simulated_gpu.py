@@ -99,7 +99,7 @@ class Gpu(TorchFunctionMode):
         kwargs.pop("device", None)
         if is_here == goes_there and func is not torch.as_tensor:
             return array
-        rest = tuple(other for other in args[1:] if not isinstance(other, str | torch.device))
+        rest = tuple(other for other in args[1:] if isinstance(other, torch.dtype | torch.Tensor))
         moved = func(array.as_subclass(torch.Tensor) if is_here else array, *rest, **kwargs)
         if is_here != goes_there:
             self.log.append(Noted("up" if goes_there else "down", moved.nbytes, not does_not_wait))

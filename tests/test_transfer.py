@@ -8,7 +8,8 @@ import torch
 
 import gradcorr_fast as gf
 from gradcorr_fast.hooks._attempts import Ahead, attempt
-from gradcorr_fast.hooks._session import Session, open_session
+from gradcorr_fast.hooks._session import Mutants, Session, open_session
+from gradcorr_fast.hooks.torch._incremental import engine
 from tests.simulated_gpu import Gpu, OnGpu, simulated_gpu
 
 LENGTH, N, SIZE = 30, 24, 4
@@ -136,3 +137,36 @@ def test_maps_of_tensors_on_the_device_stay_there() -> None:
     assert_one_batch_is_ahead(gpu, 1)
     assert not gpu.of("up")
     assert sum(entry.number for entry in gpu.of("down")) == N * 2 * 4  # values, and sizes of the gradient
+
+
+def test_substitutions_bring_their_tables_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each table of positions waited for all that the device had to do."""
+    graphs, trace = [], engine.trace  # which does not know this device, and gives the same graph for it
+
+    def trace_once(*arguments: Any) -> Any:
+        graphs.append(graphs[0] if graphs else trace(*arguments))
+        return graphs[0]
+
+    monkeypatch.setattr(engine, "trace", trace_once)
+    torch.manual_seed(0)
+    layers = torch.nn.Conv1d(4, 6, 5), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten()
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(6, 3)).eval()
+    mutants = Mutants(np.array([0, 0, 3]), np.array([2, 20, 7]), np.array([[1], [2], [3]], np.uint8))
+
+    def begin(session: Session) -> Any:
+        return session.start_substitutions(CODES[:SIZE], ROWS, POSITIONS, mutants, needs_gradients=True)
+
+    with open_session(model, "torch", **options(None)) as session:
+        assert session.choose_engine("incremental", 100, is_alone=False) == "incremental"
+        expected = begin(session)()
+    with simulated_gpu() as gpu, open_session(model, "torch", **options("cuda")) as session:
+        session.choose_engine("incremental", 100, is_alone=False)
+        begin(session)()
+        gpu.log.clear()
+        finish = begin(session)
+        assert not gpu.of("wait")
+        found = finish()
+    assert not [entry for entry in gpu.log if entry.is_blocking]
+    assert len(gpu.of("wait")) == 1
+    for own, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=1e-5, atol=1e-6)

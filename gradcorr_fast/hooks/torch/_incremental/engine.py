@@ -11,6 +11,7 @@ from ...._types import Array, Model
 from ..._layout import Layout, View
 from ..._ready import Positions, Seen, Wish
 from ..._request import Request
+from .._transfer import bring
 from .graph import Graph, Unfollowed, before_activations, trace
 from .layers import closed_layers
 from .program import Program
@@ -101,7 +102,7 @@ class Engine:
         n = int(np.clip(n_rows * CHECKED_SHARE, LEAST_CHECKED, MOST_CHECKED))
         mutants = _mutants_to_check(len(x), layout.n_positions, layout.n_letters, n)
         seen = Shown(self, x, args, view, 1, measures=True)
-        rows, index = seen.mutants(*mutants), torch.as_tensor(mutants[0], device=x.device)
+        rows, index = seen.mutants(*mutants), bring(torch.as_tensor(mutants[0]), x.device)
         arguments, own = [array[index] for array in args], [None if p is None else p[mutants[0]] for p in positions]
 
         def run_whole(n: int, size: int) -> torch.Tensor:
@@ -133,7 +134,7 @@ class Engine:
 
 def _on(device: torch.device, positions: Sequence[Any], rows: Any) -> list[Any]:
     """Return the positions of some rows where the model is."""
-    return [None if p is None else torch.as_tensor(p[rows], device=device) for p in positions]
+    return [None if p is None else bring(torch.as_tensor(p[rows]), device) for p in positions]
 
 
 def _known(model: Model, key: Any, x: torch.Tensor, args: Sequence[torch.Tensor]) -> Iterator[Graph]:
@@ -198,19 +199,19 @@ class Shown:
         device, dtype = self.letters.device, self.letters.dtype
         table = np.zeros((256, self.letters.shape[2]), np.float32)
         table[np.arange(layout.n_letters), np.arange(table.shape[1])[layout.letters]] = 1
-        index = torch.as_tensor(place[:, None] + np.arange(width), device=device)
-        old = self.letters[torch.as_tensor(sequence, device=device)[:, None], index]
+        index = bring(torch.as_tensor(place[:, None] + np.arange(width)), device)
+        old = self.letters[bring(torch.as_tensor(sequence), device)[:, None], index]
         is_letter = np.zeros(table.shape[1], bool)
         is_letter[layout.letters] = True
-        change = torch.as_tensor(table[codes], device=device).to(dtype) - old
-        is_replaced = torch.as_tensor(is_new[..., None] & is_letter, device=device)
+        change = bring(torch.as_tensor(table[codes]), device).to(dtype) - old
+        is_replaced = bring(torch.as_tensor(is_new[..., None] & is_letter), device)
         return torch.where(is_replaced, change, torch.zeros((), dtype=dtype, device=device)), place
 
     def mutants(self, sequence: Array, start: Array, codes: Array) -> torch.Tensor:
         """Return whole mutants, as the model takes them."""
         change, place = self.change(sequence, start, codes)
-        rows = self.letters[torch.as_tensor(sequence, device=change.device)]
-        where = torch.as_tensor(place[:, None] + np.arange(codes.shape[1]), device=change.device)
+        rows = self.letters[bring(torch.as_tensor(sequence), change.device)]
+        where = bring(torch.as_tensor(place[:, None] + np.arange(codes.shape[1])), change.device)
         rows[torch.arange(len(rows), device=change.device)[:, None], where] += change
         return rows if self._layout.axis > _length_axis(self._layout) else rows.transpose(1, 2)
 
@@ -265,10 +266,10 @@ class Substitutions:
                 parts = [order[k : k + self.n_rows] for k in range(0, len(order), self.n_rows)]
                 values = []
                 for part in parts:
-                    rows = change[torch.as_tensor(part, device=change.device)]
+                    rows = change[bring(torch.as_tensor(part), change.device)]
                     outputs = seen.run(sequence[part], place[part], rows)
                     values.append(self._values(seen, outputs, sequence[part]))
-                back = torch.as_tensor(np.argsort(order, kind="stable"), device=change.device)
+                back = bring(torch.as_tensor(np.argsort(order, kind="stable")), change.device)
                 found.append([torch.cat(numbers)[back] for numbers in zip(*values, strict=True)])
             return _mean(found)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.fx import Node
 
+from .._transfer import bring
 from .graph import Unfollowed, given, name_of
 from .steps import Facts, shape_of, windows_in
 from .windows import Rows, Window
@@ -121,7 +122,7 @@ def _largest(node: Node, x: Node, axis: int, dims: list[int]) -> Mix:
     def run(place: Place) -> torch.Tensor:
         window, rows = place.new(x), place.rows
         before, after = place.prepared(node)
-        start = torch.as_tensor(window.span.start, device=window.tensor.device)
+        start = bring(torch.as_tensor(window.span.start), window.tensor.device)
         outside = torch.maximum(before[rows.index, start], after[rows.index, start + window.span.width])
         largest = torch.maximum(window.tensor.amax(axis), outside)
         return largest.unsqueeze(axis) if keeps else largest

@@ -8,6 +8,7 @@ import torch
 
 from ...._types import Array
 from ....kernels import cpu_windows
+from .._transfer import bring
 
 
 class Span(NamedTuple):
@@ -98,7 +99,7 @@ class Rows:
     def __init__(self, sequence: Array, device: torch.device) -> None:
         self.sequence, self._device = np.ascontiguousarray(sequence, np.int64), device
         self.n = len(sequence)
-        self.index = torch.as_tensor(self.sequence, device=device)
+        self.index = bring(torch.as_tensor(self.sequence), device)
         """The sequences, on the device."""
 
     def lay_over(self, base: torch.Tensor, axis: int, window: Window, span: Span, fill: float) -> torch.Tensor:
@@ -145,26 +146,26 @@ class Rows:
         """Return windows of numbers of each row (n, ...), or of numbers that are the same for all rows (1, ...)."""
         places = span.start[:, None] + np.arange(span.width)
         if len(tensor) == 1:
-            index = torch.as_tensor(places.reshape(-1), device=tensor.device)
+            index = bring(torch.as_tensor(places.reshape(-1)), tensor.device)
             return tensor[0].index_select(axis - 1, index).unflatten(axis - 1, places.shape).movedim(axis - 1, 0)
         return self._gather(tensor, axis, places)
 
     def _take(self, base: torch.Tensor, axis: int, places: Array) -> torch.Tensor:
         """Return numbers of `base` at places (rows, width) of each row's sequence."""
-        index = torch.as_tensor(places, device=self._device)
+        index = bring(torch.as_tensor(places), self._device)
         found = base.movedim(axis, 1)[self.index[:, None], index]
         return found.movedim(1, axis)
 
     def _gather(self, tensor: torch.Tensor, axis: int, places: Array) -> torch.Tensor:
         """Return numbers of rows (rows, ...) at places (rows, width) of their own."""
-        index = torch.as_tensor(places, device=self._device)
+        index = bring(torch.as_tensor(places), self._device)
         rows = torch.arange(self.n, device=self._device)
         return tensor.movedim(axis, 1)[rows[:, None], index].movedim(1, axis)
 
     def _mask(self, mask: Array, axis: int, n_axes: int) -> torch.Tensor:
         """Return a mask (rows, width) that fits numbers with the windows on an axis."""
         shape = [mask.shape[1] if k == axis else self.n if k == 0 else 1 for k in range(n_axes)]
-        return torch.as_tensor(mask, device=self._device).reshape(shape)
+        return bring(torch.as_tensor(mask), self._device).reshape(shape)
 
 
 def _is_for_kernel(*tensors: torch.Tensor) -> bool:
