@@ -179,7 +179,7 @@ def usual_kernels():
 
     The input is codes, or one-hot of the gradient's dtype.
     """
-    kernels = [Kernel("random.cuh", "digest"), Kernel("random.cuh", "words")]
+    kernels = [Kernel("random.cuh", "digest"), Kernel("random.cuh", "words"), *DRAWS.values()]
     kernels += [_RANKING_KERNEL, Kernel("ranking.cuh", "ranking_keys", ("SCORE_TYPE=float",))]
     for grad in ("float32", "float16", "bfloat16"):
         kernels += [_summary_kernel(grad, 4, together) for together in (True, False)]
@@ -198,12 +198,13 @@ def _layout(fields):
     return np.dtype([(name, *kind) for name, *kind in fields], align=True)
 
 
-def _pack(fields, values):
+def pack(fields, values):
     """The structure as CuPy takes it: passed by value, as an array with one element."""
     return np.array([tuple(values)], _layout(fields))
 
 
-def _blocks(n_threads):
+def blocks_of(n_threads):
+    """Blocks that have so many threads."""
     return -(-n_threads // BLOCK)
 
 
@@ -295,7 +296,7 @@ def plan_maps(block, names, dtypes, addresses, weights=None, degrees=True, undef
     grad, letters = dtype_of["grad"], block[1]
     outer, inner, group, together = _plan(block, arrays, ITEM_BYTES[grad])
     no_addresses = (0,) * len(POINTERS)
-    operands = _pack(
+    operands = pack(
         _analyze_fields(letters, _compute(grad)),
         (*no_addresses, outer, inner, weights or (0.0,) * letters, _units(degrees, undefined)),
     )
@@ -311,7 +312,7 @@ def plan_maps(block, names, dtypes, addresses, weights=None, degrees=True, undef
         wide=math.prod(block) > NARROW,
     )
     slots = tuple(POINTERS.index("x" if name in ("codes", "onehot") else name) for name in names)
-    return Maps(kernel, operands, slots, _blocks(outer * inner // group))
+    return Maps(kernel, operands, slots, blocks_of(outer * inner // group))
 
 
 def analyze(block, queue, *, weights=None, degrees=True, undefined=0.0, **memory):
@@ -417,7 +418,7 @@ def angle_summary(shape, letters_last, queue, *, grad, mask, thresholds, toleran
     rows = math.prod(buffer.shape)
     for number in range(buffer.n_launches):
         above = [threshold + tolerance for threshold in padded[THRESHOLDS * number : THRESHOLDS * (number + 1)]]
-        operands = _pack(
+        operands = pack(
             _summary_fields(compute),
             (
                 grad.address, 0 if mask is None else mask, histogram if number == 0 else 0, sums,
@@ -443,7 +444,9 @@ def _summary_kernel(grad, letters, together, masked=False, histogram_places=2, w
     return Kernel("summary.cuh", "angle_summary", macros, BLOCK // 32)
 
 
-# --- random words ---
+# --- random words; what cuda_draws makes of them ---
+
+DRAWS = {name: Kernel("draws.cuh", name) for name in ("noise", "mutate", "permute", "walk")}
 
 _DIGEST = (("codes", "u8"), ("keys", "u8"), ("n_sequences", "i8"), ("length", "i8"), ("seed", "u4", (2,)))
 _WORDS = (
@@ -454,14 +457,14 @@ _WORDS = (
 
 def digest(shape, queue, *, codes, seed, keys):
     """Write the keys of sequences, uint32 (n_sequences, 2), from their codes, uint8 of `shape`; all by address."""
-    operands = _pack(_DIGEST, (codes, keys, *shape, (seed % 2**32, seed // 2**32)))
-    launch(Kernel("random.cuh", "digest"), operands, _blocks(shape[0]), queue)
+    operands = pack(_DIGEST, (codes, keys, *shape, (seed % 2**32, seed // 2**32)))
+    launch(Kernel("random.cuh", "digest"), operands, blocks_of(shape[0]), queue)
 
 
 def words(shape, queue, *, keys, samples, purpose, first, words):
     """Write words of streams, uint32 (n_streams, 4 * n_blocks), from block `first` on; `shape` is without the 4."""
-    operands = _pack(_WORDS, (keys, samples, words, *shape, purpose, first))
-    launch(Kernel("random.cuh", "words"), operands, _blocks(math.prod(shape)), queue)
+    operands = pack(_WORDS, (keys, samples, words, *shape, purpose, first))
+    launch(Kernel("random.cuh", "words"), operands, blocks_of(math.prod(shape)), queue)
 
 
 # --- rankings ---
@@ -482,9 +485,9 @@ def ranking_keys(shape, queue, *, scores, mask, keys, first_nan, omit_nan):
     `scores` is `DeviceMemory`, the others addresses; `mask` may be 0. `first_nan`, an int64 to begin with, becomes the
     first sequence with a NaN that counts and may not be left out, if that is less.
     """
-    operands = _pack(_KEYS, (scores.address, mask, keys, first_nan, *shape, omit_nan))
+    operands = pack(_KEYS, (scores.address, mask, keys, first_nan, *shape, omit_nan))
     kernel = Kernel("ranking.cuh", "ranking_keys", (f"SCORE_TYPE={FLOATS[scores.dtype]}",))
-    launch(kernel, operands, _blocks(math.prod(shape)), queue)
+    launch(kernel, operands, blocks_of(math.prod(shape)), queue)
 
 
 def ranking(shape, queue, *, keys, labels, order, results):
@@ -492,7 +495,7 @@ def ranking(shape, queue, *, keys, labels, order, results):
 
     `order` are the positions of each sequence, int64, the highest key first; 0 if they are no more than `SORTED`.
     """
-    operands = _pack(_RANKING, (keys, labels, order, results, *shape))
+    operands = pack(_RANKING, (keys, labels, order, results, *shape))
     launch(_RANKING_KERNEL, operands, shape[0], queue, _RANKING_BYTES)
 
 

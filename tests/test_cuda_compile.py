@@ -69,3 +69,15 @@ def test_sources_include_nothing_from_elsewhere() -> None:
     """No header of a toolkit: the compiler finds none on the machines of many users."""
     for kernel in cuda.usual_kernels():
         assert "#include" not in cuda.source(kernel)
+
+
+def test_noise_is_rounded_operation_by_operation() -> None:
+    """Fused products and approximate roots would have other bits than the CPU's."""
+    require("cupy")
+    from cupy.cuda.compiler import _NVRTCProgram
+
+    options = ("-arch=compute_90", "-ftz=true", *cuda.OPTIONS)
+    code, _ = _NVRTCProgram(cuda.source(cuda.DRAWS["noise"]), "draws.cuh", method="ptx").compile(options)
+    assert b"fma." not in code
+    assert b"sqrt.rn" in code
+    assert b"approx" not in code

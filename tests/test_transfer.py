@@ -10,6 +10,7 @@ import gradcorr_fast as gf
 from gradcorr_fast.hooks._attempts import Ahead, attempt
 from gradcorr_fast.hooks._session import Mutants, Session, open_session
 from gradcorr_fast.hooks.torch._incremental import engine
+from tests.emulator.patches import tensors_on_cuda
 from tests.simulated_gpu import Gpu, OnGpu, simulated_gpu
 
 LENGTH, N, SIZE = 30, 24, 4
@@ -137,6 +138,28 @@ def test_maps_of_tensors_on_the_device_stay_there() -> None:
     assert_one_batch_is_ahead(gpu, 1)
     assert not gpu.of("up")
     assert sum(entry.number for entry in gpu.of("down")) == N * 2 * 4  # values, and sizes of the gradient
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "noise": {"n_samples": 3},
+    "mutations": {"n_samples": 3, "kind": "mutation"},
+    "shuffles": {"n_references": 2, "n_steps": 2, "references": "dinucleotide"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_drawn_at_random_crosses_no_bus(name: str) -> None:
+    """It was drawn on the host and brought as float32, 16 bytes a position and sample; sequences came back first."""
+    given: Any = {"target": 1, "batch_size": 3 * SIZE, "corrected": False, **METHODS[name]}
+    method = "integrated_gradients" if name == "shuffles" else "smoothgrad"
+    X = gf.sequences.one_hot(CODES, np.float32, 1)
+    expected = getattr(gf.hooks.torch, method)(network, X, **given)
+    with simulated_gpu() as gpu, tensors_on_cuda():
+        found = getattr(gf.hooks.torch, method)(gpu.run(network), X, device="cuda", **given)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert sum(entry.number for entry in gpu.of("up")) == X.nbytes
+    assert not [entry for entry in gpu.log if entry.is_blocking]
+    assert 1 < len(gpu.of("wait")) <= gpu.n_runs
 
 
 def test_substitutions_bring_their_tables_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

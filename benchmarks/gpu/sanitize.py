@@ -15,12 +15,13 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 import gradcorr_fast as gf
 from benchmarks.gpu import results
-from gradcorr_fast.kernels import cuda, reference, reference_sequences
+from gradcorr_fast.kernels import cpu_sequences, cuda, cuda_draws, reference, reference_sequences
 
 ERROR = 77  # exit status by which the sanitizer says that it found something
 
@@ -58,6 +59,29 @@ def check_words(xp: Any, to_numpy: Any, address: Any) -> None:
     expected = [reference_sequences.digest(row, 3) for row in codes.tolist()]
     np.testing.assert_array_equal(to_numpy(keys), expected)
     assert len(np.unique(to_numpy(words))) > 50
+    check_draws(xp, to_numpy, address, codes)
+
+
+def check_draws(xp: Any, to_numpy: Any, address: Any, codes: Any) -> None:
+    """Noise, mutants and shuffles, which have the bits of the CPU's; shuffles in shared memory and outside of it."""
+    queue, shape = cuda.Queue(0, 0), codes.shape
+    keys = cpu_sequences.digest(codes, 3)
+    given, device_keys = xp.asarray(codes), xp.asarray(keys)
+    memory = {"keys": address(device_keys), "sample": 2}
+    for last in (True, False):
+        numbers = xp.zeros((*shape, 4) if last else (len(codes), 4, shape[1]), np.float32)
+        cuda_draws.noise((*shape, 4), queue, out=address(numbers), letters_last=last, **memory)
+        found = to_numpy(numbers) if last else to_numpy(numbers).transpose(0, 2, 1)
+        np.testing.assert_array_equal(found, cpu_sequences.noise(keys, 2, np.empty((*shape, 4), np.float32)))
+    out = xp.zeros(shape, np.uint8)
+    memory |= {"codes": address(given), "out": address(out)}
+    cuda_draws.mutate(shape, queue, rate=0.3, n_letters=4, **memory)
+    np.testing.assert_array_equal(to_numpy(out), cpu_sequences.mutate(codes, keys, 2, 0.3, 4))
+    for kind in ("mono", "dinucleotide"):
+        for most in (cuda_draws.IN_SHARED, 8):
+            with mock.patch.object(cuda_draws, "IN_SHARED", most):
+                cuda_draws.shuffle(shape, queue, kind=kind, **memory)
+            np.testing.assert_array_equal(to_numpy(out), cpu_sequences.shuffle(codes, 1, kind, 3, 2)[:, 0])
 
 
 def check_rankings(xp: Any, to_numpy: Any) -> None:

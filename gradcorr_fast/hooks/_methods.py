@@ -110,7 +110,7 @@ def _find_references(X: AnyArray, references: str | AnyArray, n_references: int)
     if isinstance(references, str):
         if references in ("zero", "uniform"):
             return lambda group, number: _constant(group, references), 1, False
-        return lambda group, number: _shuffled(group, references, number), n_references, True
+        return lambda group, number: group.draws.shuffled(references, number), n_references, True
     kind = library(references)
     if kind is None or kind not in ("numpy", library(X)):
         names = ", ".join(own_table("integrated_gradients")["references"].choices)
@@ -135,34 +135,11 @@ def _constant(group: Group, kind: str) -> AnyArray:
     return group.array(layout.put(whole, np.full((len(whole), layout.n_positions, layout.n_letters), value)))
 
 
-def _shuffled(group: Group, kind: str, number: int) -> AnyArray:
-    from ..kernels import cpu_sequences
-
-    codes = cpu_sequences.shuffle(group.codes, 1, kind, group.request.seed, number)[:, 0]
-    return _with_letters(group, codes)
-
-
-def _with_letters(group: Group, codes: Array) -> AnyArray:
-    """The group's sequences with the letters of other codes."""
-    layout = group.request.layout
-    letters = np.eye(layout.n_letters + 1, layout.n_letters, dtype=group.host.dtype)
-    return group.array(layout.put(group.host.copy(), letters[np.minimum(codes, layout.n_letters)]))
-
-
 def noise(n_samples: int, sd: float, soft: bool) -> Average:
     """Gradients at the sequence with Gaussian noise on every letter of every position."""
 
     def make(group: Group, point: Point) -> AnyArray:
-        from ..kernels import cpu_sequences
-
-        layout = group.request.layout
-        whole = np.zeros((group.size, *layout.shape[1:]), np.float32)
-        view = layout.flat(whole)
-        if np.may_share_memory(view, whole):
-            cpu_sequences.noise(group.keys, point.number, view)
-        else:
-            layout.put(whole, cpu_sequences.noise(group.keys, point.number, np.empty(view.shape, np.float32)))
-        return group.x + group.array(whole) * sd
+        return group.x + group.draws.noise(point.number) * sd
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
     return Average(points, make, needs_one_hot=not soft, mend=SOFT)
@@ -172,16 +149,7 @@ def mutations(n_samples: int, rate: float) -> Average:
     """Gradients at the sequence with some letters replaced by others."""
 
     def make(group: Group, point: Point) -> AnyArray:
-        from ..kernels import cpu_sequences
-
-        layout = group.request.layout
-        mutants = cpu_sequences.mutate(group.codes, group.keys, point.number, rate, layout.n_letters)
-        where = np.nonzero(mutants != group.codes)
-        whole = group.host.copy()
-        letters = layout.flat(whole)
-        letters[where] = 0
-        letters[(*where, mutants[where])] = 1
-        return group.array(whole if np.may_share_memory(letters, whole) else layout.put(whole, letters))
+        return group.draws.mutants(point.number, rate)
 
     points = tuple(Point(1 / n_samples, None, k) for k in range(n_samples))
     mend = 'kind="mutation" replaces letters, which soft sequences do not have; pass kind="gaussian" with soft=True'

@@ -91,6 +91,19 @@ class Wish(NamedTuple):
     """Whether the gradients of the sequences themselves are wanted as well."""
 
 
+class Draws(Protocol):
+    """What is drawn for some sequences, like them; by number, the seed and each sequence's letters alone."""
+
+    def noise(self, number: int) -> AnyArray:
+        """Return a standard normal number for every letter, and zeros for other channels."""
+
+    def mutants(self, number: int, rate: float) -> AnyArray:
+        """Return the sequences with about a share `rate` of the letters replaced by others."""
+
+    def shuffled(self, kind: str, number: int) -> AnyArray:
+        """Return the sequences with their letters in another order; `kind` is "mono" or "dinucleotide"."""
+
+
 class Shapes(Enum):
     """Which numbers of rows a model takes at no cost."""
 
@@ -132,6 +145,8 @@ class Framework(NamedTuple):
     """Whether gradients are computed while Python goes on."""
     fetch: Callable[[Arrays], Callable[[], Arrays]] = stay
     """Begins to bring arrays to where `leave` and `read` need not wait for them; what is returned waits for that."""
+    draw: Callable[[AnyArray, Layout, int], Draws | None] | None = None
+    """Draws for sequences, with a seed, where they are; None, also as its result, if that is done on the host."""
 
 
 class ReadyModel:
@@ -202,7 +217,7 @@ class ReadyModel:
 
 
 class Group:
-    """Some sequences on the device, with what is made of them once: codes, keys of the draws, the last reference."""
+    """Some sequences on the device, with what is made of them once: codes, draws, the last reference."""
 
     def __init__(self, request: Request, rows: slice, x: AnyArray, framework: Framework) -> None:
         self.request, self.rows, self.x = request, rows, x
@@ -229,12 +244,15 @@ class Group:
         return self.request.layout.codes(self.host)[0]
 
     @cached_property
-    def keys(self) -> Array:
-        """Keys of the random draws, which depend on the seed and each sequence's codes alone."""
-        from ..kernels import cpu_sequences
+    def draws(self) -> Draws:
+        """What is drawn at random for the sequences, where they are if that can be."""
+        request, draw = self.request, self._framework.draw
+        draws = None if draw is None else draw(self.x, request.layout, request.seed)
+        if draws is not None:
+            return draws
+        from ._draws import HostDraws
 
-        keys: Array = cpu_sequences.digest(self.codes, self.request.seed)
-        return keys
+        return HostDraws(self.host, self.codes, request.layout, request.seed, self.array)
 
     def reference(self, find: "FindReference", number: int) -> tuple[AnyArray, AnyArray]:
         """Return a reference, and what leads from it to the sequence; kept, since the steps of a path follow it."""

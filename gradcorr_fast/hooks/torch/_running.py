@@ -19,6 +19,7 @@ from .._layout import Layout
 from .._outputs import call_model, pick
 from .._ready import Framework, Method, Positions, ReadyModel, Shapes
 from . import _optimizing
+from ._draws import draws_on
 from ._incremental.choosing import Chooser
 from ._memory import MEMORY, fit_batch
 from ._states import autocast, prepared, set_precision, without_autocast
@@ -165,7 +166,9 @@ def _make_framework(
         enter, gradients, leave, _to_numpy, _add, MEMORY, _substitute, _empty, has_path, refer, shapes
     )  # fmt: skip
     place = torch.device(device or X.device)
-    return framework if place.type != "cuda" else framework._replace(runs_ahead=True, fetch=transfer(place).fetch)
+    if place.type != "cuda":
+        return framework
+    return framework._replace(runs_ahead=True, fetch=transfer(place).fetch, draw=draws_on)
 
 
 def _placed(positions: Positions, device: torch.device) -> list[torch.Tensor | None]:
