@@ -217,3 +217,49 @@ def test_words_and_digests_are_those_of_the_cpu() -> None:
     cuda.words((50, 2), queue, purpose=3, first=0, **addresses)
     stream = reference_sequences.words(tuple(found[0].tolist()), 0, 3)
     np.testing.assert_array_equal(words[0].cpu().numpy().view(np.uint32), [next(stream) for _ in range(8)])
+
+
+def test_batches_that_are_copied_beside_others_are_not_mixed_up() -> None:
+    """Codes, places and results cross the bus while other batches are at work, in memory that is used again."""
+    from gradcorr_fast.hooks._attempts import Ahead, attempt
+    from gradcorr_fast.hooks._session import Session, open_session
+
+    torch.manual_seed(0)
+    layers = torch.nn.Conv1d(4, 16, 9), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten()
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(16, 2))
+    codes = np.random.default_rng(0).integers(0, 4, (40 * 8, 600)).astype(np.uint8)
+    rows, positions = np.arange(8), np.arange(8) * 70
+
+    def columns_of(session: Session) -> list[Any]:
+        def begin(part: slice, codes: np.ndarray) -> Any:
+            if session.device.startswith("cuda"):
+                torch.cuda._sleep(2_000_000)
+            return session.start_columns(codes, rows, positions)
+
+        run = Ahead(lambda part: codes[part], begin, session.batches, len(codes))
+        return [found for _, found in attempt(slice(0, len(codes)), run, session.batches, cut=run.cut)]
+
+    found = []
+    for device in ("cpu", "cuda"):
+        with open_session(model, "torch", length=600, targets=[0, 1], batch_size=8, device=device) as session:
+            found.append(columns_of(session))
+    for expected, own in zip(*found, strict=True):
+        np.testing.assert_allclose(own[0], expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(own[1], expected[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [7, 2000, 30_000])
+def test_draws_on_the_gpu_have_the_bits_of_the_host(length: int) -> None:
+    from gradcorr_fast.hooks._draws import HostDraws
+    from gradcorr_fast.hooks._layout import make_layout
+    from gradcorr_fast.hooks.torch._draws import DeviceDraws
+
+    codes = make_codes((5, length, 4), -1).astype(np.uint8)
+    codes[codes > 3] = 255
+    x = gf.sequences.one_hot(codes, np.float32, 1)
+    layout = make_layout(x.shape, 1, None, None)
+    host, device = HostDraws(x, codes, layout, 3, torch.from_numpy), DeviceDraws(on_gpu(x), layout, 3)
+    assert torch.equal(device.noise(1).cpu(), host.noise(1))
+    assert torch.equal(device.mutants(1, 0.3).cpu(), host.mutants(1, 0.3))
+    assert torch.equal(device.shuffled("mono", 1).cpu(), host.shuffled("mono", 1))
+    assert torch.equal(device.shuffled("dinucleotide", 1).cpu(), host.shuffled("dinucleotide", 1))

@@ -193,3 +193,17 @@ def test_substitutions_bring_their_tables_without_waiting(monkeypatch: pytest.Mo
     assert len(gpu.of("wait")) == 1
     for own, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(own, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_jax_is_told_to_copy_results_when_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = pytest.importorskip("jax")
+    from gradcorr_fast.hooks import jax as hooks
+
+    copied: list[Any] = []
+    kind = type(jax.numpy.ones(1))
+    monkeypatch.setattr(kind, "copy_to_host_async", lambda array: copied.append(array.shape))
+    monkeypatch.setattr(hooks, "_is_on_host", lambda X, device: False)
+    X = gf.sequences.one_hot(CODES, np.float32)
+    found = hooks.saliency(lambda x: (x**2).sum((1, 2))[:, None], X, target=0, batch_size=SIZE, corrected=False)
+    np.testing.assert_allclose(found, 2 * X)
+    assert copied == [(SIZE,), (SIZE, LENGTH, 4)] * (N // SIZE)  # predictions and maps

@@ -26,7 +26,7 @@ from ._inputs import arranged
 from ._options import MutagenesisOptions, Options, PathOptions, SampleOptions, takes_options
 from ._outputs import Head, call_model
 from ._penalty import penalty_of
-from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step
+from ._ready import Arrays, Framework, Method, Positions, ReadyModel, Step, stay
 from ._request import Request, is_keras, make_request
 
 __all__ = [
@@ -302,7 +302,16 @@ def _framework(step: Step, X: AnyArray, device: jax.Device | None) -> Framework:
         has_path=has_path,
         see=see,
         runs_ahead=True,
+        fetch=stay if see else _fetch,
     )
+
+
+def _fetch(arrays: Arrays) -> Callable[[], Arrays]:
+    """Let XLA copy arrays to the host when they are done; NumPy then finds the copies."""
+    for array in arrays:
+        if isinstance(array, jax.Array):
+            array.copy_to_host_async()
+    return stay(arrays)
 
 
 def _is_on_host(X: AnyArray, device: jax.Device | None) -> bool:

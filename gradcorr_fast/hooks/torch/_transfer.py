@@ -71,7 +71,7 @@ def bring(array: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def _pinned(like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
 
 
 def _grouped(arrays: Sequence[Any]) -> list[list[int]]:
