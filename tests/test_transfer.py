@@ -1,8 +1,10 @@
 """What crosses the bus to a GPU, and when the host waits for it; counted on a device that is simulated."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ import gradcorr_fast as gf
 from gradcorr_fast.hooks._attempts import Ahead, attempt
 from gradcorr_fast.hooks._session import Mutants, Session, open_session
 from gradcorr_fast.hooks.torch._incremental import engine
+from gradcorr_fast.scan.running import scored
 from tests.emulator.patches import tensors_on_cuda
 from tests.simulated_gpu import Gpu, OnGpu, simulated_gpu
 
@@ -24,6 +27,15 @@ ROWS, POSITIONS = np.array([0, 1, 3]), np.array([4, 9, 2])
 def network(x: torch.Tensor) -> torch.Tensor:
     hidden: torch.Tensor = torch.nn.functional.conv1d(x, KERNEL).relu().mean(2) @ HEAD
     return hidden
+
+
+class Pooled(torch.nn.Sequential):  # type: ignore[misc]
+    """The same with layers, which an incremental engine knows."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        layers = torch.nn.Conv1d(4, 6, 5), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten()
+        super().__init__(*layers, torch.nn.Linear(6, 3))
 
 
 def options(device: str | None, **more: Any) -> dict[str, Any]:
@@ -140,6 +152,38 @@ def test_maps_of_tensors_on_the_device_stay_there() -> None:
     assert sum(entry.number for entry in gpu.of("down")) == N * 2 * 4  # values, and sizes of the gradient
 
 
+def test_a_scan_costs_the_bytes_that_the_page_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, size = 70, 8
+    genome = "".join(RNG.choice(list("ACGT"), 3000))
+    (tmp_path / "genome.fa").write_text(f">chr1\n{genome}\n")
+    places = range(100, 100 + 40 * n, 40)
+    variants = [("chr1", k, genome[k - 1], "ACGT"["CGTA".index(genome[k - 1])]) for k in places]
+    given: Any = {"length": LENGTH, "batch_size": size, "engine": "full"}
+    model, logs, score = Pooled().eval(), [], scored.score
+
+    def score_alone(*arguments: Any, **more: Any) -> Any:
+        gpu.log.clear()
+        found = score(*arguments, **more)
+        logs.append(list(gpu.log))
+        return found
+
+    gf.scan.score_variants(model, tmp_path / "genome.fa", variants, tmp_path / "host.parquet", **given)
+    with simulated_gpu() as gpu, monkeypatch.context() as patch:
+        patch.setattr(scored, "score", score_alone)
+        out = tmp_path / "device.parquet"
+        gf.scan.score_variants(model, tmp_path / "genome.fa", variants, out, device="cuda", **given)
+    expected, found = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("host", "device"))
+    for name in ("ref_score", "delta", "taylor", "grad_times_input", "angle"):
+        np.testing.assert_allclose(found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-5, atol=1e-5)
+    (log,) = logs
+    up, down = (sum(entry.number for entry in log if entry.what == what) for what in ("up", "down"))
+    n_batches = -(-n // size)
+    n_places = 4 * (64 * (n_batches - 1) + 32)  # of 8 positions in a batch and 6 in the last: 4 letters, 4 bytes
+    assert (up, down) == (2 * n * LENGTH + n_places, 2 * n * 4 + n_places)
+    assert sum(entry.what == "wait" for entry in log) == 2 * n_batches
+    assert not [entry for entry in log if entry.is_blocking]
+
+
 METHODS: dict[str, dict[str, Any]] = {
     "noise": {"n_samples": 3},
     "mutations": {"n_samples": 3, "kind": "mutation"},
@@ -171,9 +215,7 @@ def test_substitutions_bring_their_tables_without_waiting(monkeypatch: pytest.Mo
         return graphs[0]
 
     monkeypatch.setattr(engine, "trace", trace_once)
-    torch.manual_seed(0)
-    layers = torch.nn.Conv1d(4, 6, 5), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten()
-    model = torch.nn.Sequential(*layers, torch.nn.Linear(6, 3)).eval()
+    model = Pooled().eval()
     mutants = Mutants(np.array([0, 0, 3]), np.array([2, 20, 7]), np.array([[1], [2], [3]], np.uint8))
 
     def begin(session: Session) -> Any:

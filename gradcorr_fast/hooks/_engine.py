@@ -48,7 +48,7 @@ def find_fields(
     X: AnyArray,
     method: Method,
     enter: Callable[[AnyArray], AnyArray] | None = None,
-) -> dict[str, AnyArray]:  # fmt: skip
+) -> dict[str, AnyArray]:
     """Attribute group by group, and return the fields asked for; `request` is that of the model but for its rows.
 
     `enter` makes sequences of rows of X, if they are no sequences yet; by default it is the framework's.
