@@ -142,6 +142,29 @@ def test_numbers_of_tracks_are_brought_once() -> None:
     assert_one_batch_is_ahead(gpu)
 
 
+def test_own_positions_are_brought_with_the_batch() -> None:
+    """The numbers of the positions that there are were brought too, and waited for."""
+    X, own = gf.sequences.one_hot(CODES, np.float32, 1), [0, 1, 2] * (N // 3)
+    expected = gf.hooks.torch.saliency(network, X, target=own, batch_size=SIZE)
+    with simulated_gpu() as gpu:
+        found = gf.hooks.torch.saliency(gpu.run(network), X, device="cuda", target=own, batch_size=SIZE)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert_one_batch_is_ahead(gpu, 1)
+
+
+def test_mutants_are_made_on_the_device() -> None:
+    """The sequences came back first, and the host waited for each of five small arrays a batch."""
+    X = gf.sequences.one_hot(CODES[:SIZE], np.float32, 1)
+    given: Any = {"target": 1, "batch_size": 32, "corrected": False, "engine": "full"}
+    expected = gf.hooks.torch.saturation_mutagenesis(network, X, **given)
+    with simulated_gpu() as gpu:
+        found = gf.hooks.torch.saturation_mutagenesis(gpu.run(network), X, device="cuda", **given)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    n_mutants = 3 * LENGTH * SIZE
+    assert sum(entry.number for entry in gpu.of("up")) == 2 * X.nbytes + 4 * 8 * n_mutants
+    assert [entry.number for entry in gpu.log if entry.is_blocking] == [4 * n_mutants, 4 * SIZE]
+
+
 def test_maps_of_tensors_on_the_device_stay_there() -> None:
     with simulated_gpu() as gpu:
         X = torch.from_numpy(gf.sequences.one_hot(CODES, np.float32, 1)).as_subclass(OnGpu)

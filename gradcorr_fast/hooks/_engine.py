@@ -77,7 +77,7 @@ def find_fields(
 
         return finish
 
-    groups = _groups(model, request, rows, method, enter or framework.enter)
+    groups = _groups(model, request, rows, method, enter)
     # NumPy would wait for a gradient that it sees, and is asked when the next group is under way
     begun = (begin(*each) if see is None else partial(_at_once, begin, *each) for each in groups)
     for finish in _one_behind(begun) if framework.runs_ahead else begun:
@@ -141,7 +141,7 @@ class _Results:
 
 
 def _groups(
-    model: ReadyModel, request: Request, X: AnyArray, method: Method, enter: Callable[[AnyArray], AnyArray]
+    model: ReadyModel, request: Request, X: AnyArray, method: Method, enter: Callable[[AnyArray], AnyArray] | None
 ) -> Iterator[tuple[Group, Found]]:
     """Attribute groups of sequences, smaller ones after memory was exhausted."""
     n_points, batches = method.n_points, model.batches
@@ -158,7 +158,10 @@ def _groups(
 
         def run(rows: slice) -> tuple[Group, Found]:
             bar.update(done - bar.pos)  # by as much as an attempt that failed had moved it on
-            return _run_group(model, request, enter(X[rows]), rows, method, bar.update)
+            source = X[rows]
+            x = (enter or model.framework.enter)(source)
+            group = Group(request, rows, x, model.framework, source if enter is None else x)
+            return group, _run_group(model, group, method, bar.update)
 
         for _, result in attempt(
             slice(0, len(X)), run, batches, cut=cut, count=lambda rows: (rows.stop - rows.start) * n_points
@@ -186,19 +189,16 @@ def _progress(request: Request, n_rows: int) -> Any:
     )
 
 
-def _run_group(
-    model: ReadyModel, request: Request, x: AnyArray, rows: slice, method: Method, advance: Callable[[int], None]
-) -> tuple[Group, Found]:
+def _run_group(model: ReadyModel, group: Group, method: Method, advance: Callable[[int], None]) -> Found:
     """Attribute sequences where the model is, with their part of what else it takes."""
-    enter = model.framework.enter
-    group = Group(request, rows, x, model.framework)
+    request, rows, x, enter = group.request, group.rows, group.x, model.framework.enter
     if not group.size:  # nothing to attribute: results without rows, of the right shapes
         n_targets = len(request.targets)
         empty = x[(slice(None), *[0] * (len(x.shape) - 1))]
-        return group, Found([x] * n_targets, [empty] * n_targets, [empty] * n_targets, [empty] * n_targets)
+        return Found([x] * n_targets, [empty] * n_targets, [empty] * n_targets, [empty] * n_targets)
     arguments = tuple(enter(array[rows]) for array in request.args)
     positions = [None if array is None else array[rows] for array in request.positions]
-    return group, method.run(Work(group, model, model.batches.size, arguments, positions, advance))
+    return method.run(Work(group, model, model.batches.size, arguments, positions, advance))
 
 
 def _analyze(group: Group, found: Found) -> dict[str, Arrays]:

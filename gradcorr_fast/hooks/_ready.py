@@ -219,8 +219,8 @@ class ReadyModel:
 class Group:
     """Some sequences on the device, with what is made of them once: codes, draws, the last reference."""
 
-    def __init__(self, request: Request, rows: slice, x: AnyArray, framework: Framework) -> None:
-        self.request, self.rows, self.x = request, rows, x
+    def __init__(self, request: Request, rows: slice, x: AnyArray, framework: Framework, source: AnyArray) -> None:
+        self.request, self.rows, self.x, self._source = request, rows, x, source
         self.size = int(rows.stop - rows.start)
         self._framework = framework
         self._reference: tuple[int, Any, Any] = -1, None, None
@@ -236,8 +236,9 @@ class Group:
 
     @cached_property
     def host(self) -> Array:
-        """The sequences as a NumPy array."""
-        return np.asarray(self._framework.read(self.x))
+        """The sequences as a NumPy array, read where they came from."""
+        source = self._source
+        return source if isinstance(source, np.ndarray) else np.asarray(self._framework.read(source))
 
     @cached_property
     def codes(self) -> Array:

@@ -33,6 +33,12 @@ def _index(numbers: bytes, dtype: str, device: torch.device) -> torch.Tensor:
         return torch.as_tensor(np.frombuffer(numbers, dtype).copy(), device=device)
 
 
+def _asarray(values: Any, like: torch.Tensor) -> torch.Tensor:
+    if isinstance(values, range):  # counted where it is wanted
+        return torch.arange(values.start, values.stop, values.step, dtype=like.dtype, device=like.device)
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+
 XP = Namespace(
     sum=lambda array, axis, keepdims=False: torch.sum(array, dim=axis, keepdim=keepdims),
     mean=lambda array, axis, keepdims=False: torch.mean(array, dim=axis, keepdim=keepdims),
@@ -44,7 +50,7 @@ XP = Namespace(
     log=torch.log,
     log1p=torch.log1p,
     take=_take,
-    asarray=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
+    asarray=_asarray,
     reshape=torch.reshape,
     stack=torch.stack,
     concat=torch.cat,

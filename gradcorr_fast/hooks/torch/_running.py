@@ -231,7 +231,7 @@ def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 
 def _substitute(rows: torch.Tensor, places: tuple[Array, ...], letters: Array, layout: Layout) -> torch.Tensor:
     """Write one letter into each row."""
-    index = [bring(torch.as_tensor(where), rows.device) for where in (np.arange(len(letters)), *places, letters)]
+    index = bring(torch.as_tensor(np.stack([np.arange(len(letters)), *places, letters])), rows.device)
     channels = rows.movedim(layout.axis, -1)[..., layout.letters]
     channels[tuple(index[:-1])] = 0
     channels[tuple(index)] = 1
