@@ -13,7 +13,7 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast.scan import region_scan
-from gradcorr_fast.scan.running import folder, progress
+from gradcorr_fast.scan.running import attributed, folder, progress
 from tests.region_scans import (  # noqa: F401 - fixtures
     EVERY,
     LENGTH,
@@ -98,7 +98,7 @@ def test_what_cannot_be_written_ends_the_scan_and_counts_as_not_done(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Shards are written in a thread of their own."""
-    write, out = region_scan.write_store_shard, tmp_path / "out"
+    write, out = attributed.write_store_shard, tmp_path / "out"
 
     def fill(store: Path, number: int, *rest: Any) -> None:
         write(store, number, *rest)
@@ -106,7 +106,7 @@ def test_what_cannot_be_written_ends_the_scan_and_counts_as_not_done(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(region_scan, "write_store_shard", fill)
+        patch.setattr(attributed, "write_store_shard", fill)
         patch.setattr(progress, "LOG_SECONDS", 0)
         with pytest.raises(OSError, match="No space left on device"):
             scan(fasta, out, verbose=True)
@@ -119,7 +119,7 @@ def test_what_cannot_be_written_ends_the_scan_and_counts_as_not_done(
 def test_an_interruption_waits_for_the_shard_that_is_being_written(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, out, is_interrupted = region_scan.write_store_shard, tmp_path / "out", threading.Event()
+    write, out, is_interrupted = attributed.write_store_shard, tmp_path / "out", threading.Event()
 
     def write_late(*arguments: Any) -> None:
         assert is_interrupted.wait(60)
@@ -132,7 +132,7 @@ def test_an_interruption_waits_for_the_shard_that_is_being_written(
         return output
 
     with monkeypatch.context() as patch:
-        patch.setattr(region_scan, "write_store_shard", write_late)
+        patch.setattr(attributed, "write_store_shard", write_late)
         with pytest.raises(KeyboardInterrupt):
             scan(fasta, out, model=Network(interrupt))
     assert gf.scan.status(out)[1:3] == (1, 0)
@@ -145,7 +145,7 @@ def test_a_shard_is_held_until_it_is_written_though_the_wait_for_it_is_interrupt
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_interruptions: int
 ) -> None:
     """Another process could do it again meanwhile, and write the same files."""
-    write, out, has_left, held = region_scan.write_store_shard, tmp_path / "out", threading.Event(), []
+    write, out, has_left, held = attributed.write_store_shard, tmp_path / "out", threading.Event(), []
     writers: list[ThreadPoolExecutor] = []
 
     def interrupt() -> None:
@@ -171,7 +171,7 @@ def test_a_shard_is_held_until_it_is_written_though_the_wait_for_it_is_interrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "ThreadPoolExecutor", Interrupted)
-        patch.setattr(region_scan, "write_store_shard", write_late)
+        patch.setattr(attributed, "write_store_shard", write_late)
         with pytest.raises(KeyboardInterrupt):
             scan(fasta, out)
         has_left.set()
@@ -186,13 +186,14 @@ def test_what_the_thread_that_writes_computes_was_computed_once_before(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It compiled: Numba then sets filters of warnings, as the scan does beside it, and warnings were lost for good."""
-    finish, threads = region_scan.finish_values, []
+    finish, threads = attributed.finish_values, []
 
     def record(*arguments: Any) -> Any:
         threads.append(threading.get_ident())
         return finish(*arguments)
 
-    monkeypatch.setattr(region_scan, "finish_values", record)
+    for place in (region_scan, attributed):
+        monkeypatch.setattr(place, "finish_values", record)
     scan(fasta, tmp_path / "out")
     assert [thread == threading.get_ident() for thread in threads] == [True, False, False, False, False]
 
@@ -200,7 +201,7 @@ def test_what_the_thread_that_writes_computes_was_computed_once_before(
 def test_no_more_than_one_shard_waits_to_be_written(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, cut, order, is_second = region_scan.write_store_shard, region_scan.cut_regions, [], threading.Event()
+    write, cut, order, is_second = attributed.write_store_shard, attributed.cut_regions, [], threading.Event()
 
     def begin(*arguments: Any) -> Any:
         order.append("begun")
@@ -213,8 +214,8 @@ def test_no_more_than_one_shard_waits_to_be_written(
         write(*arguments)
         order.append("written")
 
-    monkeypatch.setattr(region_scan, "cut_regions", begin)
-    monkeypatch.setattr(region_scan, "write_store_shard", written)
+    monkeypatch.setattr(attributed, "cut_regions", begin)
+    monkeypatch.setattr(attributed, "write_store_shard", written)
     scan(fasta, tmp_path / "out")
     n_waiting = np.cumsum([1 if each == "begun" else -1 for each in order])
     assert n_waiting[1] == n_waiting.max() == 2

@@ -29,6 +29,8 @@ class Shard(NamedTuple):
     attributed: Attributed
     seconds: float
     worker: str
+    advance: Advance
+    """Tells of its regions, which are done when they are written."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,17 @@ class RegionWork:
         codes = cut_regions(rows.filter(pc.equal(rows["status"], "ok")), ready.genome, ready.session.length)
         ready.genome.check_unchanged()
         attributed = attribute(codes, self.run, ready.session)
-        advance(len(rows))
-        return Shard(rows, attributed, time.monotonic() - start, this_worker())
+        return Shard(rows, attributed, time.monotonic() - start, this_worker(), advance)
 
     def give_up(self, rows: pa.Table, reason: str) -> Shard:
         """Return a shard none of whose regions can be attributed."""
         n_ok = int(pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0)
-        return Shard(rows, Attributed({}, np.ones(n_ok, bool), Counter({reason: n_ok})), 0.0, this_worker())
+        nothing = Attributed({}, np.ones(n_ok, bool), Counter({reason: n_ok}))
+        return Shard(rows, nothing, 0.0, this_worker(), lambda n: None)
 
     def write(self, number: int, shard: Shard) -> None:
         """Put a shard on disk: its arrays, its rows, and last what says that it is done."""
-        rows, attributed, seconds, worker = shard
+        rows, attributed, seconds, worker, advance = shard
         folder, options = self.scan.folder, self.ready.options
         store, status = folder.path / STORE, np.array(rows["status"].to_pylist(), object)
         index = np.flatnonzero(status == "ok")
@@ -75,6 +77,7 @@ class RegionWork:
         folder.commit(
             number, self.scan.record["id"], lambda path: _write(path, table), manifest, shard_files(store, number)
         )
+        advance(len(rows))
 
 
 def _write(path: Path, rows: pa.Table) -> None:
