@@ -85,7 +85,7 @@ def test_imports_go_one_way(path: Path) -> None:
 @each_file
 def test_frameworks_are_imported_where_their_name_is_on_the_door(path: Path) -> None:
     parts = {part.lstrip("_") for part in path.relative_to(ROOT).with_suffix("").parts}
-    doors = parts | ({"cupy"} if "cuda" in parts else set())  # CuPy compiles and launches CUDA
+    doors = parts | ({"cupy"} if parts & {"cuda", "cuda_launch"} else set())  # CuPy compiles and launches CUDA
     doors |= {"distributed", "cloudpickle"} if "dask" in parts else set()
     doors |= {"torch"} if parts & {"captum", "tangermeme"} else set()  # which are made of PyTorch
     assert {name.split(".")[0] for name in imports(path)} & FRAMEWORKS <= doors

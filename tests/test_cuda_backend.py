@@ -14,7 +14,7 @@ import pytest
 
 import gradcorr_fast as gf
 from gradcorr_fast.backends import _cuda
-from gradcorr_fast.kernels import cuda
+from gradcorr_fast.kernels import cuda, cuda_launch
 from tests.conftest import require_compiler
 from tests.criterion import DTYPES, make_grad
 from tests.emulator.patches import tensors_on_cuda
@@ -77,8 +77,8 @@ class FakeCuda(ModuleType):
 
 @pytest.fixture(autouse=True)
 def fresh_caches() -> Iterator[None]:
-    caches = _cuda.check_device, cuda._compiled
-    with mock.patch.object(cuda, "_loaded", {}):
+    caches = _cuda.check_device, cuda_launch._compiled
+    with mock.patch.object(cuda_launch, "_loaded", {}):
         for cached in caches:
             cached.cache_clear()
         yield
@@ -113,7 +113,7 @@ def test_launches_wait_when_the_user_looks_for_a_fault(monkeypatch: pytest.Monke
     with fake.install():
         cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
         assert ("synchronize", 7) not in fake.calls
-        monkeypatch.setattr(cuda, "IS_BLOCKING", True)  # as CUDA_LAUNCH_BLOCKING=1 has it
+        monkeypatch.setattr(cuda_launch, "IS_BLOCKING", True)  # as CUDA_LAUNCH_BLOCKING=1 has it
         cuda.launch(cuda.Kernel("random.cuh", "words"), np.zeros(1), 1, cuda.Queue(0, 7))
         assert ("synchronize", 7) in fake.calls
 

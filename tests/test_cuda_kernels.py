@@ -9,7 +9,7 @@ import pytest
 
 from gradcorr_fast import AngleSummary
 from gradcorr_fast.backends._arrays import BFLOAT16
-from gradcorr_fast.kernels import cpu_sequences, cuda, reference, reference_sequences
+from gradcorr_fast.kernels import cpu_sequences, cuda, cuda_launch, reference, reference_sequences
 from tests.conftest import require_compiler
 from tests.criterion import DTYPES, MAGNITUDES, assert_meets_criterion, make_grad
 from tests.emulator import Emulator
@@ -275,7 +275,7 @@ def test_indices_of_64_bits_give_the_same(emulator: Emulator, shape: str, monkey
 )
 def test_threads_take_batches_when_all_processors_are_busy(n_blocks: int, batch: int, blocks: int) -> None:
     """A few sequences once left most threads with one position to load, and the others with none."""
-    assert cuda.grid(n_blocks, batch, resident=4, processors=132) == blocks
+    assert cuda_launch.grid(n_blocks, batch, resident=4, processors=132) == blocks
 
 
 # --- summaries ---

@@ -99,7 +99,7 @@ def _commit() -> str:
             return done.stdout.strip()
     except OSError:
         pass
-    sources = sorted([*ROOT.glob("kernels/*.cuh"), ROOT / "kernels/cuda.py"])
+    sources = sorted([*ROOT.glob("kernels/*.cuh"), *ROOT.glob("kernels/cuda*.py")])
     return "sources " + hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 

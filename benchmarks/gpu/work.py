@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.gpu.device import BLOCK, Device, turns
 from benchmarks.harness import compare
 from gradcorr_fast.bench._cases import Case as Case
-from gradcorr_fast.kernels import cuda
+from gradcorr_fast.kernels import cuda, cuda_launch
 
 STREAM = Path(__file__).parent / "stream.cuh"
 GROUP = 4  # positions, as in stream.cuh
@@ -203,9 +203,9 @@ def speeds(case: Case, mine: list[float], theirs: list[float]) -> dict[str, floa
 @contextmanager
 def blocks_per_processor(n: int) -> Iterator[None]:
     """Launch our kernels with at most so many blocks for each multiprocessor."""
-    before = cuda.BLOCKS_PER_PROCESSOR
-    cuda.BLOCKS_PER_PROCESSOR = n
+    before = cuda_launch.BLOCKS_PER_PROCESSOR
+    cuda_launch.BLOCKS_PER_PROCESSOR = n
     try:
         yield
     finally:
-        cuda.BLOCKS_PER_PROCESSOR = before
+        cuda_launch.BLOCKS_PER_PROCESSOR = before
