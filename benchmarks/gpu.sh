@@ -6,7 +6,7 @@
 #   bash benchmarks/gpu.sh --dry [--part N] [FILE]    a rehearsal without a GPU: everything runs, nothing is timed
 #
 # --part runs one of three, each under eight minutes, and adds to FILE: 1 the tests, standard work and operations; 2 latency,
-# peers and users; 3 the sanitizers, and what the project's own bench measures. Without it the first two come one after the
+# peers, users, substitutions and scans; 3 the sanitizers, and what the project's own bench measures. Without it the first two come one after the
 # other, and the sanitizers with the time that is left. What a machine lacks (logomaker, TensorFlow, captum, dask, zarr, pysam)
 # is left out with a word.
 # PYTHON names another Python than python3. Exits with 1 if anything failed; the rest has been run all the same.
@@ -79,11 +79,13 @@ fi
 
 if wants 2; then
     if [[ -n $dry ]]; then
-        benchmark 400 "rehearsal 2" $at/test_latency.py $at/test_peers.py $at/test_users.py
+        benchmark 400 "rehearsal 2" $at/test_latency.py $at/test_peers.py $at/test_users.py $at/test_substitutions.py $at/test_scans.py
     else
         benchmark 100 latency $at/test_latency.py
         benchmark 130 peers $at/test_peers.py
         benchmark 50 users $at/test_users.py
+        benchmark 70 substitutions $at/test_substitutions.py
+        benchmark 90 scans $at/test_scans.py
     fi
 fi
 

@@ -4,9 +4,9 @@ Both are timed in turn, on one thread and on two. Full passes that would take lo
 their time is scaled to all of them, and the rows say of how many.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,98 +17,16 @@ from gradcorr_fast.kernels import threads
 
 torch = pytest.importorskip("torch")
 from benchmarks import networks  # noqa: E402
+from benchmarks.substitutions import AIMS, Full, Table, full_passes, table  # noqa: E402
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256)
 """Small ones too: activations of more than 32 MiB are given back to the system after each layer, which takes long."""
-LONGEST = 2.0
-"""Seconds of full passes, at most, that are timed in turn with whole tables."""
 ROUNDS = {"dilated": 3, "Basset, 2,000 bp": 3, "CNN-32": 3, "factorised Basset": 3, "BPNet": 3}
 TABLES = {"CNN-deep": 8, "DeepSTARR": 8, "attention": 10}
 """Sequences whose tables are made together; 1 where a table takes long enough by itself."""
-AIMS = {
-    "Basset": 12,
-    "Basset, 2,000 bp": 16,
-    "CNN-32": 14,
-    "DeepSTARR": 8,
-    "CNN-deep": 4,
-    "dilated": 5,
-    "attention": 0.95,
-}
 LENGTHS = (200, 500, 1000, 2000, 4096, 8192)
 AT_MOST = 200
 """Positions in the middle that are substituted where it is the length that counts."""
-
-
-class Table(NamedTuple):
-    """The substitutions of some sequences at neighbouring positions."""
-
-    model: Any
-    x: Any
-    start: int
-    end: int
-
-    def ours(self, engine: str) -> Any:
-        """Return the effects of all of them."""
-        options = {"target": mean, "corrected": False, "start": self.start, "end": self.end}
-        return gf.hooks.torch.saturation_mutagenesis(self.model, self.x, engine=engine, **options)
-
-    @property
-    def n(self) -> int:
-        """Mutants."""
-        return 3 * len(self.x) * (self.end - self.start)
-
-    def mutants(self, n: int) -> Any:
-        """Return mutants of the first sequence, evenly spread over its positions, one at each."""
-        places = torch.linspace(self.start, self.end - 1, n).long()
-        rows = self.x[:1].repeat(n, 1, 1)
-        rows[torch.arange(n), :, places] = rows[torch.arange(n), :, places].roll(1, 1)
-        return rows
-
-    def compare(self, found: Any) -> None:
-        """See that effects are those of full passes, at a few positions."""
-        n = 8
-        places = torch.linspace(self.start, self.end - 1, n).long()
-        with torch.no_grad():
-            values = mean(self.model(self.mutants(n))) - mean(self.model(self.x[:1]))
-        letters = self.x[0][:, places].roll(1, 0).argmax(0)
-        atol = 1e-5 * max(1.0, float(values.abs().max()))
-        np.testing.assert_allclose(found[0][letters, places - self.start], values, rtol=0, atol=atol)
-
-
-def mean(output: Any) -> Any:
-    """The target: the mean of all outputs."""
-    return output.reshape(len(output), -1).mean(1)
-
-
-def table(model: Any, length: int, n: int = 1, at_most: int | None = None) -> Table:
-    """Return the substitutions of random sequences, or those in the middle of them."""
-    codes = np.random.default_rng(0).integers(0, 4, (n, length)).astype(np.uint8)
-    start = 0 if at_most is None else max(0, (length - at_most) // 2)
-    return Table(model, torch.from_numpy(gf.sequences.one_hot(codes, np.float32, 1)), start, length - start)
-
-
-class Full(NamedTuple):
-    """Full passes of a part of the mutants, in batches of the size at which they are fastest."""
-
-    run: Callable[[], Any]
-    batch_size: int
-    n: int
-
-
-def full_passes(wanted: Table) -> Full:
-    """Find the best size of batches, and how many mutants take no longer than `LONGEST`."""
-    rows = wanted.mutants(max(BATCHES))
-
-    def run(size: int, n: int) -> None:
-        with torch.no_grad():
-            for k in range(0, n, size):
-                mean(wanted.model(rows[: min(size, n - k)]))
-
-    run(max(BATCHES), max(BATCHES))
-    taken = {size: min(seconds(lambda size=size: run(size, max(BATCHES))) for _ in range(2)) for size in BATCHES}
-    best = min(taken, key=lambda size: taken[size])
-    n = min(wanted.n, max(max(BATCHES), int(LONGEST / taken[best]) * max(BATCHES)))
-    return Full(lambda: run(best, n), best, n)
 
 
 @contextmanager
@@ -128,7 +46,7 @@ def time_table(benchmark: Any, wanted: Table, engine: str, rounds: int) -> dict[
     """Time a table and full passes in turn; return what was found, scaled to all mutants."""
     wanted.compare(wanted.ours(engine))
     is_forced = engine == "incremental"
-    full = full_passes(wanted) if is_forced else Full(lambda: wanted.ours("full"), 0, wanted.n)
+    full = full_passes(wanted, BATCHES, seconds) if is_forced else Full(lambda: wanted.ours("full"), 0, wanted.n)
     found: dict[str, Any] = interleave(benchmark, lambda: wanted.ours(engine), full.run, rounds)
     scale = wanted.n / full.n
     found |= {key: found[key] * scale for key in ("median_ratio", "low", "high", "provider_seconds") if found}

@@ -29,7 +29,8 @@ FULL = Sizes(positions=80_000_000, large_positions=600_000_000, rounds=60, peer_
 DRY = Sizes(positions=8_004, large_positions=8_004, rounds=3, peer_rounds=2, calls=2)
 
 
-SAME_LINES = {"float16", 500, 1_000, 4_096, 20_000, 196_608}  # parameters that a rehearsal learns nothing from
+SAME_LINES = {"float16", 500, 1_000, 4_096, 20_000, 196_608, "Basset", "CNN-32", "DeepSTARR", "dilated"}
+"""Parameters that a rehearsal learns nothing from."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:

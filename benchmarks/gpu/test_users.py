@@ -1,15 +1,13 @@
 """What users feel: a network's gradients on the GPU, and how long it takes until grad-times-input is in NumPy."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gradcorr_fast as gf
-from benchmarks.harness import compare
+from benchmarks.gpu.work import pair, single_precision, wall
 from tests import peers
 
 LENGTH, BATCH = 2_000, 256
@@ -39,15 +37,6 @@ class Network:
             yield torch.autograd.grad(self.model(batch)[:, 0].sum(), batch)[0]
 
 
-@contextmanager
-def single_precision() -> Iterator[None]:
-    """No TF32, as in the hook."""
-    from gradcorr_fast.hooks.torch._states import set_precision
-
-    with set_precision("float32"):
-        yield
-
-
 def on_the_host(network: Network, one_hot: np.ndarray) -> np.ndarray:
     """Copy the gradients, and apply the paper's formulas to (N, L, 4)."""
     grad = np.concatenate([grad.cpu().numpy() for grad in network.gradients()]).transpose(0, 2, 1)
@@ -61,22 +50,6 @@ def on_the_device(network: Network) -> np.ndarray:
     codes = network.codes.split(BATCH)
     maps = [gf.analyze(grad, x, axis=1) for grad, x in zip(network.gradients(), codes, strict=True)]
     return torch.cat([each.grad_times_input for each in maps]).cpu().numpy()
-
-
-def wall(device: Any, call: Callable[[], Any]) -> float:
-    device.synchronize()
-    start = time.perf_counter()
-    result = call()
-    device.synchronize()
-    stop = time.perf_counter()
-    del result
-    return stop - start
-
-
-def pair(device: Any, ours: Callable[[], Any], other: Callable[[], Any], rounds: int) -> dict[str, float]:
-    times = [(wall(device, ours), wall(device, other)) for _ in range(rounds)]
-    mine, theirs = (list(column) for column in zip(*times, strict=True))
-    return compare(mine, theirs)
 
 
 @pytest.fixture(scope="module")

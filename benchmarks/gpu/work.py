@@ -1,5 +1,6 @@
 """What is timed: an operation on tensors of some dtype, layout and size, with the memory it cannot help moving."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -170,6 +171,34 @@ def copy_call(case: Case, device: Device) -> Callable[[], Any]:
     source, target = (torch.empty(case.bytes // 2, dtype=torch.uint8, device=device.memory) for _ in range(2))
     source.random_(0, 256)
     return lambda: target.copy_(source)
+
+
+# --- what a user waits for ---
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """No TF32, as in the hook."""
+    from gradcorr_fast.hooks.torch._states import set_precision
+
+    with set_precision("float32"):
+        yield
+
+
+def wall(device: Device, call: Callable[[], Any]) -> float:
+    device.synchronize()
+    start = time.perf_counter()
+    result = call()
+    device.synchronize()
+    stop = time.perf_counter()
+    del result
+    return stop - start
+
+
+def pair(device: Device, ours: Callable[[], Any], other: Callable[[], Any], rounds: int) -> dict[str, float]:
+    times = [(wall(device, ours), wall(device, other)) for _ in range(rounds)]
+    mine, theirs = (list(column) for column in zip(*times, strict=True))
+    return compare(mine, theirs)
 
 
 # --- rows ---
