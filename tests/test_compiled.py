@@ -98,6 +98,17 @@ def test_code_of_the_default_compiler(dynamic: bool, kernels: Any) -> None:
     assert kernels.call_count == 2
 
 
+@pytest.mark.parametrize("context", [lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode])
+def test_settings_of_the_caller_change_no_result(context: Any, grad: Any, kernels: Any) -> None:
+    """Half precision is for what a network multiplies, not for its gradients."""
+    function = compiled(OPERATIONS["analyze"])
+    with context():
+        found = function(grad)
+    for got, expected in zip(found, OPERATIONS["analyze"](grad), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    assert kernels.call_count == 1
+
+
 def test_correct_alone_is_left_to_the_compiler(grad: Any, kernels: Any) -> None:
     torch.testing.assert_close(compiled(lambda g: gf.correct(g, axis=1))(grad), gf.correct(grad, axis=1))
     assert not kernels.called
