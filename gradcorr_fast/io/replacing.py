@@ -157,7 +157,9 @@ def remove(path: Path) -> None:
 
 
 def _of_dead_processes(folder: Path, kind: str) -> Iterator[tuple[Path, re.Match[str]]]:
-    for entry in sorted(folder.iterdir()):
+    with os.scandir(folder) as entries:  # each file of a folder with many is written after a look at all
+        hidden_ones = sorted(entry.name for entry in entries if entry.name.startswith("."))
+    for entry in (folder / each for each in hidden_ones):
         name = UNFINISHED.fullmatch(entry.name)
         if name is None or name["kind"] != kind or int(name["host"], 16) != _host():
             continue

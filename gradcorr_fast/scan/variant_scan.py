@@ -16,7 +16,7 @@ from .._show import html_facts, html_table, show_bytes
 from .._types import Array, FastaLike, Model, PathLike, VariantsLike
 from .._wording import option
 from ..io.replacing import replacing, sweep
-from .inputs.substitutions import every_substitution
+from .inputs.substitutions import count_substitutions, every_substitution
 from .inputs.variants import count_at_most, read_variants
 from .placing.alleles import place_all
 from .placing.windows import WindowOptions
@@ -47,6 +47,8 @@ from .running.working import work_here
 PROBE_SECONDS = 30.0
 MOST_ALLELES, MOST_SCORES = 1 << 14, 1 << 22
 """Of a shard whose size was not given: alleles, and numbers of each score."""
+MANY_SHARDS, MANY_ALLELES = 10_000, 1 << 18
+"""Shards from which on they are larger, where it is known how many alleles there are; and alleles of these at most."""
 
 __all__ = ["Plan", "plan", "score_variants"]
 
@@ -150,7 +152,8 @@ def score_variants(
         Score only variants there; see `windows.WindowOptions`.
     shard_size : int or "auto"
         Alleles of a shard, which is done whole or not at all; it bounds the memory. "auto" is about a minute of work as
-        measured at first, at least a batch and at most 16,384, fewer for more than 256 targets.
+        measured at first, at least a batch and at most 16,384, fewer for more than 256 targets; up to 262,144
+        where there are known to be so many that there would be more than 10,000 shards.
 
     Returns
     -------
@@ -241,7 +244,7 @@ def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
         rows = np.arange(len(codes))
         return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
 
-    probed, most = probe(ready, run), min(MOST_ALLELES, MOST_SCORES // session.n_targets)
+    probed, most = probe(ready, run), min(most_alleles(_count(ready, variants)), MOST_SCORES // session.n_targets)
     if set(ready.options["scores"]) & FROM_ALTERNATIVE:
         n_alleles = math.inf if variants is None else count_at_most(variants)
         ready = ready.with_engine(
@@ -251,6 +254,18 @@ def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
     n_rows = probed.rows_of_a_shard(share * probed.n_rows, most)
     ready = ready.sized(max(n_rows, min(session.batch_size, most)))
     return ready, describe(ready, "variants", probed)
+
+
+def most_alleles(n: float) -> int:
+    """Return how many alleles a shard has at most, of so many: more where there would be too many files."""
+    return min(max(MOST_ALLELES, -(-int(n) // MANY_SHARDS)), MANY_ALLELES)
+
+
+def _count(ready: Ready, variants: VariantsLike) -> int:
+    """Return the number of alleles, or of records, where that is known without reading them; else 0."""
+    if variants is not None:
+        return len(variants) if hasattr(variants, "__len__") and not isinstance(variants, str) else 0
+    return count_substitutions(ready.options["regions"], ready.genome)
 
 
 def _windows(options: Mapping[str, Any]) -> WindowOptions:

@@ -15,6 +15,25 @@ OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 LETTERS = np.array(list("ACGT"), object)
 
 
+def count_substitutions(regions: RegionsLike, genome: Genome) -> int:
+    """Return how many substitutions there are in some regions at most: those of known letters.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = Path(folder, "tiny.fa").write_text(">1\\nACNT\\n")
+    ...     count_substitutions("1:2-9", Genome(f"{folder}/tiny.fa"))
+    9
+    """
+    found = read_regions(regions)
+    contigs = (genome.resolve(name) for name in found["chrom"].fill_null("").to_pylist())
+    ends = [genome.lengths.get(contig or "", 0) for contig in contigs]
+    starts, stops = (found[name].fill_null(0).to_numpy() for name in ("start", "stop"))
+    return 3 * int(np.maximum(np.minimum(stops, ends) - starts, 0).sum())
+
+
 def every_substitution(regions: RegionsLike, genome: Genome, *, n_rows: int = 3 << 14) -> Iterator[pa.RecordBatch]:
     """Yield all substitutions of the letters in some regions, three for each position.
 

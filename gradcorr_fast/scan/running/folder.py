@@ -109,8 +109,10 @@ class Folder:
             raise FileExistsError(
                 f"{self.path} holds other files ({', '.join(strangers[:3])}); give the scan a folder of its own"
             )
-        remains = sorted(names.intersection(RESULTS) | {p.name for p in (self.path / SHARDS).glob("*.parquet")})
-        if self.record is None and remains and not force:
+        if self.record is not None or force:
+            return
+        remains = sorted(names.intersection(RESULTS) | {p.name for p in (self.path / SHARDS).rglob("*.parquet")})
+        if remains:
             raise FileExistsError(
                 f"{self.path} holds {', '.join(remains[:3])} without a scan; move them away, or remove them by "
                 f"{option('force')}"
