@@ -20,7 +20,7 @@ if not (_here / "kernels").is_dir():  # a checkout: kernels/ lies beside the pac
     sys.modules[_spec.name] = kernels = module_from_spec(_spec)
     _spec.loader.exec_module(kernels)
 
-from . import metrics, sequences, targets  # noqa: E402
+from . import comparisons, metrics, sequences, targets  # noqa: E402
 from ._check import MissingBackendError  # noqa: E402
 from .ops import (  # noqa: E402
     AttributionMaps,
@@ -55,6 +55,7 @@ __all__ = [
     "MissingBackendError",
     "analyze",
     "angle_summary",
+    "comparisons",
     "correct",
     "grad_times_input",
     "info",

@@ -7,7 +7,7 @@ An output has the sequences first: (N,), (N, tracks) or, for profiles, (N, bins,
 import ast
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, SupportsIndex
 
@@ -21,8 +21,18 @@ __all__ = ["before_activation", "contrast", "index", "log1p_sum", "logit", "mean
 Chosen = int | slice | Sequence[int] | None
 
 
-class _Target:
-    """What all targets share: a text form, equality by fields, and fields in one form."""
+class Textual:
+    """What is told from others by its class and its fields, whose text says all of it."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+class _Target(Textual):
+    """What all targets share: a text form, and fields in one form."""
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
@@ -30,18 +40,12 @@ class _Target:
 
     def _check(self, value: Any) -> Any:
         """Return a field in the form that is kept."""
-        return _position(value)
+        return as_position(value)
 
     def __str__(self) -> str:
         given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
         with_names = isinstance(self, _Reduction)
-        return f"{type(self).__name__}({', '.join(f'{k}={_show(v)}' if with_names else _show(v) for k, v in given)})"
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
+        return f"{type(self).__name__}({', '.join(f'{k}={show(v)}' if with_names else show(v) for k, v in given)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,7 @@ class _Reduction(_Target):
     track_axis: int = -1
 
     def _check(self, value: Any) -> Any:
-        return _chosen(value)
+        return as_chosen(value)
 
     def __call__(self, output: AnyArray) -> AnyArray:
         """Return one number for each sequence."""
@@ -287,11 +291,9 @@ def parse(text: str) -> Callable[[AnyArray], AnyArray]:
     >>> parse("contrast(0, sum_over(tracks=1:3))")(np.array([[1.0, 2.0, 6.0]]))
     array([-7.])
     """
-    number = r"(-?\d+)?"
-    readable = re.sub(rf"{number}:{number}(?::{number})?", lambda m: f"slice({', '.join(map(str, m.groups()))})", text)
     try:
-        return as_target(_read(ast.parse(readable.strip(), mode="eval").body))
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        return as_target(read_calls(text, TARGETS))
+    except UNREADABLE as error:
         raise ValueError(f"{text!r} is not a target ({error}); write a number or one of {', '.join(TARGETS)}") from None
 
 
@@ -320,11 +322,11 @@ def _int(value: SupportsIndex) -> int:
     return operator.index(value)
 
 
-def _position(where: SupportsIndex | tuple[SupportsIndex, ...]) -> int | tuple[int, ...]:
+def as_position(where: SupportsIndex | tuple[SupportsIndex, ...]) -> int | tuple[int, ...]:
     return tuple(map(_int, where)) if isinstance(where, tuple) else _int(where)
 
 
-def _chosen(value: Any) -> Any:
+def as_chosen(value: Any) -> Any:
     """Chosen bins or tracks as an int, a slice of ints, or a tuple of ints."""
     try:
         if value is None:
@@ -338,27 +340,41 @@ def _chosen(value: Any) -> Any:
         raise TypeError(f"bins and tracks are ints, slices or sequences of ints; got {value!r}") from None
 
 
-def _read(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name) and node.id in TARGETS:
-        return TARGETS[node.id]()
+UNREADABLE = SyntaxError, TypeError, ValueError, RecursionError, MemoryError
+"""What `read_calls` raises."""
+
+
+def read_calls(text: str, names: Mapping[str, Callable[..., Any]]) -> Any:
+    """Read numbers, slices start:stop, and calls of what has a name; nothing else is called."""
+    number = r"(-?\d+)?"
+    readable = re.sub(rf"{number}:{number}(?::{number})?", lambda m: f"slice({', '.join(map(str, m.groups()))})", text)
+    return _read(ast.parse(readable.strip(), mode="eval").body, names)
+
+
+def _read(node: ast.expr, names: Mapping[str, Callable[..., Any]]) -> Any:
+    if isinstance(node, ast.Name) and node.id in names:
+        return names[node.id]()
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_read(element) for element in node.elts)
+        return tuple(_read(element, names) for element in node.elts)
+    if isinstance(node, ast.Name):
+        raise ValueError(f"there is no {node.id}")
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
     name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name not in TARGETS and name != "slice":
+    if name not in names and name != "slice":
         raise ValueError(f"there is no {name or 'such call'}")
-    make: Callable[..., Any] = slice if name == "slice" else TARGETS[name]
-    return make(*map(_read, node.args), **{str(k.arg): _read(k.value) for k in node.keywords})
+    make: Callable[..., Any] = slice if name == "slice" else names[name]
+    given = [_read(argument, names) for argument in node.args]
+    return make(*given, **{str(k.arg): _read(k.value, names) for k in node.keywords})
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     if isinstance(value, slice):
         return ":".join(
             "" if k is None else str(k) for k in (value.start, value.stop, value.step)[: 2 + (value.step is not None)]
         )
     if isinstance(value, tuple):
-        return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
+        return f"({', '.join(map(show, value))}{',' * (len(value) == 1)})"
     return str(value)
 
 
@@ -380,7 +396,7 @@ def _select(
         length = shape[along]
         if isinstance(chosen, slice):
             if length is not None and not len(range(*chosen.indices(length))):
-                raise ValueError(f"{name} {_show(chosen)} select nothing in an output of shape {shape}")
+                raise ValueError(f"{name} {show(chosen)} select nothing in an output of shape {shape}")
             output = output[(slice(None),) * along + (chosen,)]
         else:
             output = backend.XP.take(output, _positions(chosen, shape, along, name), along)
@@ -395,9 +411,9 @@ def _positions(chosen: int | Sequence[int], shape: tuple[int | None, ...], axis:
     length = shape[axis]
     if length is None:
         raise ValueError(
-            f"{name} {_show(chosen)} are positions on an axis of unknown length; let the model say its length"
+            f"{name} {show(chosen)} are positions on an axis of unknown length; let the model say its length"
         )
     try:
         return np.array([range(length)[k] for k in chosen], np.int64)
     except IndexError:
-        raise ValueError(f"{name} {_show(chosen)} do not all exist in an output of shape {shape}") from None
+        raise ValueError(f"{name} {show(chosen)} do not all exist in an output of shape {shape}") from None

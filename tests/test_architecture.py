@@ -20,7 +20,7 @@ ROOT = Path(gf.__file__).parents[1]
 LAYERS = [  # a file imports from its own layer and those below
     {"kernels"},
     {"_types", "_warn", "_wording", "_installing", "_check", "_damage", "_show", "backends"},
-    {"_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets"},
+    {"_comparisons", "_metrics", "metrics", "ops", "summary", "runtime", "sequences", "targets", "comparisons"},
     {"io", "plot"},
     {"hooks", "model_files"},
     {"compat", "scan"},
@@ -29,7 +29,7 @@ LAYERS = [  # a file imports from its own layer and those below
     {"cli"},
     {"__main__"},
 ]
-ROOMS = [{"inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
+ROOMS = [{"comparing", "inputs", "results"}, {"placing"}, {"running"}, {"variant_scan", "region_scan"}]
 """Of scans, likewise."""
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "cupy", "dask", "distributed", "cloudpickle"}
 MODULES = [
@@ -127,8 +127,8 @@ def test_every_operation_has_one_name_everywhere() -> None:
 
 
 PUBLIC = {
-    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary bench compat correct "
-    "grad_times_input hooks info io merge metrics model_files paper plot report scan sequences set_num_threads "
+    "gradcorr_fast": "AngleSummary AttributionMaps MissingBackendError analyze angle_summary bench comparisons compat "
+    "correct grad_times_input hooks info io merge metrics model_files paper plot report scan sequences set_num_threads "
     "simplex_angle substitution_effects targets warmup",
     "gradcorr_fast.bench": "Comparison Results compare load run",
     "gradcorr_fast.compat": "captum gradient_correction tangermeme",
@@ -143,6 +143,8 @@ PUBLIC = {
     "make_directory",
     "gradcorr_fast.compat.tangermeme": "expected_gradients integrated_gradients saliency saturation_mutagenesis "
     "smoothgrad",
+    "gradcorr_fast.comparisons": "around cosine difference jsd kl l1 l2 larger log2_ratio max max_abs min parse ratio "
+    "wasserstein",
     "gradcorr_fast.hooks": "jax keras tensorflow torch",
     "gradcorr_fast.hooks.jax": "SimplexProjection angle_penalty attach expected_gradients integrated_gradients "
     "project_gradient saliency saturation_mutagenesis smoothgrad",

@@ -35,6 +35,11 @@ class Namespace:
     atan2: Operation
     log: Operation
     log1p: Operation
+    exp: Operation
+    cumsum: Operation
+    """Of an array along an axis."""
+    argmax: Operation
+    """Of an array along an axis, the first where there are several."""
     take: Operation
     """Of an array, positions (a NumPy array of integers) and the axis they lie on."""
     reshape: Operation

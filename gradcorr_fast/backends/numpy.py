@@ -13,7 +13,7 @@ from ..kernels import reference
 from . import _arrays
 from ._contract import Namespace, Place
 
-XP = Namespace(**vars(reference.NUMPY), reshape=np.reshape)
+XP = Namespace(**vars(reference.NUMPY), reshape=np.reshape, exp=np.exp, cumsum=np.cumsum, argmax=np.argmax)
 IS_LAZY = False
 DEVICE_METRICS: dict[str, Callable[..., AnyArray]] = {}
 

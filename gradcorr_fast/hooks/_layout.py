@@ -251,14 +251,14 @@ def make_strand(
                 f"{words('strand_pairs', '--strand-pairs')} with it"
             )
         return None
-    track_axes = tuple({axis for target in targets for axis in _track_axes(target)})
-    return Strand(rc_output == "flip_bins", pairs or (), bin_axis, track_axes)
+    axes = tuple({axis for target in targets for axis in track_axes(target)})
+    return Strand(rc_output == "flip_bins", pairs or (), bin_axis, axes)
 
 
-def _track_axes(target: TargetLike) -> list[int]:
+def track_axes(target: TargetLike) -> list[int]:
     """Return the axes that a target takes for that of tracks, where that matters to it."""
     parts = [getattr(target, name) for name in ("a", "b") if hasattr(target, name)]
     if parts:
-        return [axis for part in parts for axis in _track_axes(part)]
+        return [axis for part in parts for axis in track_axes(part)]
     matters = any(getattr(target, name, None) is not None for name in ("bins", "tracks"))
     return [target.track_axis] if matters else []

@@ -6,17 +6,19 @@ and the method asks that for the values and gradients of rows, which come from a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from .._comparisons import Taken
 from .._types import AnyArray, Array
 from ..backends import find_backend
 from ._attempts import Batches, Memory
 from ._heap import keep_freed_memory
-from ._layout import Layout, View
+from ._layout import Layout, Strand, View, track_axes
 from ._request import Request
 
 Rows: TypeAlias = Any
@@ -169,6 +171,14 @@ class ReadyModel:
         self.request, self.optimization = request, optimization
         self._make = make
         self._made: dict[tuple[bool, bool], Framework] = {}
+
+    def take_profiles(self, profiles: Sequence[Taken]) -> None:
+        """Let the model's values be followed by more of its output, see `Request.profiles`; before it is first run."""
+        strand = self.request.strand
+        if isinstance(strand, Strand):
+            axes = tuple({*strand.track_axes, *(axis for taken in profiles for axis in track_axes(taken.take))})
+            strand = replace(strand, track_axes=axes)
+        self.request = self.request._replace(profiles=tuple(profiles), strand=strand)
 
     @cached_property
     def framework(self) -> Framework:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import ops
 from .._check import FLOAT_NAMES
+from .._comparisons import Taken
 from .._types import AnyArray, Array, Model, TargetLike, Unchecked
 from .._warn import warn
 from ..backends import find_backend, library, to_host
@@ -93,6 +94,8 @@ class Request(NamedTuple):
     """Where sequences and `args` stand among the model's inputs; None if the sequences are first and `args` follow."""
     thresholds: tuple[float, ...] = ()
     """Angles in degrees, for `SUMMARY`."""
+    profiles: tuple[Taken, ...] = ()
+    """What else is taken of the output, with any number of axes and without a gradient; it follows the values."""
 
     def warn_of_columns(self) -> None:
         """Say which column was taken, if nothing was said of several."""
@@ -118,6 +121,7 @@ class Request(NamedTuple):
             strand,
             self.forward_only,
             self.inputs,
+            self.profiles,
         )
 
     @property
@@ -126,7 +130,7 @@ class Request(NamedTuple):
         return self._replace(args=(), positions=(), mask=None)
 
     def values(self, outputs: Any, positions: Sequence[Any]) -> list[Any]:
-        """Return for each target one number for each sequence, from what the model returned."""
+        """Return for each target one number for each sequence, from what the model returned, and then the profiles."""
         head = pick(outputs, self.output)
         n = find_backend(output=head).shape(head)[:1]
         if not n:
@@ -147,7 +151,14 @@ class Request(NamedTuple):
                     f"number for each sequence"
                 )
             found.append(value)
-        return found
+        return found + [taken.take(self._other_head(outputs, head, taken.output)) for taken in self.profiles]
+
+    def _other_head(self, outputs: Any, head: Any, output: Head) -> Any:
+        """Return the head that a profile is of, as this strand has it."""
+        if output is None:
+            return head
+        other = pick(outputs, output)
+        return self.strand(other) if self.is_reverse and self.strand is not None else other
 
 
 def make_request(

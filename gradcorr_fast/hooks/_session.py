@@ -1,5 +1,6 @@
 """A model made ready once for many batches of codes: values, gradients at chosen positions, and whole maps."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import sequences
+from .._comparisons import Taken
 from .._types import AnyArray, Array, Model
 from ..backends import find_backend
 from ._attempts import Batches
@@ -49,6 +51,7 @@ class Session:
         """How substitutions are computed, of `choose_engine`."""
         self.engine_note = ""
         """The same in words, with the reason."""
+        self._profile_bytes: int | None = None
         self.shapes = Shapes.ONE if takes_one_size else self._framework.shapes()
         """Which numbers of rows the model takes at no cost."""
         enter = self._framework.enter
@@ -141,15 +144,34 @@ class Session:
 
     def start_values(self, codes: Array) -> Callable[[], Array]:
         """Begin to compute `values`; what is returned waits for them, so that a device can be given more to do."""
-        seen = self._model.run(self._one_hot(codes), forward_only=True)
+        finish = self.start_values_and_profiles(codes)
+        return lambda: finish()[0]
+
+    def start_values_and_profiles(self, codes: Array) -> Callable[[], tuple[Array, Arrays]]:
+        """Begin to compute `values`, and the profiles that the session was opened for, see `_profiles_of`."""
+        profiles = list[Arrays]()
+        seen = self._without_profiles(self._model.run(self._one_hot(codes), forward_only=True), profiles)
         wait = self._framework.fetch([value for each in seen for value in each.values])
-        return lambda: self._mean(wait())
+        return lambda: (self._mean(wait()), self._profiles_of(profiles))
 
     def start_columns(self, codes: Array, rows: Array, positions: Array) -> Callable[[], tuple[Array, Array]]:
         """Begin to compute `columns`; see `start_values`."""
-        x, places = self._one_hot(codes), self._places(len(codes), rows, positions)
-        wait = self._framework.fetch(self._columns(self._model.run(x), places))
-        return lambda: self._read_columns(wait(), rows, positions)
+        finish = self.start_columns_and_profiles(codes, rows, positions)
+        return lambda: finish()[:2]
+
+    def start_columns_and_profiles(
+        self, codes: Array, rows: Array, positions: Array
+    ) -> Callable[[], tuple[Array, Array, Arrays]]:
+        """Begin to compute `columns`, and profiles, see `start_values_and_profiles`."""
+        x, places, profiles = self._one_hot(codes), self._places(len(codes), rows, positions), list[Arrays]()
+        wait = self._framework.fetch(self._columns(self._without_profiles(self._model.run(x), profiles), places))
+        return lambda: (*self._read_columns(wait(), rows, positions), self._profiles_of(profiles))
+
+    def _without_profiles(self, run: Iterable[Seen], profiles: list[Arrays]) -> Iterator[Seen]:
+        """Yield what was seen in each view, whose profiles are put aside: they stay where they are."""
+        for seen in run:
+            profiles.append(seen.values[self.n_targets :])
+            yield seen._replace(values=seen.values[: self.n_targets])
 
     def choose_engine(self, engine: str, n_rows: float, *, is_alone: bool) -> str:
         """Return "incremental" if substitutions are computed by what they change, "full" if by whole passes.
@@ -240,6 +262,44 @@ class Session:
         mean: Array = np.mean(views, axis=0)
         return mean
 
+    def _profiles_of(self, by_view: list[Arrays]) -> Arrays:
+        """Return the profiles of every view as means over the views, float64 where the model is.
+
+        Where that is the host, or an array library has no float64 there, they are NumPy arrays.
+        """
+        if not by_view[0]:
+            return []
+        found, is_near = [], find_backend(one=self._one).is_on_host(self._one) or self._double is None
+        for number in range(len(by_view[0])):
+            views = [values[number] for values in by_view]
+            if is_near:
+                found.append(np.mean([np.asarray(self._framework.read(view), np.float64) for view in views], axis=0))
+            else:
+                asarray = find_backend(view=views[0]).XP.asarray
+                found.append(sum(asarray(view, self._double) for view in views) / len(views))
+        self._profile_bytes = sum(8 * math.prod(map(int, profile.shape[1:])) for profile in found)
+        return found
+
+    def near_profiles(self, numbers: AnyArray) -> Array:
+        """Read numbers that were made of profiles."""
+        return numbers if isinstance(numbers, np.ndarray) else np.asarray(self._framework.read(numbers))
+
+    @cached_property
+    def _double(self) -> AnyArray | None:
+        """A number of float64 where the model is, None if its library has none there."""
+        try:
+            double = self._framework.enter(np.zeros((), np.float64))
+        except TypeError:  # as of PyTorch on Apple's GPUs
+            return None
+        return double if find_backend(double=double).dtype_name(double) == "float64" else None
+
+    @property
+    def profile_bytes(self) -> int:
+        """What the profiles of a sequence take in memory; if none was seen yet, some are."""
+        if self._profile_bytes is None:
+            self.values(np.random.default_rng(2).integers(0, 4, (self.batch_size, self.length)).astype(np.uint8))
+        return self._profile_bytes or 0
+
     def _one_hot(self, codes: Array) -> AnyArray:
         """Make one-hot sequences where the model is; to another device, a byte a position is brought."""
         axis, n_axes, enter = self._request.layout.axis, codes.ndim + 1, self._framework.enter
@@ -272,7 +332,7 @@ def _seen_at(positions: Array, view: View, layout: Layout) -> tuple[Array, Array
 @contextmanager
 def open_session(
     model: Model, framework: str, *, length: int, dtype: DTypeLike = np.float32, args: Any = None,
-    takes_one_size: bool = False, **options: Unpack[Options],
+    takes_one_size: bool = False, profiles: Sequence[Taken] = (), **options: Unpack[Options],
 ) -> Iterator[Session]:  # fmt: skip
     """Make a model ready, and put it back at the end.
 
@@ -290,6 +350,8 @@ def open_session(
         Further inputs of the model, which are the same for all sequences.
     takes_one_size : bool
         Whether the model takes batches of one size only, which is then `batch_size`.
+    profiles : sequence of comparisons.Taken
+        What else is taken of the model's output, see `Request.profiles`.
     options
         See `hooks.torch.saliency`; `targets` must be given, `axis` is 1 for PyTorch by default and otherwise -1.
     """
@@ -298,6 +360,7 @@ def open_session(
     example = sequences.one_hot(codes, dtype, options["axis"])
     X = np.broadcast_to(example, (N_ROWS, *example.shape[1:]))
     with _prepare_for(model, framework)(model, X, args, saliency(), options) as ready:
+        ready.take_profiles(profiles)
         yield Session(ready, dtype, takes_one_size=takes_one_size)
 
 

@@ -344,9 +344,15 @@ def _step(call: Callable[..., Any], request: Request) -> Step:
     def step(x: jax.Array, args: tuple[jax.Array, ...], positions: Positions) -> tuple[Arrays, Arrays]:
         if request.forward_only:
             return request.values(call(x, *args), positions), []
-        values, pullback = jax.vjp(lambda x: request.values(call(x, *args), positions), x)
-        ones = [[jnp.full_like(value, j == k) for j, value in enumerate(values)] for k in range(len(values))]
-        return values, [pullback(one)[0] for one in ones]
+        n = len(request.targets)
+
+        def parted(x: jax.Array) -> tuple[Arrays, Arrays]:
+            found = request.values(call(x, *args), positions)
+            return found[:n], found[n:]
+
+        values, pullback, profiles = jax.vjp(parted, x, has_aux=True)
+        ones = [[jnp.full_like(value, j == k) for j, value in enumerate(values)] for k in range(n)]
+        return values + profiles, [pullback(one)[0] for one in ones]
 
     return step
 

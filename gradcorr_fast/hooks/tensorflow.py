@@ -256,7 +256,7 @@ def _step_of(model: Model, X: AnyArray, request: Request, several: bool) -> Step
         return kept
     if request.before_activation:
         raise ValueError("before_activation needs a Keras model; let the function return the value before instead")
-    if not several:
+    if not several or any(taken.output is not None for taken in request.profiles):
         return _step(lambda: model, request)
     chosen = tf.autograph.experimental.do_not_convert(partial(pick, output=request.output))
 
@@ -282,7 +282,7 @@ def _step(reference: Callable[[], Any], request: Request) -> Step:
         with tf.GradientTape(persistent=request.several, watch_accessed_variables=False) as tape:
             tape.watch(x)
             values = request.values(_call(model, x, args, request), positions)
-        grads = [tape.gradient(value, x) for value in values]
+        grads = [tape.gradient(value, x) for value in values[: len(request.targets)]]
         if any(grad is None for grad in grads):
             raise ValueError(_checks.NO_PATH)
         return values, [tf.convert_to_tensor(grad) for grad in grads]

@@ -88,9 +88,13 @@ def _open(path: Path, metadata: Metadata) -> Opened:
         if format_of(path) == "parquet":
             return _open_parquet(path)
         read = _read_tsv if format_of(path).startswith("tsv") else _read_vcf
-        table = read(path, column_names(metadata["options"]["scores"], metadata["options"]["targets"]))
+        table = read(path, _columns(metadata["options"]))
     names = [name for name in table.column_names if name not in ROW.names]
     return table["status"], {name: _column(table, name) for name in names}, lambda rows: table.take(rows).select(SHOWN)
+
+
+def _columns(options: Metadata) -> list[str]:
+    return column_names(options["scores"], options["targets"], options.get("compare") or ())
 
 
 def _column(table: pa.Table, name: str) -> Callable[[], Array]:

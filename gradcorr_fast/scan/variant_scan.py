@@ -133,6 +133,13 @@ def score_variants(
     scores : sequence of str
         Some of "ref_score", "alt_score", "delta", "taylor", "grad_times_input", "angle", by default all; what only the
         others need is not computed.
+    compare : sequence of comparisons or their text
+        What of the model's whole outputs with both alleles is compared, see `gf.comparisons`: columns "compare:TEXT",
+        and "position:TEXT" where it has one.
+    align_indels : str, optional
+        Compare bins of the same letters where an allele is an indel: "max,zero" takes of inserted bins and the one
+        before them the largest, "sum,..." the sum, and a deleted bin as 0 in the alternative; "...,mask" leaves it out,
+        "...,sum" adds it to the one before it.
     contigs : path or mapping, optional
         Other names of contigs; see `Genome`.
     batch_size, device, precision, optimize, rc, rc_output, bin_axis, strand_pairs, shifts
@@ -245,7 +252,7 @@ def _described(ready: Ready, variants: VariantsLike) -> tuple[Ready, Record]:
         return session.columns(codes, rows, np.full_like(rows, session.length // 2))[0]
 
     probed, most = probe(ready, run), min(most_alleles(_count(ready, variants)), MOST_SCORES // session.n_targets)
-    if set(ready.options["scores"]) & FROM_ALTERNATIVE:
+    if ready.options["compare"] or set(ready.options["scores"]) & FROM_ALTERNATIVE:
         n_alleles = math.inf if variants is None else count_at_most(variants)
         ready = ready.with_engine(
             2 * n_alleles, is_alone=ready.options["windows"] == "centred" and variants is not None
@@ -333,7 +340,7 @@ def _estimate(scan: Scan, ready: Ready, planned: pq.ParquetFile, seconds: float)
         score_rows(ready, sample.slice(0, size))
         taken += time.monotonic() - start
         n_probed += size
-    n_scores = len(ready.options["scores"]) * len(ready.options["targets"])
+    n_scores = len(ready.options["scores"]) * len(ready.options["targets"]) + len(ready.options["compare"])
     return Plan(
         counts=dict(counts),
         n_windows=n_windows,

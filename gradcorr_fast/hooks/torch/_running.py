@@ -144,7 +144,8 @@ def _make_framework(
             x.requires_grad_()
             with autocast(x, precision):
                 values = request.values(forward(model, x, tuple(rest), request), own)
-            grads = [gradient(value, x, retain_graph=k + 1 < len(values)) for k, value in enumerate(values)]
+            last = len(request.targets) - 1
+            grads = [gradient(value, x, retain_graph=k < last) for k, value in enumerate(values[: last + 1])]
         return [_own(value, x) for value in values], grads
 
     def leave(tensor: torch.Tensor) -> AnyArray:

@@ -11,20 +11,24 @@ import pyarrow.compute as pc
 
 from ..._check import optional
 from .metadata import KEY
-from .tables import ROW, SCORES
+from .tables import COMPARED, ROW, SCORES
 
 STATUS = "GC_STATUS"
 
 
 def info_names(columns: Sequence[str]) -> dict[str, str]:
-    """Name the INFO field of each column of scores: GC_DELTA with one target, GC_DELTA_1, GC_DELTA_2 with several."""
-    scores = columns[len(ROW) :]
-    targets = list(dict.fromkeys(name.partition(":")[2] for name in scores))
+    """Name the INFO field of each column of scores: GC_DELTA with one target, GC_DELTA_1, GC_DELTA_2 with several.
+
+    Comparisons are numbered on their own: GC_COMPARE_1, GC_POSITION_1.
+    """
+    parts = {name: name.partition(":") for name in columns[len(ROW) :]}
     names = {}
-    for name in scores:
-        score, several, target = name.partition(":")
-        names[name] = f"GC_{score.upper()}" + (f"_{targets.index(target) + 1}" if several else "")
-    return names
+    for kind in (True, False):
+        some = {name: part for name, part in parts.items() if (part[0] in COMPARED) == kind}
+        texts = list(dict.fromkeys(text for _, _, text in some.values()))
+        for name, (score, several, text) in some.items():
+            names[name] = f"GC_{score.upper()}" + (f"_{texts.index(text) + 1}" if several else "")
+    return {name: names[name] for name in parts}
 
 
 def vcf_header(columns: Sequence[str], contigs: Iterable[str], lengths: Mapping[str, int], metadata: str) -> str:
@@ -46,8 +50,9 @@ def vcf_header(columns: Sequence[str], contigs: Iterable[str], lengths: Mapping[
         lines.append(f"##contig=<ID={name}" + (f",length={lengths[name]}" if name in lengths else "") + ">")
     lines.append(_info(STATUS, "String", "Whether the allele was scored (ok), or why not; absent if there is no ALT"))
     for column, field in info_names(columns).items():
-        score, several, target = column.partition(":")
-        lines.append(_info(field, "Float", f"{SCORES[score].capitalize()}{f'; target {target}' if several else ''}"))
+        score, several, text = column.partition(":")
+        meaning, of = (COMPARED[score], "") if score in COMPARED else (SCORES[score], "target ")
+        lines.append(_info(field, "Float", f"{meaning.capitalize()}{f'; {of}{text}' if several else ''}"))
     return "\n".join([*lines, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO", ""])
 
 

@@ -44,9 +44,10 @@ def describe(metadata: Mapping[str, Any]) -> str:
     metadata : mapping
         As `metadata.read_metadata` returns it. What is missing is left away. Used are "gradcorr_fast" (version);
         "kind", "variants" or "regions"; "model" with "source" and "digest"; "genome" and "input" with "path" and
-        "digest"; "options" with "length", "targets", "scores" or "method", "rc", "shifts", "windows", "top", "flank",
-        "edges", "max_n" and "precision"; "counts", number of alleles or regions by status; "agreement" of exact and
-        first-order effects with "n" and "pearson" for each target; "versions"; "device"; "optimization" with "steps".
+        "digest"; "options" with "length", "targets", "scores" or "method", "compare", "align_indels", "rc", "shifts",
+        "windows", "top", "flank", "edges", "max_n" and "precision"; "counts", number of alleles or regions by status;
+        "agreement" of exact and first-order effects with "n" and "pearson" for each target; "versions"; "device";
+        "optimization" with "steps".
 
     Returns
     -------
@@ -134,11 +135,23 @@ def _scores(options: Part, agreement: Part) -> str:
     targets = options.get("targets") or ()
     if texts and targets:
         texts[0] = f"for {_few(targets)} of the model, {texts[0]}"
+    if compared := options.get("compare") or ():
+        texts.append(_comparisons(compared, options.get("align_indels")))
     if options.get("top"):
         texts.append(f"exact effects are of the {options['top']} largest first-order ones in a window and of indels")
     if any(value is not None for value in agreement.get("pearson") or ()):
         texts.append(f"exact and first-order effects correlated with {_correlation(agreement)}")
     return "; ".join(texts)
+
+
+def _comparisons(compared: Sequence[str], align: str | None) -> str:
+    text = f"outputs with both alleles were compared by {_listed(compared)}"
+    if align is None:
+        return text
+    inserted, deleted = align.split(",")
+    pooled = {"max": "their largest value", "sum": "their sum"}[inserted]
+    lost = {"zero": "as 0", "mask": "not compared", "sum": "added to the bin before them"}[deleted]
+    return f"{text}, at indels by the bins of the reference: of inserted ones {pooled}, deleted ones {lost}"
 
 
 def _few(targets: Sequence[Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ... import comparisons
 from ..._types import Array
 from ...io.replacing import replacing
 from .parquet import open_checked, write_whole
@@ -45,7 +46,27 @@ ROW = pa.schema(
 BATCH_ROWS = 1 << 16
 
 
-def column_names(scores: Sequence[str], targets: Sequence[str]) -> list[str]:
+COMPARED = {
+    "compare": "comparison of the model's outputs with both alleles",
+    "position": "bin of that, counted from the variant's",
+}
+"""What a comparison has columns of, the second one not always, with its definition."""
+
+
+def comparison_columns(compared: Sequence[str]) -> list[str]:
+    """Name the columns of comparisons, whose texts are given: "compare:TEXT", and "position:TEXT" if it has a position.
+
+    Examples
+    --------
+    >>> comparison_columns(["jsd()", "max()"])
+    ['compare:jsd()', 'compare:max()', 'position:max()']
+    """
+    return [
+        f"{name}:{text}" for text in compared for name in list(COMPARED)[: 1 + comparisons.parse(text).has_position]
+    ]
+
+
+def column_names(scores: Sequence[str], targets: Sequence[str], compared: Sequence[str] = ()) -> list[str]:
     """Name the columns of a table of variant scores.
 
     Parameters
@@ -54,6 +75,8 @@ def column_names(scores: Sequence[str], targets: Sequence[str]) -> list[str]:
         Of `SCORES`, in any order.
     targets : sequence of str
         Text of each target; all differ.
+    compared : sequence of str
+        Text of each comparison, see `comparison_columns`; theirs come last.
 
     Returns
     -------
@@ -71,7 +94,7 @@ def column_names(scores: Sequence[str], targets: Sequence[str]) -> list[str]:
     >>> column_names(["delta"], ["index(0)", "index(1)"])[-3:]
     ['pad_bp', 'delta:index(0)', 'delta:index(1)']
     """
-    return [*ROW.names, *_score_columns(scores, targets)]
+    return [*ROW.names, *_score_columns(scores, targets), *comparison_columns(compared)]
 
 
 def schema(scores: Sequence[str], targets: Sequence[str]) -> pa.Schema:
@@ -139,6 +162,19 @@ def add_scores(rows: pa.Table, values: Mapping[str, Array], targets: Sequence[st
     """
     for name, (score, k) in _score_columns(list(values), targets).items():
         rows = rows.append_column(name, pa.array(values[score][:, k], pa.float32(), from_pandas=True))
+    return rows
+
+
+def add_comparisons(rows: pa.Table, numbers: Array, compared: Sequence[str]) -> pa.Table:
+    """Append the columns of comparisons, float32 (n, C), in the order of `comparison_columns`; NaN becomes null.
+
+    Examples
+    --------
+    >>> add_comparisons(ROW.empty_table(), np.zeros((0, 1), np.float32), ["jsd()"]).column_names[-1]
+    'compare:jsd()'
+    """
+    for k, name in enumerate(comparison_columns(compared)):
+        rows = rows.append_column(name, pa.array(numbers[:, k], pa.float32(), from_pandas=True))
     return rows
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
 
-from ... import targets
+from ... import comparisons, targets
+from ..._comparisons import Comparison
 from ..._types import PathLike, TargetLike, Unchecked
+from ..._wording import option
 from ...hooks._inputs import is_constant
 from ...hooks._options import (
     COMMON,
@@ -33,6 +35,7 @@ from ...hooks._options import (
     table_of,
 )
 from ...hooks._outputs import kind_of
+from ..comparing.aligning import ALIGNMENTS
 from ..results.tables import SCORES, check_scores
 from .folder import file_digest
 
@@ -58,6 +61,34 @@ def as_targets(name: str, value: Unchecked) -> tuple[TargetLike, ...]:
 def name_targets(wanted: Sequence[TargetLike]) -> list[str]:
     """Return the text of each target; a function of the user's is called by its name."""
     return [str(target) if targets.is_plain(target) else as_json(target) for target in wanted]
+
+
+COMPARISONS = "\n".join(
+    [
+        "What of the outputs with both alleles is compared; repeatable.\n\n\b",
+        *(f"{text:<28} {meaning}" for text, meaning in comparisons.describe()),
+    ]
+)
+"""Help of `compare`, a line for each kind."""
+
+
+def as_comparisons(name: str, value: Unchecked) -> tuple[Comparison, ...]:
+    """Return comparisons, or their text, as a tuple."""
+    is_one = isinstance(value, str | Comparison)
+    found = tuple(comparisons.as_comparison(each) for each in ((value,) if is_one else value))
+    if len(set(found)) < len(found):
+        raise ValueError(f"a comparison is given twice ({name}=); leave one of them away")
+    return found
+
+
+def name_comparisons(wanted: Sequence[Comparison]) -> list[str]:
+    """Return the text of each comparison."""
+    return [str(comparison) for comparison in wanted]
+
+
+def comparison_names(options: Mapping[str, Any]) -> list[str]:
+    """Return the text of each comparison that a scan of variants was asked for."""
+    return name_comparisons(options.get("compare", ()))
 
 
 def read_names(text: str) -> tuple[str, ...]:
@@ -149,6 +180,19 @@ class ScanOptions(ModelOptions, EngineSetting, total=False):
         Sequence[str],
         Option(tuple(SCORES), "What is computed, with commas between.", read=read_names, metavar="NAME,NAME,..."),
     ]
+    compare: Annotated[
+        Sequence[Any],
+        Option(
+            (), COMPARISONS, flags=("--compare",), is_repeatable=True, check=as_comparisons, record=name_comparisons
+        ),
+    ]
+    align_indels: Annotated[
+        str | None,
+        Option(
+            help="Compare bins of the same letters: max or sum of inserted ones, deleted ones as zero, mask or sum.",
+            choices=ALIGNMENTS,
+        ),
+    ]
     windows: Annotated[str, Option("centred", "centred, or grid:STEP to share reference windows.")]
     top: Annotated[
         int | None,
@@ -200,9 +244,23 @@ def check_variant_options(given: ScanOptions) -> MappingProxyType[str, Any]:
     options = _check(given, ScanOptions)
     scores = (options["scores"],) if isinstance(options["scores"], str) else options["scores"]
     options["scores"] = tuple(check_scores(scores, target_names(options)))
-    if not options["scores"]:
+    if not options["scores"] and not options["compare"]:
         raise ValueError(f"there is nothing to compute; ask for some of {', '.join(SCORES)}")
+    _check_comparisons(options)
     return MappingProxyType(options)
+
+
+def _check_comparisons(options: Mapping[str, Any]) -> None:
+    """Refuse what does not go with comparisons."""
+    if options["align_indels"] is not None and not options["compare"]:
+        raise ValueError(f"{option('align_indels')} is of comparisons; give {option('compare', '...')} too")
+    if options["compare"] and options["engine"] == "incremental":
+        raise ValueError(f"comparisons take whole passes; leave {option('engine', 'incremental')} away")
+    are_of_bins = any(hasattr(comparison, "bins") for comparison in options["compare"])
+    if are_of_bins and options["rc"] and options["rc_output"] == "same":
+        raise ValueError(
+            f"bins run backwards on the other strand; say so by {option('rc_output', 'flip_bins')}, or compare targets"
+        )
 
 
 def check_region_options(given: RegionOptions) -> MappingProxyType[str, Any]:

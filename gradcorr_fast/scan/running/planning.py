@@ -25,6 +25,7 @@ from ...hooks._options import as_json
 from ...hooks._ready import Shapes
 from ...hooks._session import Session, open_session
 from ...io.replacing import hidden
+from ..comparing.comparing import profiles_of
 from ..inputs.contigs import missing_contigs
 from ..inputs.genome import Genome
 from ..placing.alleles import STATUSES, tell_unscored
@@ -84,7 +85,8 @@ class Ready(NamedTuple):
 
     def with_engine(self, n_rows: float, *, is_alone: bool) -> "Ready":
         """Return the same with the engine that computes substitutions, for so many rows to come; see `Wish`."""
-        engine = self.session.choose_engine(self.options["engine"] or "auto", n_rows, is_alone=is_alone)
+        wanted = "full" if self.options.get("compare") else self.options["engine"] or "auto"
+        engine = self.session.choose_engine(wanted, n_rows, is_alone=is_alone)
         return self._replace(options=_completed(self.options, {"engine": engine}))
 
 
@@ -205,8 +207,11 @@ def _optimize_as_before(optimize: Any, before: Record | None) -> Any:
 
 def _session(loaded: model_files.LoadedModel, options: Mapping[str, Any], optimize: Any) -> Any:
     given: Any = {name: options[name] for name in FOR_MODEL if name in options} | {"optimize": optimize}
+    profiles = profiles_of(options.get("compare", ()))
     takes_one_size = model_files.inspect_model(loaded).batch_size is not None
-    return open_session(loaded.model, loaded.framework, args=options["args"], takes_one_size=takes_one_size, **given)
+    return open_session(
+        loaded.model, loaded.framework, args=options["args"], takes_one_size=takes_one_size, profiles=profiles, **given
+    )
 
 
 def describe(ready: Ready, kind: str, probed: "Probe") -> Record:

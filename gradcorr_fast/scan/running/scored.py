@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from ..._types import Array
 from ..results.matrix import shard_files, write_matrix_shard
-from ..results.tables import MAX_TARGETS, add_scores, write_shard
+from ..results.tables import MAX_TARGETS, add_comparisons, add_scores, comparison_columns, write_shard
 from .folder import MATRIX, Record, this_worker
-from .options import target_names
+from .options import comparison_names, target_names
+from .parting import score_with
 from .planning import Ready, Scan
-from .scoring import Scored, score
+from .scoring import Scored
 from .working import Advance
 
 
@@ -25,6 +26,7 @@ class Shard(NamedTuple):
 
     rows: pa.Table
     values: dict[str, Array]
+    compared: Array
     manifest: Record
 
 
@@ -45,14 +47,18 @@ class VariantWork:
         values = {
             name: numbers if is_all else _spread(numbers, index, len(rows)) for name, numbers in scored.scores.items()
         }
+        compared = scored.compared if is_all else _spread(scored.compared, index, len(rows))
         more = {"agreement": scored.agreement.tolist()}
-        return _as_shard(rows, index[scored.has_failed], values, scored.reasons, start, **more)
+        return _as_shard(rows, index[scored.has_failed], values, compared, scored.reasons, start, **more)
 
     def give_up(self, rows: pa.Table, reason: str) -> Shard:
         """Return a shard none of whose alleles can be scored."""
         start, index, options = time.monotonic(), _placed(rows), self.ready.options
         nothing = np.full((len(rows), len(options["targets"])), np.nan, np.float32)
-        return _as_shard(rows, index, dict.fromkeys(options["scores"], nothing), {reason: len(index)}, start)
+        columns = comparison_columns(comparison_names(options))
+        compared = np.full((len(rows), len(columns)), np.nan, np.float32)
+        values = dict.fromkeys(options["scores"], nothing)
+        return _as_shard(rows, index, values, compared, {reason: len(index)}, start)
 
     def write(self, number: int, shard: Shard) -> None:
         """Put a shard on disk: its matrix, its table, and last what says that it is done."""
@@ -63,18 +69,15 @@ class VariantWork:
             others = shard_files(matrix, number)
 
         def write(path: Path) -> None:
-            write_shard(path, add_scores(shard.rows, shard.values, names))
+            scored = add_scores(shard.rows, shard.values, names)
+            write_shard(path, add_comparisons(scored, shard.compared, comparison_names(self.ready.options)))
 
         folder.commit(number, self.scan.record["id"], write, shard.manifest, others)
 
 
 def score_rows(ready: Ready, rows: pa.Table, advance: Advance = lambda n: None) -> Scored:
     """Score placed alleles as a scan asks for."""
-    options = ready.options
-    return score(
-        ready.session, rows, ready.genome, options["scores"], top=options["top"], flank=options["flank"],
-        advance=advance,
-    )  # fmt: skip
+    return score_with(ready.session, rows, ready.genome, ready.options, advance)
 
 
 def _placed(rows: pa.Table) -> Array:
@@ -89,8 +92,9 @@ def _spread(numbers: Array, index: Array, n: int) -> Array:
 
 
 def _as_shard(
-    rows: pa.Table, failed: Array, values: dict[str, Array], reasons: Mapping[str, int], start: float, **more: object
-) -> Shard:
+    rows: pa.Table, failed: Array, values: dict[str, Array], compared: Array, reasons: Mapping[str, int],
+    start: float, **more: object,
+) -> Shard:  # fmt: skip
     """Return a shard with its manifest; `failed` are the rows on which the model failed."""
     has_failed = np.zeros(len(rows), bool)
     has_failed[failed] = True
@@ -103,4 +107,4 @@ def _as_shard(
         "seconds": round(time.monotonic() - start, 3),
         "worker": this_worker(),
     }
-    return Shard(rows.set_column(rows.column_names.index("status"), "status", status), values, manifest)
+    return Shard(rows.set_column(rows.column_names.index("status"), "status", status), values, compared, manifest)

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from ... import ops
-from ..._types import Array
+from ..._types import AnyArray, Array
 from ...hooks._attempts import Ahead, Failure, attempt
 from ...hooks._session import Mutants, Session
+from ..comparing.aligning import Place
+from ..comparing.comparing import Comparing
 from ..inputs.genome import Genome
 from ..placing.windows import ALT, ALT_LEFT, REF, Windows
 from ..results.tables import SCORES
@@ -44,6 +46,8 @@ class Scored(NamedTuple):
     """Why, with the number of sequences."""
     agreement: Array
     """Of exact (y) and first-order (x) differences, for each target: n, sums of x, y, xx, yy, xy; (T, 6)."""
+    compared: Array
+    """Numbers of comparisons, (n, C) float32, NaN where there is none; see `Comparing.compare`."""
 
 
 class Alleles:
@@ -67,6 +71,12 @@ class Alleles:
 
     def __len__(self) -> int:
         return len(self.group)
+
+    def place(self, allele: Array, kind: Array) -> Place:
+        """Return where alleles lie in their windows, each cut as its kind says."""
+        windows = self.windows
+        shift = np.where(kind == ALT_LEFT, windows.growth[allele], 0)
+        return Place(windows.offset[allele], windows.ref.lengths[allele], windows.alt.lengths[allele], shift)
 
     def near(self, changes: "Changes") -> "Near":
         """Find the alleles as long as their reference that differ from it in few neighbouring positions, by window."""
@@ -134,7 +144,7 @@ class Sequences(NamedTuple):
 
 def score(
     session: Session, rows: pa.Table, genome: Genome, scores: Sequence[str], *, top: int | None = None,
-    flank: str = "right", advance: Callable[[float], None] = lambda n: None,
+    flank: str = "right", comparing: Comparing | None = None, advance: Callable[[float], None] = lambda n: None,
 ) -> Scored:  # fmt: skip
     """Score placed alleles; what was not asked for is not computed.
 
@@ -153,15 +163,18 @@ def score(
         those that have none, indels. By default all.
     flank : "right" or "both"
         "both" averages the exact scores of an indel over windows that follow the reference to either side.
+    comparing : Comparing, optional
+        What else is compared of both alleles.
     advance : callable
         Is told of alleles that are done, in parts.
     """
     alleles, n = Alleles(rows, genome, session.length), rows.num_rows
     wanted = set(scores) | ({"taylor"} if top is not None else set())
-    needs_references, needs_alternatives = bool(wanted - {"alt_score"}), bool(wanted & FROM_ALTERNATIVE)
+    needs_references = bool(wanted - {"alt_score"}) or comparing is not None
+    needs_alternatives = bool(wanted & FROM_ALTERNATIVE) or comparing is not None
     found = {name: np.full((n, session.n_targets), np.nan) for name in SCORES}
     n_seen = len(alleles.first) * needs_references + n * needs_alternatives
-    runner = _Runner(session, alleles, lambda seen: advance(n * seen / n_seen))
+    runner = _Runner(session, alleles, comparing, lambda seen: advance(n * seen / n_seen))
     is_near = np.zeros(n, bool)
     has_failed = np.zeros(n, bool)
     if wanted & FROM_GRADIENT or (session.engine == "incremental" and needs_references and needs_alternatives):
@@ -177,7 +190,12 @@ def score(
             np.logical_or.at(has_failed, changes.row, ~np.isfinite(columns).all((0, 2)))
         found["ref_score"], needs_references = values[alleles.group], False
         has_failed |= ~np.isfinite(found["ref_score"]).all(1)
+    elif comparing is not None:  # the references first, with whose outputs those of alternatives are compared
+        values, needs_references = runner.values(Sequences(alleles.first, np.full(len(alleles.first), REF))), False
+        found["ref_score"] = values[alleles.group]
+        has_failed |= ~np.isfinite(found["ref_score"]).all(1)
     is_chosen = ~has_failed & _is_chosen(alleles.group, found["taylor"], top)
+    compared = np.full((n, 0), np.nan)
     if needs_references or needs_alternatives:
         whole = np.flatnonzero(is_chosen & ~is_near & needs_alternatives)
         from_left = whole[alleles.is_indel[whole]] if flank == "both" else whole[:0]
@@ -187,12 +205,17 @@ def score(
             found["ref_score"] = values[seen.kind == REF][alleles.group]
             has_failed |= ~np.isfinite(found["ref_score"]).all(1)
         found["alt_score"][whole] = _mean_of_flanks(seen, values, n)[whole]
+        if comparing is not None:
+            compared = _mean_of_flanks(seen, runner.compared, n)
+            from_right = _mean_of_flanks(*runner.of_kind(seen, ALT), n)
+            compared[:, comparing.has_position] = from_right[:, comparing.has_position]
     if needs_alternatives:
         found["alt_score"][~is_chosen] = np.nan
         found["delta"] = found["alt_score"] - found["ref_score"]
         has_failed |= is_chosen & ~np.isfinite(found["alt_score"]).all(1)
     kept = {name: np.where(has_failed[:, None], np.nan, found[name]).astype(np.float32) for name in scores}
-    return Scored(kept, has_failed, runner.reasons, _agreement(found["taylor"], found["delta"], has_failed))
+    compared = np.where(has_failed[:, None], np.nan, compared).astype(np.float32)
+    return Scored(kept, has_failed, runner.reasons, _agreement(found["taylor"], found["delta"], has_failed), compared)
 
 
 def _mean_of_flanks(seen: Sequences, values: Array, n: int) -> Array:
@@ -245,20 +268,39 @@ def _agreement(taylor: Array, delta: Array, has_failed: Array) -> Array:
 class _Runner:
     """Runs the model on batches of sequences, and counts those on which it fails."""
 
-    def __init__(self, session: Session, alleles: Alleles, advance: Callable[[int], object]) -> None:
-        self._session, self._alleles, self._advance = session, alleles, advance
+    def __init__(
+        self, session: Session, alleles: Alleles, comparing: Comparing | None, advance: Callable[[int], object]
+    ) -> None:
+        self._session, self._alleles, self._comparing, self._advance = session, alleles, comparing, advance
+        self.compared = np.empty((0, 0))
+        """Numbers of comparisons for the sequences of the last `values`, (n, C)."""
         self.reasons: Counter[str] = Counter()
 
     def values(self, seen: Sequences) -> Array:
         """Return the values of sequences, (n, T); NaN where the model fails."""
         values = np.full((len(seen.allele), self._session.n_targets), np.nan)
 
-        def begin(part: slice, codes: Array) -> Callable[[], Array]:
-            return self._session.start_values(codes)
+        comparing = self._comparing
+        n_compared = 0 if comparing is None else len(comparing.has_position)
+        self.compared = np.full((len(values), n_compared), np.nan)
 
-        for part, found in self._run(seen, begin):
+        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, list[AnyArray]]]:
+            return self._session.start_values_and_profiles(codes)
+
+        for part, (found, profiles) in self._run(seen, begin):
             values[part] = self._keep(found, part)
+            if comparing is not None and (seen.kind[part] == REF).all():
+                comparing.keep(part, profiles)
+            elif comparing is not None:
+                allele = seen.allele[part]
+                place = self._alleles.place(allele, seen.kind[part])
+                self.compared[part] = comparing.compare(self._alleles.group[allele], profiles, place)
         return values
+
+    def of_kind(self, seen: Sequences, kind: int) -> tuple[Sequences, Array]:
+        """Return the sequences of a kind, and their numbers of comparisons."""
+        rows = np.flatnonzero(seen.kind == kind)
+        return Sequences(seen.allele[rows], seen.kind[rows]), self.compared[rows]
 
     def gradients(self, changes: Changes) -> tuple[Array, Array]:
         """Return values of all reference windows (n, T) and the gradients (T, k, 4) at changed positions.
@@ -272,12 +314,17 @@ class _Runner:
         def entries(part: slice) -> slice:
             return slice(*np.searchsorted(changes.window, (part.start, part.stop)))
 
-        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, Array]]:
+        def begin(part: slice, codes: Array) -> Callable[[], tuple[Array, Array, list[AnyArray]]]:
             here = entries(part)
-            return self._session.start_columns(codes, changes.window[here] - part.start, changes.position[here])
+            return self._session.start_columns_and_profiles(
+                codes, changes.window[here] - part.start, changes.position[here]
+            )
 
-        for part, (found, at_changes) in self._run(Sequences(references, np.full(len(references), REF)), begin):
+        seen = Sequences(references, np.full(len(references), REF))
+        for part, (found, at_changes, profiles) in self._run(seen, begin):
             columns[:, entries(part)] = at_changes
+            if self._comparing is not None:
+                self._comparing.keep(part, profiles)
             values[part] = self._keep(found, part)
         return values, columns
 
