@@ -2,8 +2,8 @@
 
     python -m benchmarks.workers [VARIANTS]
 
-Variants of a random genome are scored by a network of the paper's kind, from the planned scan to the written shards; the
-start of workers and the first loads of the model are left out. Prints a row of a table for each.
+Variants of a random genome are scored by a network of the paper's kind, from the planned scan to the written shards.
+The start of workers is left out. Prints a row of a table for each.
 """
 
 import os
