@@ -16,6 +16,7 @@ from distributed import WorkerPlugin, get_worker
 
 from .... import model_files, runtime
 from ....hooks._attempts import reason_of
+from ....hooks._heap import forget_thresholds
 from ....model_files._common import current_folder_importable
 from ...results.metadata import KEY
 from ...results.parquet import open_checked
@@ -102,6 +103,7 @@ def _open(job: Job) -> Iterator[_Opened]:
     if differ:
         wanted = ", ".join(f"{name} {job.versions[name]}" for name in (text.split()[0] for text in differ))
         raise RuntimeError(f"it has {', '.join(differ)}, and the driver {wanted}; install the same")
+    forget_thresholds()
     if job.n_threads is not None:
         runtime.set_num_threads(job.n_threads)
     with ExitStack() as stack:
