@@ -70,6 +70,7 @@ def main(n: int) -> None:
             print(f"| {name} | {n:,} variants | {np.median(some):.1f} s |")
         ratio = np.median(np.divide(times["one process"], times["two workers"]))
         print(f"| two workers, times as fast | {n:,} variants | {ratio:.2f} |")
+        prepare(2000)
         few, many = (seconds(f"driver{k}", "workers_nets:tiny", 2000, k, client)[1] for k in (20, 420))
         print(f"| driver, processor time of a shard | 20 and 420 shards | {(many - few) / 400 * 1e3:.1f} ms |")
 
@@ -79,4 +80,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sys.path.insert(0, folder)
-        main(int((sys.argv[1:] or ["60000"])[0]))
+        main(int((sys.argv[1:] or ["150000"])[0]))
