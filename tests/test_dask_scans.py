@@ -406,3 +406,25 @@ def test_a_claim_of_a_process_that_ended_is_not_believed(tmp_path: Path) -> None
     with mock.patch.object(os, "getpid", return_value=process.pid):
         claiming.Claim(tmp_path / claiming.CLAIM).write()
     claiming.refuse_others(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_workers_keep_freed_memory() -> None:
+    """Dask has its workers give memory back early, and each page that a model writes to was fetched anew."""
+    code = textwrap.dedent("""
+        import resource, sys
+        import numpy as np
+        from gradcorr_fast.hooks import _heap
+        if sys.argv[1] == "kept":
+            _heap.forget_thresholds()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(50):
+            np.empty(1 << 20).fill(1)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """)
+    environment = ENVIRONMENT | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", code, how], env=environment, capture_output=True, check=True).stdout)
+        for how in ("given back", "kept")
+    )
+    assert kept < given_back / 5
