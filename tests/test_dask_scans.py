@@ -94,6 +94,15 @@ def two() -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the workers have, since last digits depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 GIVEN: dict[str, Any] = {"length": LENGTH, "axis": 1, "batch_size": 8}
 
 

@@ -335,7 +335,7 @@ def test_a_full_disk_ends_with_status_1_and_says_how_to_go_on(call: Any, monkeyp
     def fill(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(gf.scan.region_scan, "write_store_shard", fill)
+    monkeypatch.setattr("gradcorr_fast.scan.running.attributed.write_store_shard", fill)
     done = call("attribute", "--quiet")
     assert done.exit_code == 1
     assert "the same call with --resume goes on" in done.stderr

@@ -138,14 +138,14 @@ def test_memory_that_is_exhausted_when_results_are_read_halves_batches(
     fasta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As told by JAX; two rows that had been begun before batches were halved were taken for one that does not fit."""
-    start = Session.start_values
+    start = Session.start_values_and_profiles
 
     def exhaust() -> Any:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     given: dict[str, Any] = {"scores": ["alt_score"], "variants": VARIANTS[:10], "batch_size": 2}
     wanted = scan(fasta, **given)
-    monkeypatch.setattr(Session, "start_values", lambda self, x: exhaust if len(x) > 1 else start(self, x))
+    monkeypatch.setattr(Session, "start_values_and_profiles", lambda self, x: exhaust if len(x) > 1 else start(self, x))
     with pytest.warns(UserWarning, match="batches have 1 rows from now on"):
         table = scan(fasta, **given)
     np.testing.assert_allclose(*(np.array(t["alt_score"].to_pylist()) for t in (table, wanted)), atol=1e-6)

@@ -12,7 +12,7 @@ import gradcorr_fast as gf
 from gradcorr_fast.hooks._attempts import Ahead, attempt
 from gradcorr_fast.hooks._session import Mutants, Session, open_session
 from gradcorr_fast.hooks.torch._incremental import engine
-from gradcorr_fast.scan.running import scored
+from gradcorr_fast.scan.running import parting
 from tests.emulator.patches import tensors_on_cuda
 from tests.simulated_gpu import Gpu, OnGpu, simulated_gpu
 
@@ -182,7 +182,7 @@ def test_a_scan_costs_the_bytes_that_the_page_states(tmp_path: Path, monkeypatch
     places = range(100, 100 + 40 * n, 40)
     variants = [("chr1", k, genome[k - 1], "ACGT"["CGTA".index(genome[k - 1])]) for k in places]
     given: Any = {"length": LENGTH, "batch_size": size, "engine": "full"}
-    model, logs, score = Pooled().eval(), [], scored.score
+    model, logs, score = Pooled().eval(), [], parting.score
 
     def score_alone(*arguments: Any, **more: Any) -> Any:
         gpu.log.clear()
@@ -192,7 +192,7 @@ def test_a_scan_costs_the_bytes_that_the_page_states(tmp_path: Path, monkeypatch
 
     gf.scan.score_variants(model, tmp_path / "genome.fa", variants, tmp_path / "host.parquet", **given)
     with simulated_gpu() as gpu, monkeypatch.context() as patch:
-        patch.setattr(scored, "score", score_alone)
+        patch.setattr(parting, "score", score_alone)
         out = tmp_path / "device.parquet"
         gf.scan.score_variants(model, tmp_path / "genome.fa", variants, out, device="cuda", **given)
     expected, found = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("host", "device"))
