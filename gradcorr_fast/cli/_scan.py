@@ -95,7 +95,7 @@ def make_option(name: str, option: Option) -> Decorator:
         reader = numbers[0]
     return click.option(
         *flags, name, type=reader, default=option.default, multiple=option.is_repeatable, metavar=option.metavar,
-        show_default=_show_default(name) or True, help=option.help,
+        show_default=_show_default(name) or option.default != (), help=option.help,
         callback=lambda context, parameter, value: option.default if value == () else value,
     )  # fmt: skip
 
