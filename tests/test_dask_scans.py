@@ -65,7 +65,7 @@ class Deadly(Net):
 class Slow(Net):
     def forward(self, x):
         import time
-        time.sleep(0.02)
+        time.sleep(float(os.environ.get("SLOW_SECONDS", "0.02")))
         return super().forward(x)
 """
 
@@ -253,6 +253,7 @@ def _pid() -> dict[str, int]:
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join(sys.path), "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
+    "SLOW_SECONDS": "0.2",
 }  # fmt: skip
 
 
