@@ -269,7 +269,7 @@ class Session:
         """
         if not by_view[0]:
             return []
-        found, is_near = [], find_backend(one=self._one).is_on_host(self._one) or self._double is None
+        found, is_near = [], self.is_on_host or self._double is None
         for number in range(len(by_view[0])):
             views = [values[number] for values in by_view]
             if is_near:

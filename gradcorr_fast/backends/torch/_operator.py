@@ -57,11 +57,11 @@ def _run(
     """Run the kernels; `fields` with commas between, the others as in `Call`."""
     call = _as_call(fields, axis, degrees, corrected, background)
     found = run_kernels(call, grad, x, (None,) * len(call.fields))
-    planned = _plan(grad, x, fields, axis)
-    # compiled code relies on the strides that it was told
+    # compiled code relies on the strides that it was told; asked of the meta device, that takes no memory
+    twin = torch.empty_strided(grad.shape, grad.stride(), dtype=grad.dtype, device="meta")
     return [
-        result if result.stride() == plan.stride() else plan.copy_(result)
-        for result, plan in zip(found, planned, strict=True)
+        result if result.stride() == plan.stride() else torch.empty_like(plan, device=grad.device).copy_(result)
+        for result, plan in zip(found, _plan(twin, None, fields, axis), strict=True)
     ]
 
 
