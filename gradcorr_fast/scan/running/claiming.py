@@ -96,15 +96,19 @@ def refuse_others(folder: Path) -> None:
     found = read_claim(folder)
     if found is None or is_ours(folder):
         return
+    if is_believed(folder, found):
+        raise RuntimeError(
+            f"{describe(found)} works on the scan in {folder} with Dask, and was heard of less than "
+            f"{STALE_SECONDS:.0f} s ago; end it first, or wait"
+        )
+    if found == read_claim(folder):
+        (folder / CLAIM).unlink(missing_ok=True)
+
+
+def is_believed(folder: Path, claim: dict[str, Any]) -> bool:
+    """Whether the process of a claim seems to be alive."""
     seconds = _age(folder / CLAIM)
-    if seconds is None or seconds > STALE_SECONDS or _is_gone(found):
-        if found == read_claim(folder):
-            (folder / CLAIM).unlink(missing_ok=True)
-        return
-    raise RuntimeError(
-        f"{describe(found)} works on the scan in {folder} with Dask, and was heard of {seconds:.0f} s ago; end it "
-        f"first, or wait"
-    )
+    return seconds is not None and seconds <= STALE_SECONDS and not _is_gone(claim)
 
 
 def read_claim(folder: Path) -> dict[str, Any] | None:
@@ -142,6 +146,6 @@ def _is_gone(claim: dict[str, Any]) -> bool:
         os.kill(claim["process"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # it is another user's
         return False
     return False

@@ -18,7 +18,7 @@ from ..results.matrix import finish_matrix
 from ..results.merging import merge_shards
 from ..results.metadata import REGIONS, STORE, TABLE, TABLE_FORMATS, read_metadata
 from ..results.store import THRESHOLDS, finish_store
-from .claiming import read_claim
+from .claiming import is_believed, read_claim
 from .folder import MATRIX, Folder, Record, check_current
 
 OTHER_SUFFIXES = (".csv", ".txt", ".xlsx", ".json", ".h5", ".npz", ".zarr", ".gz", ".bgz", ".zst", ".zip")
@@ -205,7 +205,8 @@ def status(out: PathLike, shard: tuple[int, int] | None = None) -> Status:
         else:
             held += folder.is_held(number)
     claim = read_claim(folder.path)
-    held = held if claim is None else claim.get("at_work", 0)
+    if claim is not None and is_believed(folder.path, claim):
+        held = claim.get("at_work", 0)
     n_left = sum(record["counts"].values()) - sum(manifest["rows"] for manifest in done)
     recent = done[-10:]
     rate = sum(m["seconds"] for m in recent) / max(sum(m["rows"] for m in recent), 1)
