@@ -54,8 +54,6 @@ class Crew:
     client: Client
     fasta: FastaLike
     claim: Claim
-    n_threads: int | None = None
-    """Of a worker, if that is not its own choice."""
     _told: set[str] = field(default_factory=set)
     _counted: tuple[float, int] = (-COUNT_SECONDS, 1)
 
@@ -89,7 +87,6 @@ class Crew:
             job = Job(
                 model=_transportable(ready), fasta=fasta, options=dict(ready.options), scan=there,
                 open_work=open_work, mark=mark, versions=versions(), digest=digest, genome=genome, here=os.getcwd(),
-                n_threads=self.n_threads,
             )  # fmt: skip
             content: bytes = cloudpickle.dumps(job)
         except Exception as error:
@@ -231,7 +228,7 @@ def driving(client: Client, fasta: FastaLike, folder: Path) -> Iterator[Crew]:
     if not isinstance(client, Client):
         raise TypeError(f"client must be a dask.distributed.Client; got a {type(client).__name__}")
     with claiming(folder) as claim:
-        yield Crew(client, fasta, claim, getattr(client, "gradcorr_threads", None))
+        yield Crew(client, fasta, claim)
 
 
 @contextmanager

@@ -62,7 +62,6 @@ class Job:
     """Of parts of the genome."""
     here: str
     """The driver's current folder, which paths are relative to."""
-    n_threads: int | None = None
 
 
 class _Opened(NamedTuple):
@@ -104,8 +103,6 @@ def _open(job: Job) -> Iterator[_Opened]:
         wanted = ", ".join(f"{name} {job.versions[name]}" for name in (text.split()[0] for text in differ))
         raise RuntimeError(f"it has {', '.join(differ)}, and the driver {wanted}; install the same")
     forget_thresholds()
-    if job.n_threads is not None:
-        runtime.set_num_threads(job.n_threads)
     with ExitStack() as stack:
         with chdir(job.here) if os.path.isdir(job.here) else ExitStack():
             loaded = _load(job.model)

@@ -16,20 +16,16 @@ from ...._check import missing_backend
 DEATHS = 3
 """Workers that may die at a shard before it is given up."""
 START_SECONDS = 120.0
+THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
+"""What frameworks ask for the number of their threads; our kernels work alone in a worker, since its thread is no main
+one."""
 
 
 @contextmanager
-def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
-    """Start worker processes and yield their client.
-
-    Parameters
-    ----------
-    n : int or None
-        How many; None for as many as there are GPUs.
-    n_gpus : int
-        GPUs that the workers share: each sees one.
-    """
-    n = n or max(1, n_gpus)
+def local_workers(n: int, n_gpus: int = 0) -> Iterator[Client]:
+    """Start so many worker processes and yield their client; each sees one of `n_gpus` GPUs, if there are any."""
     n_threads = max(1, runtime.info()["threads"] // n)
     workers = {k: {"cls": Nanny, "options": _options(k, n_threads, n_gpus)} for k in range(n)}
     scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "dashboard": False, "host": "127.0.0.1"}}
@@ -43,19 +39,17 @@ def local_workers(n: int | None, n_gpus: int = 0) -> Iterator[Client]:
         Client(cluster, timeout=START_SECONDS) as client,
     ):
         client.wait_for_workers(n, timeout=START_SECONDS)
-        client.gradcorr_threads = n_threads
         yield client
 
 
-def _started(workers: dict[int, Any], scheduler: dict[str, Any]) -> SpecCluster:
+def _started(workers: dict[int, Any], scheduler: dict[str, Any], tries: int = DEATHS) -> SpecCluster:
     """Start a scheduler and workers, once more where one of them dies at that."""
-    for left in reversed(range(DEATHS)):
-        try:
-            return SpecCluster(workers, scheduler, silence_logs="CRITICAL", name="gradcorr-fast")
-        except RuntimeError as error:
-            if not left:
-                raise RuntimeError(f"Dask cannot start {len(workers)} workers on this machine ({error})") from error
-    raise AssertionError
+    try:
+        return SpecCluster(workers, scheduler, silence_logs="CRITICAL", name="gradcorr-fast")
+    except RuntimeError as error:
+        if tries > 1:
+            return _started(workers, scheduler, tries - 1)
+        raise RuntimeError(f"Dask cannot start {len(workers)} workers on this machine ({error})") from error
 
 
 @contextmanager
@@ -83,7 +77,7 @@ def reporting(path: str | None) -> Iterator[None]:
 
 
 def _options(k: int, n_threads: int, n_gpus: int) -> dict[str, Any]:
-    env = {name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    env = dict.fromkeys(THREADS, str(n_threads))
     if n_gpus:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(n_gpus)))).split(",")
         env["CUDA_VISIBLE_DEVICES"] = seen[k % len(seen)]
