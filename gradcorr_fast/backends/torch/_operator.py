@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -57,12 +58,23 @@ def _run(
     """Run the kernels; `fields` with commas between, the others as in `Call`."""
     call = _as_call(fields, axis, degrees, corrected, background)
     found = run_kernels(call, grad, x, (None,) * len(call.fields))
-    # compiled code relies on the strides that it was told; asked of the meta device, that takes no memory
-    twin = torch.empty_strided(grad.shape, grad.stride(), dtype=grad.dtype, device="meta")
+    # compiled code relies on the strides that it was told
+    planned = _planned_strides(grad.shape, grad.stride(), grad.dtype, fields, axis)
     return [
-        result if result.stride() == plan.stride() else torch.empty_like(plan, device=grad.device).copy_(result)
-        for result, plan in zip(found, _plan(twin, None, fields, axis), strict=True)
+        result
+        if result.stride() == strides
+        else torch.empty_strided(result.shape, strides, dtype=result.dtype, device=result.device).copy_(result)
+        for result, strides in zip(found, planned, strict=True)
     ]
+
+
+@lru_cache
+def _planned_strides(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype, fields: str, axis: int
+) -> list[tuple[int, ...]]:
+    """Return the strides of results, asked of the meta device, where they take no memory."""
+    grad = torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+    return [result.stride() for result in _plan(grad, None, fields, axis)]
 
 
 def _plan(grad: torch.Tensor, x: torch.Tensor | None, fields: str, axis: int, *rest: Any) -> list[torch.Tensor]:
