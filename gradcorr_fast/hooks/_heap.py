@@ -18,7 +18,7 @@ def forget_thresholds() -> None:
     """Keep what is freed also where the environment says otherwise, as Dask does for its workers.
 
     Dask sets MALLOC_TRIM_THRESHOLD_, so that memory goes back to the system early, and with that nothing is learned: a
-    small network took 2.8 times as long there (30,000 variants of 200 bp, with 2.5 million page faults, not a thousand).
+    small network took 2.8 times as long there (30,000 variants of 200 bp, with 2.5 million page faults).
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
