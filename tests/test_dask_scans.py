@@ -331,6 +331,7 @@ def test_on_the_command_line(folder: Path, two: Any) -> None:
     for more, message in (
         (["--dask", "a", "--workers", "2"], "give one of them"),
         (["--report", "r.html"], "give --workers or --dask too"),
+        (["--workers", "2", "--device", "cuda:1"], "each worker sees one GPU, which is cuda and not cuda:1"),
         (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1"),
     ):
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):

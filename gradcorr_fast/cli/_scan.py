@@ -142,7 +142,10 @@ def taking_workers(options: dict[str, Any]) -> Iterator[Any]:
         return
     from ..scan.running.dask.cluster import connected, local_workers, reporting
 
-    is_on_gpus = str(options["device"] or "").startswith("cuda")
+    device = options["device"] or ""
+    if n is not None and device.startswith("cuda:"):
+        raise click.UsageError(f"each worker sees one GPU, which is cuda and not {device}; give --device cuda")
+    is_on_gpus = device.startswith("cuda")
     workers = connected(address) if n is None else local_workers(n, count_gpus() if is_on_gpus else 0)
     with workers as client, reporting(report):
         yield client

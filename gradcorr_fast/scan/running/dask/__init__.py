@@ -37,7 +37,7 @@ except ModuleNotFoundError as error:
 
 from ._job import Holder, Job, OpenWork, Outcome, fingerprint, run, survey, versions
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "driving"]
 
 WAIT_SECONDS = 10.0
 """After which one is told that there is no worker yet."""
